@@ -10,6 +10,7 @@ mod face;
 mod frame;
 mod settings;
 mod sound;
+mod stop;
 mod time;
 
 pub use act::{Act, AvatarSource, Length, Subject};
@@ -25,4 +26,5 @@ pub use frame::{
 };
 pub use settings::{Settings, Value};
 pub use sound::{Pcm, VoiceSource};
+pub use stop::{Stop, StopGuard};
 pub use time::Fps;
