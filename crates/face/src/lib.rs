@@ -1,6 +1,26 @@
 //! Finds a face and its landmarks in a picture, classically: SeetaFace boxes (`rustface`), then eyes, mouth line and lids
 //! by image measurements. No learned landmarks, no weights to download.
 
+mod blur;
+mod canonical;
+mod correlate;
+mod detect;
+mod eyes;
+mod gradient;
+mod lab;
+mod lids;
+mod measure;
 mod model;
+mod mouth_anchor;
+mod mouth_line;
+mod mouth_map;
+mod plane;
+mod resample;
+mod spread;
 
-pub use model::{Canon, Eye, Face, FaceBox, Gates, MouthLine, Similarity};
+pub use detect::{Detector, Found, find};
+pub use measure::{measure, with_landmarks};
+pub use model::{
+    CANON_HEIGHT, CANON_WIDTH, Canon, EYE_DISTANCE, EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine,
+    Similarity,
+};
