@@ -6,37 +6,50 @@ use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
 use contract::{Frame, Layout, Size, yuv_to_rgb};
-use face::{Detector, EYE_X, EYE_Y, Face, find};
+use face::{Detector, EYE_X, EYE_Y, Face, Tracked, Tracker, find};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut input = io::stdin().lock();
     let mut out = io::stdout().lock();
     let size = read_header(&mut input)?;
+    let track = std::env::args().any(|argument| argument == "--track");
     let mut detector = Detector::new();
+    let mut tracker: Option<Tracker> = None;
     let mut index = 0;
     while let Some(frame) = read_frame(&mut input, size)? {
         let began = Instant::now();
-        let found = find(&mut detector, &frame, 1.0, 40);
+        let looked = match &mut tracker {
+            Some(tracker) => Ok(tracker.follow(&frame)),
+            None => {
+                find(&mut detector, &frame, 1.0, 40).map(|found| Tracked { face: found.face, quality: 1.0 })
+            }
+        };
         let ms = began.elapsed().as_secs_f64() * 1e3;
         let mut picture = Picture::of(&frame);
-        match found {
-            Ok(found) => {
-                picture.draw(&found.face);
-                report(index, &found.face, ms);
+        match looked {
+            Ok(Tracked { face, quality }) => {
+                picture.draw(&face);
+                report(index, &face, quality, ms);
+                if track && tracker.is_none() {
+                    tracker = Some(Tracker::new(&frame, face));
+                }
             }
             Err(complaint) => eprintln!("{index}: {complaint} ({ms:.1} ms)"),
         }
         picture.write(&mut out)?;
         index += 1;
     }
+    if let Some(tracker) = tracker {
+        eprintln!("{:?}", tracker.summary());
+    }
     Ok(())
 }
 
-fn report(index: usize, face: &Face, ms: f64) {
+fn report(index: usize, face: &Face, quality: f32, ms: f64) {
     let m = face.landmarks();
     eprintln!(
         "{index}: box {:.0} {:.0} {:.0} score {:.1} | eyes {:.1} {:.1} {:.1} {:.1} | mouth y {:.1} hw {:.1} ratio {:.2} open {} | \
-         ncc {:.2} contrast {:.0} {:.0} lids {:.1} {:.1} {:.1} {:.1} | mouth_ok {} eyes_ok {} confidence {:.2} | {ms:.1} ms",
+         ncc {:.2} contrast {:.0} {:.0} lids {:.1} {:.1} {:.1} {:.1} | mouth_ok {} eyes_ok {} confidence {:.2} | q {quality:.3} {ms:.1} ms",
         face.bounds.x,
         face.bounds.y,
         face.bounds.width,

@@ -59,6 +59,11 @@ impl Detector {
         Vec::new()
     }
 
+    /// Faces at the coarse scale only: quick, for a clip's frames.
+    pub(crate) fn detect_coarse(&mut self, frame: &Frame) -> Vec<FaceBox> {
+        self.detect_at(frame, search_scales(frame.size())[0])
+    }
+
     /// Faces of the frame scaled by `scale`.
     fn detect_at(&mut self, frame: &Frame, scale: f32) -> Vec<FaceBox> {
         let size = frame.size();

@@ -1,8 +1,10 @@
 //! Finds a face and its landmarks in a picture, classically: SeetaFace boxes (`rustface`), then eyes, mouth line and lids
 //! by image measurements. No learned landmarks, no weights to download.
 
+mod align;
 mod blur;
 mod canonical;
+mod contour;
 mod correlate;
 mod detect;
 mod eyes;
@@ -17,6 +19,7 @@ mod mouth_map;
 mod plane;
 mod resample;
 mod spread;
+mod track;
 
 pub use detect::{Detector, Found, find};
 pub use measure::{measure, with_landmarks};
@@ -24,3 +27,4 @@ pub use model::{
     CANON_HEIGHT, CANON_WIDTH, Canon, EYE_DISTANCE, EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine,
     Similarity,
 };
+pub use track::{TrackSummary, Tracked, Tracker};

@@ -22,11 +22,7 @@ impl MouthMap {
             (gaussian(lightness, 7.0 * scale, 7.0 * scale), gaussian(lightness, 7.0 * scale, 2.0 * scale));
         let valley = wide.zip(&narrow, |w, n| (w - n).clamp(0.0, 18.0));
         let (_, depth) = mean_deviation(&valley.window(50 / step..142 / step, 60 / step..190 / step).data);
-        let red = gaussian(redness, 3.0 * scale, 3.0 * scale);
-        let mut skin = red.window(66 / step..126 / step, 70 / step..120 / step).data;
-        let (_, spread) = mean_deviation(&skin);
-        let middle = median(&mut skin);
-        let redness = red.map(|v| ((v - middle) / (spread + 2.0)).clamp(-1.0, 4.0));
+        let redness = relative_redness(redness, step);
         let lips = gaussian(&redness, 9.0 * scale, 4.0 * scale);
         let mut map = valley.zip(&lips, |v, l| v / (depth + 1e-6) + l);
         let width = map.width;
@@ -49,4 +45,14 @@ impl MouthMap {
         let (x, y) = self.map.peak();
         ((x * self.step) as i32, (y * self.step) as i32)
     }
+}
+
+/// Redness against the skin of nose and cheeks, in its standard deviations, -1..4.
+pub(crate) fn relative_redness(redness: &Plane, step: usize) -> Plane {
+    let scale = 1.0 / step as f32;
+    let red = gaussian(redness, 3.0 * scale, 3.0 * scale);
+    let mut skin = red.window(66 / step..126 / step, 70 / step..120 / step).data;
+    let (_, spread) = mean_deviation(&skin);
+    let middle = median(&mut skin);
+    red.map(|v| ((v - middle) / (spread + 2.0)).clamp(-1.0, 4.0))
 }

@@ -3,6 +3,7 @@
 
 use contract::{Frame, Layout, rgb_to_yuv, yuv_to_rgb};
 
+use crate::blur::gaussian;
 use crate::model::Similarity;
 use crate::plane::Plane;
 
@@ -27,7 +28,7 @@ impl Grid {
                 luma_of([data[at], data[at + 1], data[at + 2]].map(f32::from))
             }),
         };
-        let plane = self.resample(&shrunk);
+        let plane = self.resample(&shrunk, Enlarging::Sharp);
         if frame.layout() == Layout::I420 { plane.map(|v| (v - 16.0) * (255.0 / 219.0)) } else { plane }
     }
 
@@ -39,9 +40,13 @@ impl Grid {
             (Some(planes), _) => {
                 let half = Grid { to_grid: self.to_grid_of_chroma(), ..*self };
                 let half_reach = half.reach(w / 2, h / 2);
-                let y = self.resample(&Shrunk::new(&reach, |x, y| f32::from(planes.y[y * w + x])));
+                let y = self
+                    .resample(&Shrunk::new(&reach, |x, y| f32::from(planes.y[y * w + x])), Enlarging::Sharp);
                 let chroma = |plane: &[u8]| {
-                    half.resample(&Shrunk::new(&half_reach, |x, y| f32::from(plane[y * (w / 2) + x])))
+                    half.resample(
+                        &Shrunk::new(&half_reach, |x, y| f32::from(plane[y * (w / 2) + x])),
+                        Enlarging::Smooth,
+                    )
                 };
                 let (u, v) = (chroma(planes.u), chroma(planes.v));
                 let pixels = y.data.iter().zip(u.data.iter().zip(&v.data));
@@ -50,7 +55,10 @@ impl Grid {
             (None, _) => {
                 let data = frame.data();
                 let channel = |c: usize| {
-                    self.resample(&Shrunk::new(&reach, |x, y| f32::from(data[3 * (y * w + x) + c])))
+                    self.resample(
+                        &Shrunk::new(&reach, |x, y| f32::from(data[3 * (y * w + x) + c])),
+                        Enlarging::Sharp,
+                    )
                 };
                 let (r, g, b) = (channel(0), channel(1), channel(2));
                 let pixels = r.data.iter().zip(g.data.iter().zip(&b.data));
@@ -82,34 +90,37 @@ impl Grid {
         Reach { x: span(corners.map(|c| c.0), w), y: span(corners.map(|c| c.1), h), by, factor }
     }
 
-    fn resample(&self, shrunk: &Shrunk) -> Plane {
+    fn resample(&self, shrunk: &Shrunk, enlarging: Enlarging) -> Plane {
         let back = self.to_grid.inverse().then(&shrunk.placed);
-        // what is left to shrink after the whole factor: below 1.2 the bilinear tent alone is wide enough
+        // what is left to shrink after the whole factor
         let left = shrunk.factor / shrunk.by as f32;
-        let taps: &[(f32, f32)] = if left > 1.2 {
-            &[(-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)]
+        let blurred;
+        let plane = if left > 1.2 {
+            blurred = gaussian(&shrunk.plane, 0.4 * left, 0.4 * left);
+            &blurred
         } else {
-            &[(0.0, 0.0)]
+            &shrunk.plane
         };
+        let sharp = shrunk.factor < 0.9 && enlarging == Enlarging::Sharp;
         let mut out = Vec::with_capacity(self.width * self.height);
         for y in 0..self.height {
-            for x in 0..self.width {
-                let (gx, gy) = (x as f32, y as f32);
-                let value = if shrunk.factor < 0.9 {
-                    let (px, py) = back.apply(gx, gy);
-                    cubic(&shrunk.plane, px, py)
-                } else {
-                    let tap = |&(dx, dy): &(f32, f32)| {
-                        let (px, py) = back.apply(gx + dx, gy + dy);
-                        shrunk.plane.bilinear(px, py)
-                    };
-                    taps.iter().map(tap).sum::<f32>() / taps.len() as f32
-                };
-                out.push(value);
+            let (x0, y0) = back.apply(0.0, y as f32);
+            let place = |x: usize| (x0 + back.a * x as f32, y0 + back.b * x as f32);
+            if sharp {
+                out.extend((0..self.width).map(place).map(|(x, y)| cubic(plane, x, y)));
+            } else {
+                out.extend((0..self.width).map(place).map(|(x, y)| plane.bilinear(x, y)));
             }
         }
         Plane::new(self.width, self.height, out)
     }
+}
+
+/// How a picture is enlarged: chroma is smooth anyway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Enlarging {
+    Sharp,
+    Smooth,
 }
 
 /// BT.709 luma of full-range R, G, B, in 0..255.
