@@ -9,7 +9,7 @@ import random
 
 from face import Face
 from hair import Hair
-from pen import Sheet, curve, fill, group, spline, stroke
+from pen import Sheet, curve, fill, group, spline, stroke, taper
 
 WIDTH, HEIGHT = 1024, 1280
 HEAD = "translate(516 526) rotate(1.6)"  # origin midway between the pupils
@@ -38,7 +38,6 @@ def neck(s):
         f'<path d="{cord([(436, 900), (452, 980), (486, 1046)])}" fill="none" stroke="#8f4632" stroke-width="9" opacity="0.4" filter="{s.blur(6)}"/>',
         f'<path d="{cord([(598, 900), (580, 980), (544, 1046)])}" fill="none" stroke="#5d241a" stroke-width="10" opacity="0.4" filter="{s.blur(6)}"/>',
         s.glow(440, 975, 26, 60, "#ffdcb8", 0.45, -12),
-        s.glow(514, 1046, 30, 22, "#5d241a", 0.5),
         s.glow(430, 1052, 60, 14, "#ffe0c0", 0.45, 12),
         f'<path d="{cord([(626, 830), (621, 900), (630, 975)])}" fill="none" stroke="#9fd0dc" stroke-width="7" opacity="0.4" filter="{s.blur(4)}"/>',
     ]
@@ -57,10 +56,13 @@ def sweater(s, rng):
         parts.append(stroke(curve(points), "#5a3310", 2.2, 0.20))
         parts.append(stroke(curve([(px - 3, py) for px, py in points]), "#ffdf94", 1.6, 0.20))
     for pts, w, o in (
-        ([(216, 1180), (236, 1270), (240, 1400)], 30, 0.55), ([(816, 1180), (796, 1270), (794, 1400)], 36, 0.6),
+        ([(226, 1196), (240, 1280), (236, 1420)], 30, 0.45), ([(808, 1196), (794, 1280), (800, 1420)], 36, 0.5),
         ([(330, 1120), (380, 1200), (400, 1330)], 26, 0.22), ([(700, 1120), (650, 1200), (630, 1330)], 30, 0.28),
     ):
         parts.append(f'<path d="{curve(pts)}" fill="none" stroke="#4f2a0c" stroke-width="{w}" opacity="{o}" filter="{s.blur(14)}"/>')
+    for arm in ([(216, 1176), (232, 1250), (238, 1330), (232, 1430)], [(818, 1176), (802, 1250), (796, 1330), (804, 1430)]):
+        points = [spline(arm, i / 16) for i in range(17)]
+        parts.append(f'<path d="{taper(points, 13, 0.6)}" fill="#3f1f08" opacity="0.75" filter="{s.blur(3)}"/>')
     parts += [
         s.glow(240, 1110, 170, 60, "#fff0bd", 0.42, -26), s.glow(350, 1180, 60, 120, "#ffe6a2", 0.22, 8),
         s.glow(930, 1240, 220, 180, "#3a1d0c", 0.5), s.soft(curve([(380, 1010), (420, 1110), (512, 1142), (606, 1110), (650, 1010), (700, 1100), (520, 1200), (330, 1100)], closed=True), "#3f1f08", 14, 0.45),

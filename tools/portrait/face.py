@@ -47,10 +47,10 @@ class Face:
             s.glow(-118, 92, 84, 62, warm, 0.26, -12), s.glow(120, 94, 80, 60, warm, 0.26, 12),
             s.glow(0, 114, 44, 38, warm, 0.20), s.glow(0, 285, 60, 34, warm, 0.12),
             s.glow(-98, -30, 60, 20, warm, 0.13), s.glow(98, -30, 60, 20, warm, 0.13),
-            s.glow(0, -190, 150, 90, "#ffe7b8", 0.16), s.glow(96, 268, 110, 50, "#5f7f92", 0.14, -38),
+            s.glow(0, -190, 150, 90, "#ffe7b8", 0.08), s.glow(96, 268, 110, 50, "#5f7f92", 0.14, -38),
             s.glow(-100, 30, 56, 18, "#7a4a63", 0.16, 8), s.glow(100, 30, 56, 18, "#7a4a63", 0.16, -8),
         ]
-        parts.append(group(gloss_stack(xs, ys, gloss, 12, 0.42), filter=s.blur(3.0)))
+        parts.append(group(gloss_stack(xs, ys, gloss, 20, 0.42), filter=s.blur(5.0)))
         parts += self.freckles() + self.rim()
         return group(parts, clip_path=shape)
 
@@ -114,14 +114,14 @@ class Face:
         s, rng = self.s, self.rng
         cx = 98 * side
         at = lambda pts: [(cx + side * x, y) for x, y in pts]  # x grows away from the nose
-        upper = at([(-54, 10), (-43, -6), (-24, -19.5), (0, -25), (25, -23.5), (45, -13.5), (59, -1)])
-        lower = at([(59, -1), (47, 9.5), (25, 16), (0, 18), (-23, 17), (-43, 13), (-54, 10)])
+        upper = at([(-54, 9.5), (-43, -6), (-24, -19.5), (0, -25), (25, -23.5), (45, -14), (59, -2)])
+        lower = at([(59, -2), (47, 7), (25, 13), (0, 15), (-23, 14.5), (-43, 12), (-54, 9.5)])
         almond = curve(upper + lower[1:-1], closed=True)
         white = s.radial(cx - 4, -2, 62, [(0, "#f8f0e8"), (0.5, "#efe2d8"), (0.8, "#d3b8ab"), (1, "#a97f73")])
         parts = [fill(almond, white)]
         parts.append(s.glow(cx - side * 51, 9, 15, 11, "#d2675a", 0.8))
         parts.append(s.glow(cx + side * 50, 3, 16, 14, "#a05a4e", 0.45))
-        parts += self.iris(cx + 1.5, -1.5)
+        parts += self.iris(cx + 1.5, -2.5)
         cast = curve([(x, y - 9) for x, y in upper] + [(x, y + (9 if abs(x - cx) < 45 else 3)) for x, y in upper[::-1]], closed=True)
         parts.append(s.soft(cast, "#2c1210", 4, 0.62))
         parts.append(stroke(curve([(x, y - 1.0) for x, y in lower]), "#e9a48f", 3.4, 0.85))
@@ -129,7 +129,7 @@ class Face:
         parts.append(s.glow(cx - side * 50, 11, 6, 4.5, "#f4b3a2", 0.9))
         out = [self.lid(side, at, upper, lower), group(parts, clip_path=s.clip(almond))]
         out += self.lashes(side, at, upper, lower)
-        return group(out, transform=f"translate({cx} 0) scale(1.09) translate({-cx} 0)")
+        return group(out, transform=f"translate({cx} 0) scale(1.14) translate({-cx} 0)")
 
     def lid(self, side, at, upper, lower):
         """Lid skin between crease and lashes, and the soft pad under the eye."""
@@ -138,17 +138,17 @@ class Face:
         skin = curve(upper + crease[::-1], closed=True)
         cx = 98 * side
         shade = s.linear(cx, -44, cx, -18, [(0, "#a65a41", 0.75), (0.35, "#c98062", 0.25), (0.7, "#ffd2ae", 0.45), (1, "#8b4533", 0.7)])
-        pad = curve(at([(-46, 20), (-22, 28), (6, 30), (32, 25), (50, 15)]))
+        pad = curve(at([(-46, 19), (-22, 25), (6, 26), (32, 21), (50, 11)]))
         return group([
             fill(skin, shade),
-            f'<path d="{taper(crease_points(crease), 5.0)}" fill="#6d2f22" opacity="0.85" filter="{s.blur(0.9)}"/>',
+            f'<path d="{taper(crease_points(crease), 4.6)}" fill="#6d2f22" opacity="0.75" filter="{s.blur(1.1)}"/>',
             f'<path d="{curve([(x, y - 7) for x, y in crease])}" fill="none" stroke="#7c3a29" stroke-width="9" opacity="0.26" filter="{s.blur(5)}"/>',
             s.glow(cx - 8, -33, 24, 6, "#fff0dc", 0.5),
             f'<path d="{pad}" fill="none" stroke="#9c5340" stroke-width="4" opacity="0.38" filter="{s.blur(2.4)}"/>',
         ])
 
     def iris(self, cx, cy):
-        s, rng, r = self.s, self.rng, 27.0
+        s, rng, r = self.s, self.rng, 24.5
         base = s.radial(cx, cy + 3, r, [(0, "#c08a3c"), (0.36, "#8f8a45"), (0.62, "#4f7d62"), (0.86, "#2d5650"), (1, "#12262a")])
         parts = [f'<circle cx="{cx:.1f}" cy="{cy}" r="{r}" fill="{base}"/>']
         fibres = []
@@ -159,8 +159,8 @@ class Face:
             d = f"M{cx + r0 * cos(a):.1f} {cy + r0 * sin(a):.1f}L{cx + r1 * cos(a + 0.05):.1f} {cy + r1 * sin(a + 0.05):.1f}"
             fibres.append(stroke(d, colour, 0.9, 0.3 + 0.3 * rng.random()))
         parts += fibres
-        parts.append(s.glow(cx + 7, cy + 6, 16, 9, "#f3e3a0", 0.42, -30))
-        parts.append(s.glow(cx, cy + 23, 24, 11, "#0d1a1d", 0.8))
+        parts.append(s.glow(cx + 7, cy + 5, 14, 8, "#f3e3a0", 0.42, -30))
+        parts.append(s.glow(cx, cy + 20, 22, 9, "#0d1a1d", 0.8))
         parts.append(f'<circle cx="{cx:.1f}" cy="{cy}" r="{r - 1}" fill="none" stroke="#0d1a1d" stroke-width="3.2" opacity="0.75" filter="{s.blur(1)}"/>')
         pupil = s.radial(cx, cy, 11, [(0, "#050304"), (0.85, "#0a0607"), (1, "#0a0607", 0)])
         parts.append(f'<circle cx="{cx:.1f}" cy="{cy}" r="11.5" fill="{pupil}"/>')
@@ -217,7 +217,7 @@ class Face:
                 dx, dy = side * size * cos(a), -size * sin(a)
                 colour = mix("#2a1310", "#6b3a26", rng.random() ** 1.4)
                 hair = [(x, y), (x + dx * 0.5, y + dy * 0.55), (x + dx, y + dy * 0.9)]
-                out.append(f'<path d="{taper(hair, 1.6, 0.3)}" fill="{colour}" opacity="{0.3 + 0.4 * rng.random():.2f}"/>')
+                out.append(f'<path d="{taper(hair, 1.6, 0.3)}" fill="{colour}" opacity="{(0.3 + 0.4 * rng.random()) * min(1, 0.35 + 6 * t):.2f}"/>')
         return group(out)
 
     # Nose ------------------------------------------------------------------------------------
@@ -229,8 +229,8 @@ class Face:
             k = lambda pts: [(side * x, y) for x, y in pts]
             nostril = curve(k([(9, 137), (16, 130), (26, 129), (33, 135), (27, 140), (15, 141)]), closed=True)
             parts.append(s.soft(nostril, "#3b0f0e", 1.8, 0.9))
-            wing = [spline(k([(44, 100), (51, 115), (48, 131), (37, 139)]), t / 12) for t in range(13)]
-            parts.append(f'<path d="{taper(wing, 5.5, 0.6)}" fill="#7f3526" opacity="{0.5 if side < 0 else 0.62}" filter="{s.blur(1.8)}"/>')
+            wing = [spline(k([(42, 104), (47.5, 117), (45, 131), (35, 138)]), t / 12) for t in range(13)]
+            parts.append(f'<path d="{taper(wing, 5.0, 0.68)}" fill="#7f3526" opacity="{0.42 if side < 0 else 0.62}" filter="{s.blur(1.8)}"/>')
         base = [spline([(-30, 141), (-14, 144), (0, 149), (14, 144), (30, 141)], t / 16) for t in range(17)]
         parts.append(f'<path d="{taper(base, 5)}" fill="#7a2f22" opacity="0.5" filter="{s.blur(2)}"/>')
         parts += [s.glow(-8, 101, 13, 10, "#fff6e6", 0.7, -20), s.glow(-5, 40, 8, 52, "#fff0d8", 0.42), s.glow(-34, 118, 9, 8, "#ffeeda", 0.35)]
@@ -240,9 +240,9 @@ class Face:
 
     def lips(self):
         s, rng = self.s, self.rng
-        line = [(-76, 202.5), (-58, 209), (-36, 213), (-15, 212), (0, 214), (15, 212), (36, 213), (58, 208), (77, 200.5)]
-        top = [(-76, 202.5), (-55, 195.5), (-30, 189), (-12, 185.5), (0, 189.5), (12, 185.5), (30, 189), (55, 194.5), (77, 200.5)]
-        low = [(77, 200.5), (62, 220), (38, 237), (14, 244.5), (-14, 244.5), (-38, 238), (-61, 222), (-76, 202.5)]
+        line = [(-77, 198), (-60, 206.5), (-38, 212.5), (-17, 213), (0, 215), (17, 213), (38, 212), (60, 205.5), (78, 196)]
+        top = [(-77, 198), (-58, 194), (-35, 188.5), (-16, 184.5), (0, 189.5), (16, 184.5), (35, 188), (58, 193), (78, 196)]
+        low = [(78, 196), (64, 216), (40, 236), (14, 245), (-14, 245), (-40, 237), (-63, 218), (-77, 198)]
         upper = curve(top + line[::-1][1:-1], closed=True)
         lower = curve(line + low[1:-1], closed=True)
         up_fill = s.linear(0, 186, 0, 216, [(0, "#c8625a"), (0.3, "#b04944"), (0.75, LIP["deep"]), (1, LIP["dark"])])
@@ -276,14 +276,14 @@ class Face:
         soft = s.blur(0.8)
         out += [
             group(upper_parts, filter=soft), group(lower_parts, filter=soft),
-            f'<path d="{curve([(-52, 194), (-30, 186), (-12, 182), (0, 186), (12, 182), (30, 186), (52, 193)])}" fill="none" stroke="#ffe6d0" stroke-width="3" opacity="0.3" filter="{s.blur(1.6)}"/>',
+            f'<path d="{curve([(-54, 190), (-35, 185), (-16, 181), (0, 186), (16, 181), (35, 184.5), (54, 189)])}" fill="none" stroke="#ffe6d0" stroke-width="3" opacity="0.3" filter="{s.blur(1.6)}"/>',
         ]
         seam = [spline(line, t / 32) for t in range(33)]
         out += [
             f'<path d="{taper([(x, y + 0.5) for x, y in seam], 7.5)}" fill="#4a1416" opacity="0.55" filter="{s.blur(1.8)}"/>',
             f'<path d="{taper(seam, 4.2)}" fill="#36100f" opacity="0.95" filter="{s.blur(0.5)}"/>',
         ]
-        for side, y in ((-1, 202.5), (1, 200.5)):
+        for side, y in ((-1, 198), (1, 196)):
             out.append(s.glow(side * 82, y, 13, 10, "#6d271e", 0.6))
             out.append(s.glow(side * 78, y, 5, 3.5, "#3a0f0e", 0.75))
         return group(out)

@@ -160,8 +160,8 @@ class Hair:
     def rim(self, mass):
         """Cool back light on the outer strands of the shaded side."""
         rng, out = self.rng, []
-        for _ in range(46):
+        for _ in range(70):
             u = rng.uniform(0.15, 0.78)
             points = mass.strand(1.02 - 0.13 * rng.random() ** 1.5, u, u + rng.uniform(0.08, 0.2), 8)
-            out.append(f'<path d="{taper(points, 2.2)}" fill="{COOL}" opacity="{0.12 + 0.38 * rng.random():.2f}"/>')
-        return group(out)
+            out.append(f'<path d="{taper(points, 2.0)}" fill="{COOL}" opacity="{0.10 + 0.30 * rng.random():.2f}"/>')
+        return group(out, filter=self.s.blur(0.7))

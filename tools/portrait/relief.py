@@ -14,26 +14,26 @@ BUMPS = [
     (98, -4, 60, 34, -24), (99, 0, 45, 27, 20),           # socket, eyeball
     (44, -6, 15, 24, -13), (150, -8, 18, 30, -4),         # inner and outer corner
     (0, 10, 18, 62, 17), (0, 70, 20, 40, 9),              # bridge of the nose
-    (0, 108, 25, 23, 27), (33, 121, 15, 14, 14),          # tip, wings
+    (0, 108, 25, 23, 27), (31, 121, 14, 14, 13),          # tip, wings
     (0, 148, 42, 11, -8), (55, 128, 10, 16, -5),          # under the nose, beside the wings
-    (120, 86, 56, 48, 27), (108, 62, 44, 14, 3),          # cheek, under-eye pad
+    (118, 84, 54, 46, 29), (108, 62, 44, 14, 3),          # cheek, under-eye pad
     (70, 158, 13, 24, -8), (90, 186, 12, 22, -7),         # fold from nose to mouth
     (0, 178, 7, 16, -3), (12, 178, 7, 18, 2.5),           # philtrum
     (0, 200, 50, 13, 7), (0, 229, 44, 14, 9),             # lips
-    (86, 203, 13, 10, -8), (0, 258, 42, 12, -12),         # mouth corners, fold under the lip
+    (87, 199, 13, 11, -8), (0, 258, 42, 12, -12),         # mouth corners, fold under the lip
     (0, 283, 38, 25, 19), (0, -180, 130, 90, 8),         # chin, forehead
     (185, -70, 26, 70, -7),                               # temple
 ]
 # Hollows that light hardly reaches: (x, y, sigma x, sigma y, strength), mirrored as above.
 SHADE = [
     (58, -18, 26, 17, 0.20), (104, -27, 52, 9, 0.12), (30, 30, 9, 40, 0.05),
-    (46, 130, 8, 12, 0.10), (0, 147, 32, 8, 0.20), (0, 257, 46, 9, 0.15),
-    (94, 206, 10, 9, 0.12), (0, 322, 110, 24, 0.14),
+    (44, 130, 8, 12, 0.10), (0, 147, 32, 8, 0.20), (0, 257, 46, 9, 0.15),
+    (94, 199, 10, 10, 0.12), (0, 322, 110, 24, 0.14),
 ]
-KEY, FILL = (-0.50, -0.40, 0.77), (0.70, 0.16, 0.70)
+KEY, FILL = (-0.45, -0.40, 0.80), (0.66, 0.18, 0.73)
 SKIN = [
-    (0.00, "#5a2620"), (0.16, "#7f3a2b"), (0.30, "#a9563c"), (0.44, "#c8744f"), (0.58, "#df9268"),
-    (0.72, "#efb087"), (0.84, "#f8c9a2"), (0.94, "#fddcb9"), (1.00, "#ffe9cd"),
+    (0.00, "#5a2620"), (0.16, "#7f3c30"), (0.30, "#a65945"), (0.44, "#c5785b"), (0.58, "#de9974"),
+    (0.72, "#eeb592"), (0.84, "#f8cdab"), (0.94, "#fddfc0"), (1.00, "#ffebd2"),
 ]
 
 
@@ -84,7 +84,7 @@ class Relief:
                 tone *= 1 - k * exp(-q / 2)
         hx, hy, hz = KEY[0], KEY[1], KEY[2] + 1
         m = sqrt(hx * hx + hy * hy + hz * hz)
-        gloss = max((nx * hx + ny * hy + nz * hz) / m, 0) ** 38
+        gloss = max((nx * hx + ny * hy + nz * hz) / m, 0) ** 24
         return tone, gloss
 
     def grid(self, box, step):
@@ -158,7 +158,7 @@ def gloss_stack(xs, ys, gloss, levels, strength):
     """The relief's highlights as stacked translucent contours."""
     parts = []
     for k in range(levels):
-        d = above(xs, ys, gloss, 0.12 + 0.85 * (k + 0.5) / levels)
+        d = above(xs, ys, gloss, 0.05 + 0.93 * (k + 0.5) / levels)
         if d:
             parts.append(f'<path d="{d}" fill="#fff3e0" opacity="{strength / levels:.3g}" fill-rule="evenodd"/>')
     return parts
