@@ -74,7 +74,7 @@ impl std::str::FromStr for Fps {
             return Err(wrong());
         }
         let milli = (value * 1000.0).round() as u32;
-        if milli % 1000 == 0 {
+        if milli.is_multiple_of(1000) {
             Fps::new(milli / 1000, 1).ok_or_else(wrong)
         } else {
             Fps::new(milli, 1000).ok_or_else(wrong)
