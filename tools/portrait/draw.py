@@ -13,6 +13,7 @@ from pen import Sheet, curve, fill, group, spline, stroke, taper
 
 WIDTH, HEIGHT = 1024, 1280
 HEAD = "translate(516 526) rotate(1.6)"  # origin midway between the pupils
+SEED = 21
 BODY = "translate(0 -74)"
 
 
@@ -96,14 +97,14 @@ def finish(s):
 
 
 def main():
-    s, rng = Sheet(), random.Random(7)
-    face, hair = Face(s, rng), Hair(s, rng)
+    s = Sheet()
+    face, hair = Face(s, random.Random(SEED)), Hair(s, random.Random(SEED + 1))
     casts, front = hair.front()
     skin, *features = face.draw()
     body = [
-        background(s, rng),
+        background(s, random.Random(SEED + 2)),
         group([hair.back()], transform=HEAD),
-        group([neck(s), sweater(s, rng)], transform=BODY),
+        group([neck(s), sweater(s, random.Random(SEED + 3))], transform=BODY),
         group([face.ear(1), skin, casts, *features, front, face.ear(-1), hair.over_ear()], transform=HEAD),
         finish(s),
     ]

@@ -39,14 +39,14 @@ class Hair:
         spans = mass.cuts(self.rng)
         under = []
         if not mass.pinched:
-            edge = mass.strand(0.03, 0, 0.90, 18) + [mass.at(k / 6, 0.90 + 0.03 * (k % 2)) for k in range(1, 6)] + mass.strand(0.97, 0.90, 0, 18)
+            edge = mass.strand(0.09, 0, 0.70, 18) + mass.strand(0.91, 0.70, 0, 18)
             under = [self.s.soft(curve(edge, closed=True), mix(DARK, BASE, 0.35), 1.5)]
         return group(under + [self.lock(mass, span, light, shine) for span in reversed(spans)])
 
     def lock(self, mass, span, light, shine):
         s, rng = self.s, self.rng
         a, b = span
-        reach = 1.0 - 0.22 * rng.random() ** 1.3
+        reach = 1.0 - 0.15 * rng.random() ** 1.3
         phase = rng.uniform(-0.10, 0.10)
         tip = (a + b) / 2 + rng.gauss(0, 0.3) * (b - a)
 
@@ -55,7 +55,7 @@ class Hair:
             k = max((u / reach - 0.70) / 0.30, 0) ** 1.5
             if mass.pinched:
                 k = max(k, 1 - u / 0.25)
-            return t + (tip - t) * min(k, 0.93)
+            return t + (tip - t) * min(k, 0.93 if mass.pinched else 0.80)
 
         def strand(t, u0, u1, n):
             us = [u0 + (u1 - u0) * i / n for i in range(n + 1)]
@@ -77,6 +77,11 @@ class Hair:
             colour = mix(mix(DARK, BASE, 0.25 + 0.75 * height), WARM, (0.25 + light) * 0.8 * height * rng.random())
             path = taper(strand(t, u0, min(u1, 1.0), 6), 1.0 + 2.0 * rng.random())
             out.append(f'<path d="{path}" fill="{colour}" opacity="{0.35 + 0.45 * rng.random():.2f}"/>')
+        if not mass.pinched:
+            for _ in range(int(3 + wide * 0.2)):
+                t = a + (b - a) * rng.random()
+                path = taper(strand(t, 0, 0.08 + 0.10 * rng.random(), 4), 3.4, 0.25)
+                out.append(f'<path d="{path}" fill="{DARK}" opacity="{0.25 + 0.35 * rng.random():.2f}"/>')
         centre = shine[0] + rng.uniform(-0.03, 0.03)
         for _ in range(int(3 + wide * 0.26 * light)):
             t = a + (b - a) * (0.30 + 0.65 * rng.random())
@@ -101,7 +106,7 @@ class Hair:
         """What hangs behind the neck."""
         left = Mass(
             [(0, -250), (-120, -200), (-160, -60), (-140, 120), (-112, 260), (-100, 340), (-70, 400), (-40, 428)],
-            [(0, -340), (-190, -310), (-266, -120), (-270, 80), (-296, 240), (-300, 350), (-262, 436), (-196, 474)], 14, 9,
+            [(0, -340), (-190, -310), (-278, -120), (-280, 60), (-298, 240), (-300, 350), (-262, 436), (-196, 474)], 14, 9,
         )
         right = Mass(
             [(0, -250), (120, -200), (160, -60), (140, 120), (112, 260), (100, 340), (70, 396), (40, 424)],
@@ -119,15 +124,15 @@ class Hair:
         """
         s = self.s
         sweep = Mass(
-            [(64, -226), (8, -250), (-72, -238), (-138, -190), (-180, -122), (-204, -56), (-222, 20)],
-            [(44, -374), (-56, -384), (-160, -356), (-242, -284), (-280, -176), (-284, -60), (-262, 70)], 0, 11,
+            [(66, -234), (46, -249), (6, -256), (-72, -242), (-138, -192), (-180, -122), (-204, -56), (-222, 20)],
+            [(46, -376), (16, -387), (-46, -388), (-158, -360), (-242, -286), (-280, -176), (-278, -60), (-250, 60)], 0, 11,
         )
         wave = Mass(
-            [(64, -226), (112, -226), (156, -184), (186, -112), (199, -30), (210, 60), (216, 150), (208, 230), (186, 310), (140, 372)],
-            [(44, -374), (138, -366), (228, -316), (282, -226), (298, -110), (294, 30), (318, 150), (336, 250), (312, 360), (232, 462)], 13, 10,
+            [(66, -234), (84, -245), (116, -238), (158, -188), (187, -112), (199, -30), (210, 60), (216, 150), (208, 230), (186, 310), (140, 372)],
+            [(46, -376), (72, -385), (140, -374), (230, -318), (283, -226), (298, -110), (294, 30), (318, 150), (336, 250), (312, 360), (232, 462)], 13, 10,
         )
-        left = curve([(66, -224), (8, -246), (-70, -233), (-136, -185), (-176, -116), (-199, -46), (-200, 20)])
-        right = curve([(64, -224), (112, -222), (154, -178), (182, -108), (195, -30), (204, 60), (208, 140)])
+        left = curve([(66, -232), (8, -252), (-70, -237), (-136, -185), (-176, -116), (-199, -46), (-200, 20)])
+        right = curve([(66, -232), (114, -232), (156, -182), (182, -108), (195, -30), (204, 60), (208, 140)])
         casts = [
             f'<path d="{d}" fill="none" stroke="#5a2418" stroke-width="{w}" opacity="{o}" filter="{s.blur(b)}"/>'
             for d, w, o, b in ((left, 30, 0.5, 10), (left, 10, 0.6, 3.5), (right, 36, 0.6, 11), (right, 11, 0.6, 3.5))
@@ -144,13 +149,12 @@ class Hair:
     def parting(self):
         """The scalp showing along the parting, between two banks of shadow."""
         s = self.s
-        seam = [(45, -371), (55, -330), (60, -280), (64, -228)]
+        seam = [(47, -368), (55, -332), (57, -290), (64, -258), (66, -236)]
         points = [spline(seam, i / 16) for i in range(17)]
-        out = [
-            f'<path d="{taper(points, 14, 0.75)}" fill="{DARK}" opacity="0.6" filter="{s.blur(4)}"/>',
-            f'<path d="{taper(points[4:], 3.4, 0.8)}" fill="#a8603f" opacity="0.7" filter="{s.blur(0.9)}"/>',
-        ]
-        return group(out)
+        return group([
+            f'<path d="{taper(points, 20, 0.6)}" fill="{DARK}" opacity="0.55" filter="{s.blur(6)}"/>',
+            f'<path d="{taper(points[3:], 3.0, 0.8)}" fill="#9a5638" opacity="0.6" filter="{s.blur(1.1)}"/>',
+        ])
 
     def over_ear(self):
         """A thin lock in front of the ear, so that the ear sits in the hair."""
