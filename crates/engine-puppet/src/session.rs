@@ -1,0 +1,182 @@
+//! One session: read and measure the subject, then one frame after the other, pulled by the sink.
+
+use std::time::{Duration, Instant};
+
+use contract::{
+    EngineError, FaceReport, Fps, Frame, FrameSink, FrameSource, LandmarkOrigin, Landmarks, Layout, Length,
+    Point, Report, SourceFormat, Stage, Timing, VideoFormat, VoiceSource, Warning,
+};
+use face::{Detector, Face};
+use speech::MouthPose;
+
+use crate::engine::MIN_FACE;
+use crate::framing::{Framer, Framing};
+use crate::level::Level;
+use crate::motion::Motions;
+use crate::portrait::Portrait;
+use crate::pose::{HeadPose, Pose};
+use crate::settings::Options;
+use crate::voice::Voice;
+
+/// Motion of a face that was not found for sure.
+const UNSURE: f32 = 0.6;
+
+pub enum Subject {
+    Picture(Box<dyn FrameSource>),
+    Clip(Box<dyn FrameSource>),
+}
+
+/// A checked act.
+pub struct Take {
+    pub subject: Subject,
+    pub voice: Option<Box<dyn VoiceSource>>,
+    pub length: Length,
+    pub fps: Fps,
+    pub seed: u64,
+    pub landmarks: Option<Landmarks>,
+    pub options: Options,
+}
+
+/// Time spent, by stage.
+#[derive(Default)]
+struct Clock {
+    preparing: Duration,
+    conditioning: Duration,
+    rendering: Duration,
+}
+
+pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, EngineError> {
+    let out = out.as_mut();
+    let mut clock = Clock::default();
+    let start = Instant::now();
+    out.stage(Stage::Preparing, 0, 1)?;
+    let (Subject::Picture(mut source) | Subject::Clip(mut source)) = take.subject;
+    let format = source.format();
+    let first = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
+    let found = locate(&first, &format, take.landmarks)?;
+    let framing = Framing::new(first.size(), &found.face, &take.options);
+    let planes = first.planes().ok_or_else(|| EngineError::Failed("the picture is not I420".into()))?;
+    let plate = Framer::new(framing).plate(planes);
+    let mut portrait = Portrait::new(plate, framing.place(&found.face), Level::best());
+    out.begin(VideoFormat { size: framing.out, layout: Layout::I420, fps: take.fps })?;
+    for warning in found.warnings {
+        out.warn(warning)?;
+    }
+    out.stage(Stage::Preparing, 1, 1)?;
+    clock.preparing = start.elapsed();
+
+    let mut voice = take.voice.map(|source| Voice::new(source, take.fps));
+    if voice.is_none() {
+        out.warn(Warning::new(
+            "no_voice",
+            "no voice was given: the person idles (blinks, breathes, sways) and the take has no sound",
+        ))?;
+    }
+    let mut motions = Motions::new(take.seed, take.fps);
+    let amplitude = take.options.amplitude * if found.face.gates.mouth_ok { 1.0 } else { UNSURE };
+    let mut bytes = Vec::new();
+    let mut done = 0;
+    loop {
+        let start = Instant::now();
+        let spoken = match &mut voice {
+            Some(voice) => voice.next()?,
+            None => MouthPose::default(),
+        };
+        clock.conditioning += start.elapsed();
+        let end = match (take.length, &voice) {
+            (Length::Frames(n), _) => Some(n),
+            (Length::Voice, Some(voice)) => voice.frames(),
+            (Length::Voice, None) => Some(done),
+        };
+        if end.is_some_and(|end| done >= end) {
+            break;
+        }
+        let start = Instant::now();
+        let motion = motions.next(spoken.stress);
+        let pose = Pose {
+            mouth: scaled(spoken, amplitude),
+            head: swayed(motion.head, take.options.sway),
+            blink: motion.blink,
+            brow: motion.brow * take.options.sway.min(1.0),
+        };
+        portrait.draw(&pose, &mut bytes);
+        let frame = Frame::new(framing.out, Layout::I420, bytes.clone())
+            .map_err(|error| EngineError::Failed(error.to_string()))?;
+        clock.rendering += start.elapsed();
+        out.frame(frame)?;
+        done += 1;
+        out.stage(Stage::Rendering, done, end.unwrap_or(0))?;
+    }
+    if let Some(warning) = voice.as_ref().and_then(Voice::warning) {
+        out.warn(warning)?;
+    }
+    Ok(Report {
+        frames: done,
+        face: Some(found.report),
+        settings: take.options.report(framing.out.longest()),
+        timings: vec![
+            Timing { stage: Stage::Preparing, elapsed: clock.preparing },
+            Timing { stage: Stage::Conditioning, elapsed: clock.conditioning },
+            Timing { stage: Stage::Rendering, elapsed: clock.rendering },
+        ],
+    })
+}
+
+/// The face of the first frame.
+struct Located {
+    face: Face,
+    report: FaceReport,
+    warnings: Vec<Warning>,
+}
+
+fn locate(frame: &Frame, format: &SourceFormat, given: Option<Landmarks>) -> Result<Located, EngineError> {
+    let natural_scale = format.natural.width as f32 / format.size.width as f32;
+    let mut warnings = Vec::new();
+    let (face, origin) = match given {
+        Some(landmarks) => {
+            let here = moved(landmarks, 1.0 / natural_scale);
+            (face::with_landmarks(frame, &here)?, LandmarkOrigin::Given)
+        }
+        None => {
+            let found = face::find(&mut Detector::new(), frame, natural_scale, MIN_FACE)?;
+            if found.others > 0 {
+                warnings.push(Warning::new(
+                    "several_faces",
+                    format!("{} faces were found, the largest is animated", found.others + 1),
+                ));
+            }
+            (found.face, LandmarkOrigin::Found)
+        }
+    };
+    warnings.extend(face.warnings());
+    let landmarks = moved(face.landmarks(), natural_scale);
+    let report = FaceReport { landmarks, confidence: face.confidence, origin };
+    Ok(Located { face, report, warnings })
+}
+
+/// Landmarks of a picture that is `factor` times as large; pixel centres lie at whole numbers.
+fn moved(landmarks: Landmarks, factor: f32) -> Landmarks {
+    landmarks.map(|p| Point { x: (p.x + 0.5) * factor - 0.5, y: (p.y + 0.5) * factor - 0.5 })
+}
+
+fn scaled(pose: MouthPose, amplitude: f32) -> MouthPose {
+    let on = amplitude.min(1.0); // a closure is whole or not at all; more than shut there is not
+    MouthPose {
+        jaw: pose.jaw * amplitude,
+        wide: pose.wide * amplitude,
+        round: pose.round * amplitude,
+        close: pose.close * on,
+        labiodental: pose.labiodental * on,
+        tongue: pose.tongue,
+        stress: pose.stress,
+    }
+}
+
+fn swayed(head: HeadPose, sway: f32) -> HeadPose {
+    HeadPose {
+        yaw: head.yaw * sway,
+        pitch: head.pitch * sway,
+        roll: head.roll * sway,
+        shift: (head.shift.0 * sway, head.shift.1 * sway),
+    }
+}
