@@ -34,8 +34,8 @@ def neck(s):
     cord = lambda pts: curve(pts)
     parts = [
         fill(shape, skin),
-        s.soft(curve([(380, 800), (420, 878), (512, 914), (610, 884), (650, 800)], closed=True), "#5b2118", 15, 0.78),
-        s.soft(curve([(430, 860), (520, 960), (640, 1010), (640, 850)], closed=True), "#6d2c20", 22, 0.55),
+        s.soft(curve([(370, 800), (412, 905), (512, 962), (616, 912), (660, 800)], closed=True), "#4f1a13", 15, 0.80),
+        s.soft(curve([(430, 900), (520, 990), (640, 1030), (640, 870)], closed=True), "#6d2c20", 22, 0.50),
         f'<path d="{cord([(436, 900), (452, 980), (486, 1046)])}" fill="none" stroke="#8f4632" stroke-width="9" opacity="0.4" filter="{s.blur(6)}"/>',
         f'<path d="{cord([(598, 900), (580, 980), (544, 1046)])}" fill="none" stroke="#5d241a" stroke-width="10" opacity="0.4" filter="{s.blur(6)}"/>',
         s.glow(440, 975, 26, 60, "#ffdcb8", 0.45, -12),

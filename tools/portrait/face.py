@@ -71,10 +71,10 @@ class Face:
 
     def rim(self):
         """Cool light that grazes the right edge, and the warm bounce on the left one."""
-        right = curve([(210, -60), (205, 40), (196, 98), (180, 158), (153, 216), (117, 267), (82, 296)])
+        right = [spline([(210, -60), (205, 40), (196, 98), (180, 158), (153, 216), (117, 267), (72, 302)], t / 24) for t in range(25)]
         left = curve([(-203, 40), (-195, 96), (-178, 158), (-151, 216), (-115, 266)])
         return [
-            f'<path d="{right}" fill="none" stroke="#9fd0dc" stroke-width="13" opacity="0.62" filter="{self.s.blur(5)}"/>',
+            f'<path d="{taper(right, 17, 0.6)}" fill="#9fd0dc" opacity="0.62" filter="{self.s.blur(5)}"/>',
             f'<path d="{left}" fill="none" stroke="#ffd9a6" stroke-width="9" opacity="0.35" filter="{self.s.blur(4)}"/>',
         ]
 
@@ -249,9 +249,7 @@ class Face:
         low_fill = s.linear(0, 208, 0, 246, [(0, LIP["dark"]), (0.14, LIP["deep"]), (0.4, LIP["mid"]), (0.62, LIP["light"]), (1, LIP["deep"])])
         under = curve([(-48, 244), (-20, 250), (20, 250), (52, 243), (30, 258), (0, 262), (-28, 259)], closed=True)
         out = [s.soft(under, "#7a2f20", 5, 0.5), s.soft(curve(top + low[1:-1], closed=True), "#b3574a", 3.5, 0.7)]
-        inner = [fill(upper, up_fill)]
-        inner.append(s.glow(0, 240, 70, 10, "#6d2424", 0.35))
-        lower_parts = [fill(lower, low_fill), s.glow(34, 230, 40, 18, "#7c2d2c", 0.30)]
+        lower_parts = [fill(lower, low_fill), s.glow(36, 230, 40, 18, "#7c2d2c", 0.30), s.glow(0, 244, 56, 7, "#7c2d2c", 0.35)]
         for _ in range(64):
             x = rng.gauss(0, 30)
             if abs(x) > 66:
@@ -260,7 +258,7 @@ class Face:
             y0 = 217 + rng.random() * 3
             y1 = y0 + reach * (9 + 11 * rng.random())
             d = f"M{x:.1f} {y0:.1f}Q{x * 1.03:.1f} {(y0 + y1) / 2:.1f} {x * 1.09:.1f} {y1:.1f}"
-            lower_parts.append(stroke(d, rng.choice(("#7f2f2d", "#e79c90")), 1.0, 0.15 + 0.12 * rng.random()))
+            lower_parts.append(stroke(d, rng.choice(("#7f2f2d", "#e79c90")), 1.0, 0.12 + 0.10 * rng.random()))
         lower_parts += [
             s.glow(-22, 227, 25, 7.5, LIP["shine"], 0.75, -4), s.glow(14, 229, 18, 6, LIP["shine"], 0.42, 4),
             s.glow(-24, 226, 10, 3.2, "#ffffff", 0.6, -5),
@@ -271,11 +269,12 @@ class Face:
             if abs(x) > 64:
                 continue
             d = f"M{x:.1f} 212Q{x * 0.99:.1f} 204 {x * 0.96:.1f} {197 + abs(x) * 0.1:.1f}"
-            upper_parts.append(stroke(d, rng.choice(("#7a2c2b", "#dd9186")), 0.9, 0.10 + 0.1 * rng.random()))
+            upper_parts.append(stroke(d, rng.choice(("#7a2c2b", "#c87a70")), 0.9, 0.08 + 0.1 * rng.random()))
         upper_parts.append(s.glow(-26, 197, 24, 4.5, "#ffcdb8", 0.42, -12))
-        soft = s.blur(0.8)
+        soft = s.blur(1.0)
         out += [
-            group(upper_parts, filter=soft), group(lower_parts, filter=soft),
+            group([group(upper_parts, clip_path=s.clip(upper))], filter=soft),
+            group([group(lower_parts, clip_path=s.clip(lower))], filter=soft),
             f'<path d="{curve([(-54, 190), (-35, 185), (-16, 181), (0, 186), (16, 181), (35, 184.5), (54, 189)])}" fill="none" stroke="#ffe6d0" stroke-width="3" opacity="0.3" filter="{s.blur(1.6)}"/>',
         ]
         seam = [spline(line, t / 32) for t in range(33)]
