@@ -1,8 +1,9 @@
 """Weights of a training run -> the embedded file and the fixtures of the Rust tests.
 
-usage: export.py NET.pt WEIGHTS.bin FIXTURE_DIR
+usage: export.py NET.pt NAME ASSETS_DIR FIXTURE_DIR     (NAME: visnet-1, ...)
 """
 
+import hashlib
 import os
 import sys
 
@@ -45,9 +46,15 @@ def truth_fixture(path):
             print("\t".join([VISEMES[y]] + [f"{v:.5f}" for v in row]), file=out)
 
 
-def main(trained, weights, fixtures):
+def main(trained, name, assets, fixtures):
     state = torch.load(trained, weights_only=False)
+    weights = os.path.join(assets, "visnet.bin")
     blob.write(weights, state["weights"], state["dilations"])
+    with open(weights, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    for ending, text in (("name", name), ("sha256", digest)):
+        with open(os.path.join(assets, "visnet." + ending), "w", encoding="utf8") as out:
+            print(text, file=out)
     net = blob.read(weights)
     x = torch.from_numpy(np.random.default_rng(1).standard_normal((ROWS, 40)).astype(np.float32))
     with torch.no_grad():
@@ -57,10 +64,10 @@ def main(trained, weights, fixtures):
     rows = logmel(probe_sound())
     save(os.path.join(fixtures, "mel.f32"), rows, normalise(rows))
     truth_fixture(os.path.join(fixtures, "truth.tsv"))
-    print(f"{weights}: {os.path.getsize(weights)} bytes, {sum(p.numel() for p in net.parameters())} parameters")
+    print(f"{name}: {os.path.getsize(weights)} bytes, {sum(p.numel() for p in net.parameters())} parameters")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         raise SystemExit(__doc__)
     main(*sys.argv[1:])

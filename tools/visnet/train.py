@@ -23,7 +23,7 @@ from model import LOOK_AHEAD, VisNet
 from phones import VISEMES, segments
 
 SEED = 7
-ROUNDS, MINUTES, PASSES = 110, 24, 2  # a round is this much new speech, gone through twice
+ROUNDS, MINUTES, PASSES = 36, 24, 4  # a round is this much new speech, gone through four times
 BATCH, CHUNK = 16, 400  # chunks of 4 s
 RATE, RATE_FLOOR, DECAY = 2.5e-3, 2e-5, 1e-3
 AVERAGE = 0.998  # of the weights, a step

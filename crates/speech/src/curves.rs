@@ -1,5 +1,5 @@
 //! The network's answers become the motion of a mouth: gate against the room, smoothing, effort, stress; sampled at any frame
-//! rate without losing a closure between two frames. Reference: `spec` of the puppet, section 2.
+//! rate without losing a closure between two frames. The constants were tuned by eye and ear on the prototype of the puppet.
 
 use std::collections::VecDeque;
 
@@ -19,6 +19,8 @@ const ROWS_KEPT: usize = 2 * LOOK.1 as usize + 4;
 /// The mouth opens from here to there: below the speaker's level, and in dB of full scale.
 const GATE_UNDER_REFERENCE_DB: (f32, f32) = (38.0, 26.0);
 const GATE_DB: (f32, f32) = (-62.0, -54.0);
+/// A sound that does not come and go is a machine.
+const GATE_MODULATION_DB: (f32, f32) = (3.0, 6.0);
 /// Speech within this many dB of the speaker's level is at full effort.
 const EFFORT_SPAN_DB: f32 = 12.0;
 const STRESS_SPAN_DB: f32 = 25.0;
@@ -81,8 +83,13 @@ impl Curves {
         self.speech_moments >= SPEECH_MOMENTS
     }
 
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.raw.len() + self.rows.len()
+    }
+
     pub fn push(&mut self, moment: Moment) {
-        let open = gate(moment.db, moment.reference_db);
+        let open = gate(moment.db, &moment);
         if open > 0.5 && moment.visemes.probability(Viseme::Sil) < 0.5 {
             self.speech_moments = self.speech_moments.saturating_add(1);
         }
@@ -148,8 +155,9 @@ impl Curves {
         let at = (index - self.raw_first) as usize;
         let smooth = |kernel: &Kernel, value: &dyn Fn(&Raw) -> f32| kernel.at(&self.raw, at, value);
         let db = smooth(&self.kernels.gate, &|raw| raw.moment.db);
-        let Moment { visemes, reference_db, .. } = self.raw[at].moment;
-        let open = gate(db, reference_db);
+        let moment = self.raw[at].moment;
+        let (visemes, reference_db) = (moment.visemes, moment.reference_db);
+        let open = gate(db, &moment);
         let loud = smooth(&self.kernels.effort, &|raw| raw.moment.db);
         let effort = 0.75 + 0.35 * ramp(loud, reference_db - EFFORT_SPAN_DB, reference_db);
         let jaw = smooth(&self.kernels.jaw, &|raw| raw.gated_jaw);
@@ -181,9 +189,11 @@ impl Curves {
 }
 
 /// 0: the room; 1: the voice.
-fn gate(db: f32, reference_db: f32) -> f32 {
+fn gate(db: f32, moment: &Moment) -> f32 {
     let (shut, open) = GATE_UNDER_REFERENCE_DB;
-    ramp(db, reference_db - shut, reference_db - open) * ramp(db, GATE_DB.0, GATE_DB.1)
+    let heard =
+        ramp(db, moment.reference_db - shut, moment.reference_db - open) * ramp(db, GATE_DB.0, GATE_DB.1);
+    heard * ramp(moment.modulation_db, GATE_MODULATION_DB.0, GATE_MODULATION_DB.1)
 }
 
 fn ramp(x: f32, from: f32, to: f32) -> f32 {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::level::{Level, Reference};
+use crate::level::{Level, Modulation, Reference};
 use crate::mel::{self, HOP, Mel, Powers, WINDOW};
 use crate::norm::{Lesson, Norm};
 use crate::viseme::Visemes;
@@ -27,6 +27,8 @@ pub struct Moment {
     pub db: f32,
     /// What loud means for this speaker at this time, in the same dB.
     pub reference_db: f32,
+    /// How much the sound around comes and goes, dB.
+    pub modulation_db: f32,
 }
 
 /// dB of digital silence.
@@ -45,6 +47,7 @@ pub struct Hearing {
     net: VisNet,
     level: Level,
     reference: Reference,
+    modulation: Modulation,
     recent: [f32; RECENT],
     /// Samples of the hop being filled; they lie at the end of `recent`.
     filled: usize,
@@ -58,7 +61,7 @@ pub struct Hearing {
     started: bool,
     quiet_frames: u32,
     /// Levels of frames that the network has not answered yet.
-    unanswered: VecDeque<(f32, f32)>,
+    unanswered: VecDeque<Loudness>,
     /// Steps of the network, counted until its first answer.
     steps: usize,
 }
@@ -71,6 +74,7 @@ impl Hearing {
             net: VisNet::embedded(),
             level: Level::new(),
             reference: Reference::new(),
+            modulation: Modulation::new(),
             recent: [0.0; RECENT],
             filled: 0,
             hops: 0,
@@ -93,6 +97,11 @@ impl Hearing {
     /// The largest sample so far, dB of full scale.
     pub fn peak_db(&self) -> f32 {
         (20.0 * self.peak.log10()).max(SILENT_DB)
+    }
+
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.waiting.len() + self.unanswered.len()
     }
 
     /// Mono samples at 16 kHz.
@@ -143,6 +152,7 @@ impl Hearing {
             let mean = (self.powers[0] + self.powers[1]) / 2.0;
             let db = ((10.0 * mean.max(1e-10).log10()) as f32).max(SILENT_DB);
             self.reference.push(db);
+            self.modulation.push(mel::mean_db(&powers));
             self.waiting.push_back((powers, db));
         }
         self.powers = [self.powers[1], power];
@@ -159,12 +169,12 @@ impl Hearing {
         self.started = true;
         while let Some((powers, db)) = self.waiting.pop_front() {
             let x = mel::log(&powers, self.level.gain());
-            let reference_db = self.reference.db();
+            let (reference_db, modulation_db) = (self.reference.db(), self.modulation.range_db());
             let quiet = db < reference_db - PAUSE_DB;
             self.quiet_frames = if quiet { self.quiet_frames + 1 } else { 0 };
             let lesson = if self.quiet_frames > PAUSE_FRAMES { Lesson::Ignore } else { Lesson::Learn };
             let x = self.norm.apply(&x, lesson);
-            self.unanswered.push_back((db, reference_db));
+            self.unanswered.push_back(Loudness { db, reference_db, modulation_db });
             self.answer(&x, out);
         }
     }
@@ -175,10 +185,18 @@ impl Hearing {
         if self.steps <= LOOK_AHEAD {
             return; // answers for frames before the first one
         }
-        if let Some((db, reference_db)) = self.unanswered.pop_front() {
-            out(Moment { visemes: Visemes::of_logits(&logits), db, reference_db });
+        if let Some(loudness) = self.unanswered.pop_front() {
+            let Loudness { db, reference_db, modulation_db } = loudness;
+            out(Moment { visemes: Visemes::of_logits(&logits), db, reference_db, modulation_db });
         }
     }
+}
+
+/// Of a moment whose visemes are still to come.
+struct Loudness {
+    db: f32,
+    reference_db: f32,
+    modulation_db: f32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! How loud the voice is: the gain that brings it to the level VisNet was trained at, and the reference that tells
-//! speech from the room. Memory is bounded: a few seconds of history, whatever the length of the voice.
+//! How loud the voice is: the gain that brings it to the level VisNet was trained at, and what tells speech from the room.
+//! Memory is bounded: a few seconds of history, whatever the length of the voice.
 
 use std::collections::VecDeque;
 
@@ -80,25 +80,20 @@ impl Level {
 const SPAN_FRAMES: usize = 1000; // 10 s
 const QUIETEST_DB: f32 = -100.0;
 const BINS_PER_DB: f32 = 2.0;
-const BINS: usize = 200;
-const QUANTILE: f64 = 0.9;
-/// dB a frame (0.5 dB a second): through a long pause the speaker is remembered.
-const DECAY_DB: f32 = 0.005;
+const BINS: usize = 220;
 
-/// The level that one frame in ten exceeds, in the last 10 s; sinks slowly.
-pub struct Reference {
+/// The levels of the last 10 s.
+struct Recent {
     frames: VecDeque<u8>,
     histogram: [u32; BINS],
-    held_db: f32,
 }
 
-impl Reference {
-    pub fn new() -> Self {
-        let frames = VecDeque::with_capacity(SPAN_FRAMES + 1);
-        Self { frames, histogram: [0; BINS], held_db: QUIETEST_DB }
+impl Recent {
+    fn new() -> Self {
+        Self { frames: VecDeque::with_capacity(SPAN_FRAMES + 1), histogram: [0; BINS] }
     }
 
-    pub fn push(&mut self, db: f32) {
+    fn push(&mut self, db: f32) {
         let bin = ((db - QUIETEST_DB) * BINS_PER_DB).clamp(0.0, (BINS - 1) as f32) as u8;
         self.frames.push_back(bin);
         self.histogram[usize::from(bin)] += 1;
@@ -107,15 +102,11 @@ impl Reference {
         {
             self.histogram[usize::from(old)] -= 1;
         }
-        self.held_db = (self.held_db - DECAY_DB).max(self.quantile_db());
     }
 
-    pub fn db(&self) -> f32 {
-        self.held_db
-    }
-
-    fn quantile_db(&self) -> f32 {
-        let louder = ((1.0 - QUANTILE) * self.frames.len() as f64) as u32;
+    /// The level that this share of the frames exceeds.
+    fn exceeded_by(&self, share: f64) -> f32 {
+        let louder = (share * self.frames.len() as f64) as u32;
         let mut above = 0;
         for (bin, &count) in self.histogram.iter().enumerate().rev() {
             above += count;
@@ -124,6 +115,60 @@ impl Reference {
             }
         }
         QUIETEST_DB
+    }
+}
+
+/// The level that one frame in ten exceeds, in the last 10 s; sinks slowly.
+pub struct Reference {
+    recent: Recent,
+    held_db: f32,
+}
+
+impl Reference {
+    const SHARE: f64 = 0.1;
+    /// dB a frame (0.5 dB a second): through a long pause the speaker is remembered.
+    const DECAY_DB: f32 = 0.005;
+
+    pub fn new() -> Self {
+        Self { recent: Recent::new(), held_db: QUIETEST_DB }
+    }
+
+    pub fn push(&mut self, db: f32) {
+        self.recent.push(db);
+        self.held_db = (self.held_db - Self::DECAY_DB).max(self.recent.exceeded_by(Self::SHARE));
+    }
+
+    pub fn db(&self) -> f32 {
+        self.held_db
+    }
+}
+
+/// How much the sound comes and goes: a voice by 15 dB and more, a fan or a hum by 3 at most.
+pub struct Modulation {
+    recent: Recent,
+}
+
+impl Modulation {
+    /// The loudest and the quietest share of frames do not count.
+    const SHARE: f64 = 0.05;
+    /// Before 1 s was heard nothing can be said; a voice is given the benefit of the doubt.
+    const LEAST_FRAMES: usize = 100;
+    const UNKNOWN_DB: f32 = 20.0;
+
+    pub fn new() -> Self {
+        Self { recent: Recent::new() }
+    }
+
+    /// Mean of the logarithmic mel bands, dB: it wavers less than the power does, for noise.
+    pub fn push(&mut self, db: f32) {
+        self.recent.push(db);
+    }
+
+    pub fn range_db(&self) -> f32 {
+        if self.recent.frames.len() < Self::LEAST_FRAMES {
+            return Self::UNKNOWN_DB;
+        }
+        self.recent.exceeded_by(Self::SHARE) - self.recent.exceeded_by(1.0 - Self::SHARE)
     }
 }
 

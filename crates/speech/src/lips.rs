@@ -92,3 +92,24 @@ impl Lips {
         self.hearing.peak_db()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_does_not_grow_with_the_voice() {
+        let mut lips = Lips::new(Fps::whole(25), Latency::File);
+        let mut most = [0; 3];
+        for second in 0..600u32 {
+            let loud = if second % 40 < 20 { 0.1 } else { 0.0 };
+            let sound: Vec<f32> =
+                (0..RATE_HZ).map(|i| loud * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).sin()).collect();
+            lips.push(&sound);
+            while lips.next().is_some() {}
+            let held = [lips.curves.held(), lips.hearing.held(), lips.ready.capacity()];
+            most = std::array::from_fn(|i| most[i].max(held[i]));
+        }
+        assert!(most[0] <= 80 && most[1] <= 1020 && most[2] <= 512, "{most:?}");
+    }
+}

@@ -58,6 +58,12 @@ pub fn log(powers: &Powers, gain: f32) -> [f32; BANDS] {
     powers.map(|power| f64::from(power * gain * gain + FLOOR).ln() as f32)
 }
 
+/// Mean of the bands' levels, dB.
+pub fn mean_db(powers: &Powers) -> f32 {
+    let sum: f64 = powers.iter().map(|&power| f64::from(power + FLOOR).log10()).sum();
+    (10.0 * sum / BANDS as f64) as f32
+}
+
 fn bands() -> Vec<Band> {
     let mel = |hz: f64| 1127.0 * (1.0 + hz / 700.0).ln();
     let hz = |mel: f64| 700.0 * ((mel / 1127.0).exp() - 1.0);
