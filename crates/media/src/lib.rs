@@ -1,1 +1,29 @@
-//! (see below)
+//! Bytes <-> `Frame` and `Pcm`: probe, decode, encode. The only room that spawns ffmpeg, ffprobe and espeak-ng.
+//! Users' files are opened here but parsed only in caged children; frames and samples stream, nothing holds a whole
+//! clip. Blocking, on the caller's thread: no tokio.
+
+mod child;
+mod error;
+mod input;
+mod limits;
+mod mp4;
+mod picture;
+mod probe;
+mod sandbox;
+mod scale;
+mod scratch;
+mod soundtrack;
+mod tools;
+mod turn;
+mod voice;
+
+pub use error::MediaError;
+pub use limits::Limits;
+pub use mp4::{Mp4Options, Mp4Sink};
+pub use picture::{Picture, PictureSpec, picture};
+pub use probe::{AudioProbe, Probe, VideoProbe, probe};
+pub use sandbox::SandboxReport;
+pub use scratch::Scratch;
+pub use soundtrack::Soundtrack;
+pub use tools::{Encoder, ToolPaths, Tools, Version};
+pub use voice::{Voice, VoiceSpec, audio, voice};
