@@ -5,7 +5,7 @@
 use crate::blur::gaussian;
 use crate::correlate::best_ncc;
 use crate::gradient::sobel;
-use crate::model::{CANON_HEIGHT, CANON_WIDTH, EYE_X, Similarity};
+use crate::model::{CANON_HEIGHT, CANON_WIDTH, EYE_X, EYE_Y, Similarity};
 use crate::mouth_map::MouthMap;
 use crate::plane::Plane;
 use crate::spread::{mean_deviation, quantile};
@@ -44,6 +44,7 @@ struct Candidate {
 /// The best pair; `None` where no two candidates could be eyes (never seen on a detected face).
 pub(crate) fn find_eyes(crop: &FaceCrop) -> Option<EyePair> {
     let response = eye_response(crop);
+    let texture = texture(crop);
     let left = candidates(&response, 0.08..0.50);
     let right = candidates(&response, 0.40..0.92);
     let mut pairs: Vec<EyePair> =
@@ -51,14 +52,15 @@ pub(crate) fn find_eyes(crop: &FaceCrop) -> Option<EyePair> {
     pairs.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut best: Option<EyePair> = None;
     for pair in pairs {
-        // likeness gives at most 8, a mouth has never given more than 8
-        if best.is_some_and(|b| pair.score + 16.0 < b.score) {
-            break;
-        }
         let canon = Similarity::from_eyes(pair.left, pair.right);
+        let pair = EyePair { score: pair.score - brow_penalty(&texture, &canon), ..pair };
+        // likeness gives at most 20, a mouth has never given more than 8
+        if best.is_some_and(|b| pair.score + 28.0 < b.score) {
+            continue;
+        }
         let mirror_ncc = mirror_likeness(&warp(&crop.soft, &canon, 1));
         let mouth = MouthMap::new(&warp(&crop.lightness, &canon, 2), &warp(&crop.redness, &canon, 2), 2);
-        let score = pair.score + 0.9 * mouth.peak_value() + 8.0 * mirror_ncc;
+        let score = pair.score + 0.9 * mouth.peak_value() + 20.0 * mirror_ncc;
         if best.is_none_or(|b| score > b.score) {
             best = Some(EyePair { score, ..pair });
         }
@@ -72,6 +74,31 @@ pub(crate) fn mirror_likeness(grey: &Plane) -> f32 {
     let right = grey.window(108..164, 30..70);
     let mirrored = right.data.chunks_exact(right.width).flat_map(|row| row.iter().rev().copied()).collect();
     best_ncc(&Plane::new(right.width, right.height, mirrored), &left)
+}
+
+fn texture(crop: &FaceCrop) -> Plane {
+    let (dx, dy) = sobel(&crop.soft);
+    gaussian(&dx.zip(&dy, f32::hypot), 2.0, 2.0)
+}
+
+/// Below an eye lies a smooth cheek, below a brow an eye.
+fn brow_penalty(texture: &Plane, canon: &Similarity) -> f32 {
+    let back = canon.inverse();
+    let mean = |eye_x: f32, rows: [f32; 5]| {
+        let columns = [-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0f32];
+        let places = rows.iter().flat_map(|dy| columns.iter().map(move |dx| (eye_x + dx, EYE_Y + dy)));
+        let sum: f32 = places.map(|(x, y)| back.apply(x, y)).map(|(x, y)| texture.bilinear(x, y)).sum();
+        sum / 35.0
+    };
+    EYE_X
+        .iter()
+        .map(|&x| {
+            let eye = mean(x, [-6.0, -3.0, 0.0, 3.0, 6.0]);
+            let below = mean(x, [13.0, 16.0, 19.0, 22.0, 25.0]);
+            (below / (eye + 1.0) - 0.5).max(0.0)
+        })
+        .sum::<f32>()
+        * 10.0
 }
 
 /// A plane of the crop in the canonical frame, every `step`-th pixel.
@@ -100,8 +127,9 @@ fn eye_response(crop: &FaceCrop) -> Plane {
     symmetry.zip(&dark, |s, d| s + 0.8 * d).zip(&edges, |s, e| s + 0.5 * e)
 }
 
+/// In standard deviations of the face, whatever hair and background do.
 fn standard(plane: Plane) -> Plane {
-    let (mean, deviation) = mean_deviation(&plane.data);
+    let (mean, deviation) = mean_deviation(&plane.window(38..346, 44..284).data);
     plane.map(|v| (v - mean) / (deviation + 1e-6))
 }
 
@@ -166,65 +194,20 @@ fn plausible(left: Candidate, right: Candidate) -> Option<EyePair> {
         - 0.7 * ((distance - 0.40) / 0.06).powi(2)
         - 0.7 * (roll / 0.3).powi(2)
         - 0.8 * ((mid_y - 0.385) / 0.045).powi(2)
-        - 0.4 * ((mid_x - 0.5) / 0.08).powi(2);
+        - 0.4 * ((mid_x - 0.5) / 0.08).powi(2)
+        // higher than eyes ever lay there are brows
+        - 2.0 * ((0.33 - mid_y).max(0.0) / 0.03).powi(2);
     Some(EyePair { left: (left.x, left.y), right: (right.x, right.y), score })
 }
 
-/// Where the two pupils are by a second look in the canonical frame, and their contrast.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PupilShift {
-    pub dx: f32,
-    pub dy: f32,
-    pub contrast: f32,
+/// How far each pupil is darker than both sides (sclera) and than the lid below; `grey` is a canonical frame.
+pub(crate) fn pupil_contrast(grey: &Plane) -> [f32; 2] {
+    let soft = gaussian(&grey.window(0..grey.width, 0..90), 1.2, 1.2);
+    EYE_X.map(|x| contrast_at(&soft, x as i32, EYE_Y as i32))
 }
 
-/// Re-centres each eye: a pupil is darker than both sides (sclera) and than the lid below. Moves only to a place that is
-/// far better, +-18 x +-10 px.
-pub(crate) fn second_look(grey: &Plane) -> [PupilShift; 2] {
-    let soft = gaussian(grey, 1.2, 1.2);
-    let disc = disc_mean(&soft);
-    EYE_X.map(|eye_x| {
-        let eye = (eye_x as i32, crate::model::EYE_Y as i32);
-        let contrast = |x: i32, y: i32| pupil_contrast(&soft, &disc, x, y);
-        let mut best = (eye.0, eye.1, f32::NEG_INFINITY);
-        for y in eye.1 - 10..=eye.1 + 10 {
-            for x in eye.0 - 18..=eye.0 + 18 {
-                let (dx, dy) = ((x - eye.0) as f32, (y - eye.1) as f32);
-                let score = contrast(x, y) - 4.0 * (dx / 12.0).powi(2) - 6.0 * (dy / 7.0).powi(2);
-                if score > best.2 {
-                    best = (x, y, score);
-                }
-            }
-        }
-        let here = contrast(eye.0, eye.1);
-        let there = contrast(best.0, best.1);
-        if there > 1.8 * here.max(1.0) {
-            PupilShift { dx: (best.0 - eye.0) as f32, dy: (best.1 - eye.1) as f32, contrast: there }
-        } else {
-            PupilShift { dx: 0.0, dy: 0.0, contrast: here }
-        }
-    })
-}
-
-/// Mean over a disc of 9 px.
-fn disc_mean(plane: &Plane) -> Plane {
-    let mut out = Plane::filled(plane.width, plane.height, 0.0);
-    let spans: Vec<(i32, i32)> = (-4i32..=4).map(|dy| (dy, ((20 - dy * dy) as f32).sqrt() as i32)).collect();
-    let count: i32 = spans.iter().map(|(_, half)| 2 * half + 1).sum();
-    for y in 30..72 {
-        for x in 0..plane.width as i32 {
-            let row = |&(dy, half): &(i32, i32)| {
-                (x - half..=x + half).map(|x| plane.clamped(x, y + dy)).sum::<f32>()
-            };
-            out.data[y as usize * plane.width + x as usize] =
-                spans.iter().map(row).sum::<f32>() / count as f32;
-        }
-    }
-    out
-}
-
-/// S: the darker sclera patch minus the pupil disc, plus 0.4 of the lower lid minus the disc (at most 60).
-fn pupil_contrast(soft: &Plane, disc: &Plane, x: i32, y: i32) -> f32 {
+/// S: the darker sclera patch minus the pupil disc of 9 px, plus 0.4 of the lower lid minus the disc (at most 60).
+fn contrast_at(soft: &Plane, x: i32, y: i32) -> f32 {
     let mean = |xs: std::ops::RangeInclusive<i32>, ys: std::ops::RangeInclusive<i32>| {
         let count = (xs.clone().count() * ys.clone().count()) as f32;
         ys.flat_map(|y| xs.clone().map(move |x| (x, y))).map(|(x, y)| soft.clamped(x, y)).sum::<f32>() / count
@@ -232,6 +215,11 @@ fn pupil_contrast(soft: &Plane, disc: &Plane, x: i32, y: i32) -> f32 {
     let left = mean(x - 14..=x - 8, y - 3..=y + 3);
     let right = mean(x + 8..=x + 14, y - 3..=y + 3);
     let below = mean(x - 4..=x + 4, y + 13..=y + 18);
-    let pupil = disc.clamped(x, y);
+    let disc = (-4i32..=4).flat_map(|dy| (-4i32..=4).map(move |dx| (dx, dy)));
+    let disc: Vec<f32> = disc
+        .filter(|(dx, dy)| dx * dx + dy * dy <= 20)
+        .map(|(dx, dy)| soft.clamped(x + dx, y + dy))
+        .collect();
+    let pupil = disc.iter().sum::<f32>() / disc.len() as f32;
     left.min(right) - pupil + 0.4 * (below - pupil).min(60.0)
 }

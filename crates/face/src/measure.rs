@@ -4,10 +4,10 @@ use contract::{Complaint, Frame, Landmarks, Point, Warning};
 
 use crate::blur::gaussian;
 use crate::canonical::Canonical;
-use crate::eyes::{BOX, CROP, EyePair, FaceCrop, MARGIN, find_eyes, mirror_likeness, second_look};
+use crate::eyes::{BOX, CROP, EyePair, FaceCrop, MARGIN, find_eyes, mirror_likeness, pupil_contrast};
 use crate::lab::LabTables;
 use crate::lids::lids;
-use crate::model::{EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine, Similarity};
+use crate::model::{EYE_DISTANCE, EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine, Similarity};
 use crate::mouth_anchor::{Anchors, trace_anchored};
 use crate::mouth_line::{Trace, lips, trace, valleys};
 use crate::mouth_map::{MouthMap, PRIOR};
@@ -15,7 +15,14 @@ use crate::plane::Plane;
 use crate::resample::{Grid, luma_of};
 
 /// Mouth widths, in eye distances, that real mouths have.
-const MOUTH_RATIO: std::ops::RangeInclusive<f32> = 0.60..=1.0;
+const MOUTH_RATIO: std::ops::RangeInclusive<f32> = 0.52..=1.0;
+/// Distance of the eyes in widths of SeetaFace's box: .35 to .48 in faces seen from the front, up to .32 in profiles, whose
+/// far eye is hidden and whose "eyes" are something else.
+const MIN_EYE_SPAN: f32 = 0.33;
+/// Below this score the detector is not sure that the face is frontal, and the eyes have to be
+const UNSURE_SCORE: f32 = 12.0;
+/// this far apart.
+const UNSURE_EYE_SPAN: f32 = 0.36;
 /// Below this likeness of the eyes no blink is drawn.
 const MIN_MIRROR_NCC: f32 = 0.40;
 /// Below this contrast of a pupil, grey levels, no blink is drawn.
@@ -28,23 +35,16 @@ const MIN_EYE_DISTANCE: f32 = 6.0;
 /// Measures the face in a detector's box. Always gives a face; `gates` and `confidence` say how far to trust it.
 pub fn measure(frame: &Frame, bounds: FaceBox) -> Face {
     let tables = LabTables::new();
-    let eyes = eyes_in(frame, &bounds, &tables);
-    let mut canon = eyes;
-    let mut face = Canonical::new(frame, &canon, &tables);
-    let shifts = second_look(&face.grey);
-    if shifts.iter().any(|s| s.dx != 0.0 || s.dy != 0.0) {
-        let back = canon.inverse();
-        let pupil = |i: usize| back.apply(EYE_X[i] + shifts[i].dx, EYE_Y + shifts[i].dy);
-        canon = Similarity::from_eyes(pupil(0), pupil(1));
-        face = Canonical::new(frame, &canon, &tables);
-    }
+    let canon = eyes_in(frame, &bounds, &tables);
+    let face = Canonical::new(frame, &canon, &tables);
     let redness = redness(&face);
     let map = MouthMap::new(&face.lab.l, &redness, 1);
     let line = trace(&valleys(&face.grey), &map.redness, map.peak());
-    let mouth_ok = MOUTH_RATIO.contains(&line.ratio());
+    let frontal = is_frontal(&bounds, &canon);
+    let mouth_ok = MOUTH_RATIO.contains(&line.ratio()) && frontal;
     let mouth = if mouth_ok { lips(&face, &line) } else { prior_mouth() };
-    let contrast = second_look(&face.grey).map(|s| s.contrast);
-    let found = Found { bounds, canon, mouth, mouth_ok, line, contrast };
+    let contrast = pupil_contrast(&face.grey);
+    let found = Found { bounds, canon, mouth, mouth_ok, frontal, line, contrast };
     found.face(&face)
 }
 
@@ -70,9 +70,9 @@ pub fn with_landmarks(frame: &Frame, landmarks: &Landmarks) -> Result<Face, Comp
     let face = Canonical::new(frame, &canon, &LabTables::new());
     let line = trace_anchored(&valleys(&face.grey), &anchors);
     let mouth = lips(&face, &line);
-    let contrast = second_look(&face.grey).map(|s| s.contrast);
+    let contrast = pupil_contrast(&face.grey);
     let bounds = box_around(&canon);
-    let found = Found { bounds, canon, mouth, mouth_ok: true, line, contrast };
+    let found = Found { bounds, canon, mouth, mouth_ok: true, frontal: true, line, contrast };
     Ok(Face { confidence: 1.0, ..found.face(&face) })
 }
 
@@ -142,6 +142,16 @@ fn eyes_in(frame: &Frame, bounds: &FaceBox, tables: &LabTables) -> Similarity {
     Similarity::from_eyes(back.apply(left.0, left.1), back.apply(right.0, right.1))
 }
 
+/// Distance of the eyes in widths of the box.
+fn eye_span(bounds: &FaceBox, canon: &Similarity) -> f32 {
+    EYE_DISTANCE / canon.scale() / bounds.width
+}
+
+fn is_frontal(bounds: &FaceBox, canon: &Similarity) -> bool {
+    let least = if bounds.score < UNSURE_SCORE { UNSURE_EYE_SPAN } else { MIN_EYE_SPAN };
+    eye_span(bounds, canon) >= least
+}
+
 pub(crate) fn redness(face: &Canonical) -> Plane {
     face.lab.a.zip(&face.lab.b, |a, b| a - 0.35 * b)
 }
@@ -152,6 +162,7 @@ struct Found {
     canon: Similarity,
     mouth: MouthLine,
     mouth_ok: bool,
+    frontal: bool,
     line: Trace,
     contrast: [f32; 2],
 }
@@ -164,7 +175,7 @@ impl Found {
             mouth_ratio: self.line.ratio(),
             mirror_ncc,
             mouth_ok: self.mouth_ok,
-            eyes_ok: mirror_ncc >= MIN_MIRROR_NCC && least >= MIN_EYE_CONTRAST,
+            eyes_ok: self.frontal && mirror_ncc >= MIN_MIRROR_NCC && least >= MIN_EYE_CONTRAST,
         };
         let lids = lids(face);
         let eyes = [0, 1].map(|i: usize| Eye {
@@ -209,7 +220,7 @@ fn prior_mouth() -> MouthLine {
 /// The box SeetaFace would have drawn around these eyes.
 fn box_around(canon: &Similarity) -> FaceBox {
     let back = canon.inverse();
-    let side = 2.5 * crate::model::EYE_DISTANCE * back.scale();
+    let side = 2.5 * EYE_DISTANCE * back.scale();
     let (x, y) = back.apply((EYE_X[0] + EYE_X[1]) / 2.0, EYE_Y);
     FaceBox { x: x - side / 2.0, y: y - 0.385 * side, width: side, height: side, score: 0.0 }
 }
@@ -238,14 +249,21 @@ impl Face {
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if !self.gates.mouth_ok {
+            let ratio = self.gates.mouth_ratio;
+            let doubt = if MOUTH_RATIO.contains(&ratio) {
+                format!(
+                    "its eyes are {:.2} of its width apart, expected .36 and more",
+                    eye_span(&self.bounds, &self.canon)
+                )
+            } else {
+                let (low, high) = (MOUTH_RATIO.start(), MOUTH_RATIO.end());
+                format!("its mouth is {ratio:.2} eye distances wide, expected {low:.2} to {high:.2}")
+            };
             warnings.push(Warning::new(
                 "low_confidence_face",
                 format!(
-                    "the mouth was not found for sure (width {:.2} eye distances, expected {:.2} to {:.2}): it is assumed at \
-                     its usual place and moves less; a frontal portrait or --landmarks gives a better take",
-                    self.gates.mouth_ratio,
-                    MOUTH_RATIO.start(),
-                    MOUTH_RATIO.end()
+                    "the face does not look frontal ({doubt}): its mouth is assumed at the usual place and moves less; \
+                     a frontal portrait or --landmarks gives a better take"
                 ),
             ));
         }
