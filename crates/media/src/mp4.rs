@@ -214,6 +214,10 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
         "-framerate",
         &fps.to_string(),
     ]);
+    if sound.is_some() {
+        let queue = (fps.as_f64() * SOUND_LAG_SECONDS).ceil() as u64 + 2;
+        add(&["-thread_queue_size", &queue.to_string()]);
+    }
     add(&["-i", "pipe:0"]);
     if let Some(fd) = sound {
         add(&[
@@ -270,6 +274,9 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
 }
 
 const STREAM_GROUP_SECONDS: f64 = 2.0;
+/// ffmpeg takes no picture while it waits for sound, and sound comes no earlier than its picture: so it must be able to
+/// hold as many pictures as its sound may lag. Three AAC frames at 8 kHz and a packet are 0.43 s.
+const SOUND_LAG_SECONDS: f64 = 0.6;
 
 fn encode_failed(exit: &Exit) -> MediaError {
     use std::os::unix::process::ExitStatusExt;
