@@ -56,12 +56,12 @@ class Face:
 
     def freckles(self):
         rng, out = self.rng, []
-        while len(out) < 210:
+        while len(out) < 230:
             side = rng.choice((-1, 1))
-            x, y = side * abs(rng.gauss(88, 46)), rng.gauss(78, 24)
+            x, y = side * abs(rng.gauss(88, 44)), rng.gauss(94, 23)
             if rng.random() < 0.22:
                 x, y = rng.gauss(0, 24), rng.gauss(62, 30)
-            if abs(x) > 180 or (abs(abs(x) - 98) < 66 and y < 40) or y > 150:
+            if abs(x) > 180 or (abs(abs(x) - 98) < 70 and y < 72) or y > 150:
                 continue
             r = 0.6 + 1.5 * rng.random() ** 2.5
             c = mix("#a4532f", "#7b3a24", rng.random())
@@ -175,7 +175,8 @@ class Face:
         line = [spline(upper, t / 24) for t in range(25)]
         wing = line[1:] + at([(65, -4), (71, -10)])
         out = [
-            f'<path d="{taper([(x, y + 1) for x, y in wing], 9, 0.68)}" fill="{LASH}"/>',
+            stroke(curve([(x, y + 0.5) for x, y in line[2:]]), LASH, 3.6, 0.92),
+            f'<path d="{taper([(x, y + 1) for x, y in wing], 9, 0.66)}" fill="{LASH}"/>',
             f'<path d="{taper([(x, y + 3) for x, y in wing[:-2]], 8, 0.6)}" fill="{LASH}" opacity="0.45" filter="{s.blur(1.6)}"/>',
         ]
         for i in range(38):
