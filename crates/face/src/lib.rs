@@ -11,6 +11,7 @@ mod eyes;
 mod gradient;
 mod lab;
 mod lids;
+mod lips;
 mod measure;
 mod model;
 mod mouth_anchor;

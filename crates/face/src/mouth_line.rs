@@ -1,11 +1,9 @@
-//! The line between the lips: dynamic programming through the dark valley, then the corners where valley and lip colour end,
-//! then whether the mouth stands open.
+//! The line between the lips: dynamic programming through the dark valley, then the corners where valley and lip colour end.
 
 use crate::blur::gaussian;
-use crate::canonical::Canonical;
-use crate::model::{EYE_DISTANCE, MouthLine};
+use crate::model::EYE_DISTANCE;
 use crate::plane::Plane;
-use crate::spread::{box_smooth, median, quantile};
+use crate::spread::{box_smooth, median};
 
 /// How far from its middle the line is followed, canonical px.
 const HALF_SPAN: i32 = 46;
@@ -105,47 +103,4 @@ fn follow(field: &Plane, columns: impl Iterator<Item = usize>) -> Vec<usize> {
     }
     path.reverse();
     path
-}
-
-/// The traced line as the lips' inner edges: below a line that is followed by a bright band and then by lip again, the mouth is open.
-pub(crate) fn lips(face: &Canonical, trace: &Trace) -> MouthLine {
-    let center_x = trace.x0 as f32 + (trace.ys.len() as f32 - 1.0) / 2.0;
-    let half_width = ((trace.ys.len() as f32 - 1.0) / 2.0).clamp(24.0, 38.0);
-    let gaps = open_gaps(face, trace);
-    let found = gaps.iter().filter(|g| g.is_some()).count();
-    let open = found as f32 > 0.35 * gaps.len() as f32;
-    let upper = trace.ys.clone();
-    let mut lower = upper.clone();
-    if open {
-        let raw: Vec<f32> = gaps.iter().map(|g| g.unwrap_or(0.0)).collect();
-        for (i, gap) in box_smooth(&raw, 5).into_iter().enumerate() {
-            let t = (((trace.x0 as f32 + i as f32) - center_x).abs() / half_width).min(1.0);
-            lower[i] += gap * (1.0 - t.powi(4));
-        }
-    }
-    MouthLine { x0: trace.x0 as f32, upper, lower, center_x, half_width, open }
-}
-
-/// For each column the height of the bright band below the line, where there is one.
-fn open_gaps(face: &Canonical, trace: &Trace) -> Vec<Option<f32>> {
-    let a = gaussian(&face.lab.a, 1.0, 1.0);
-    let l = gaussian(&face.lab.l, 1.0, 1.0);
-    let columns = || trace.ys.iter().enumerate().map(|(i, &y)| (trace.x0 + i as i32, y as i32));
-    let mut around: Vec<f32> = columns()
-        .flat_map(|(x, y)| (y - 8..y + 14).map(move |y| (x, y)))
-        .map(|(x, y)| a.clamped(x, y))
-        .collect();
-    let lip = quantile(&mut around, 0.85);
-    columns()
-        .map(|(x, y)| {
-            let below: Vec<f32> = (y..y + 26).map(|y| a.clamped(x, y)).collect();
-            let palest = (0..14).min_by(|&i, &k| below[i].total_cmp(&below[k]))?;
-            let contrast = lip - below[palest];
-            let lip_again = (palest + 1..below.len()).find(|&i| below[i] > lip - 0.35 * contrast)?;
-            let brightest =
-                (1..lip_again.max(3)).map(|i| l.clamped(x, y + i as i32)).fold(f32::MIN, f32::max);
-            let mean = (y - 14..y + 26).map(|y| l.clamped(x, y)).sum::<f32>() / 40.0;
-            (contrast > 8.0 && brightest > mean + 8.0).then_some(lip_again as f32)
-        })
-        .collect()
 }

@@ -9,9 +9,10 @@ use crate::contour::SteadyMouth;
 use crate::detect::Detector;
 use crate::lab::LabTables;
 use crate::lids::lids;
+use crate::lips::lips;
 use crate::measure::{measure, redness};
 use crate::model::{EYE_X, EYE_Y, Face, FaceBox, Similarity};
-use crate::mouth_line::{lips, trace, valleys};
+use crate::mouth_line::{trace, valleys};
 use crate::mouth_map::relative_redness;
 use crate::resample::Grid;
 
