@@ -3,7 +3,9 @@
 //! clip. Blocking, on the caller's thread: no tokio.
 
 mod child;
+mod clip;
 mod error;
+mod frames;
 mod input;
 mod limits;
 mod mp4;
@@ -14,10 +16,13 @@ mod scale;
 mod scratch;
 mod soundtrack;
 mod tools;
+mod tts;
 mod turn;
 mod voice;
 
+pub use clip::{Clip, ClipSpec, clip};
 pub use error::MediaError;
+pub use frames::{FramesSpec, frames};
 pub use limits::Limits;
 pub use mp4::{Mp4Options, Mp4Sink};
 pub use picture::{Picture, PictureSpec, picture};
@@ -26,4 +31,5 @@ pub use sandbox::SandboxReport;
 pub use scratch::Scratch;
 pub use soundtrack::Soundtrack;
 pub use tools::{Encoder, ToolPaths, Tools, Version};
+pub use tts::{Spoken, Tts, TtsBackend, TtsConfig, TtsEndpoint};
 pub use voice::{Voice, VoiceSpec, audio, voice};

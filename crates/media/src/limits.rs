@@ -26,8 +26,6 @@ pub struct Limits {
     pub decode_cpu_seconds: u64,
     /// A child process that moves no byte for this long while one waits for it is killed.
     pub idle_timeout: Duration,
-    /// Characters of a text to be spoken.
-    pub text_chars: usize,
 }
 
 impl Default for Limits {
@@ -44,7 +42,6 @@ impl Default for Limits {
             decode_memory_bytes: 3 << 30,
             decode_cpu_seconds: 3600,
             idle_timeout: Duration::from_secs(30),
-            text_chars: 20_000,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct VideoProbe {
     pub alpha: bool,
     /// Perceptual quantiser or hybrid log-gamma.
     pub hdr: bool,
+    /// One frame rate from beginning to end, as far as the container knows.
+    pub(crate) steady: bool,
     /// `false`: the stream does not say which matrix made its colours.
     pub(crate) matrix_told: bool,
     pub(crate) turn: Turn,
@@ -218,15 +220,17 @@ impl Stream {
             .or_else(|| frame.and_then(|f| matrix(&f.side_data_list)))
             .or_else(tag)
             .unwrap_or_default();
-        let fps = [&self.avg_frame_rate, &self.r_frame_rate]
-            .into_iter()
-            .find_map(|rate| rate.as_deref()?.parse::<Fps>().ok());
+        let rate = |rate: &Option<String>| rate.as_deref()?.parse::<Fps>().ok();
+        let (average, base) = (rate(&self.avg_frame_rate), rate(&self.r_frame_rate));
+        let steady = average.zip(base).is_some_and(|(a, b)| (a.as_f64() / b.as_f64() - 1.0).abs() < 0.01);
+        let fps = if steady { base } else { average.or(base) };
         let pixel_format = self.pix_fmt.clone().unwrap_or_default();
         let codec = self.codec_name.clone().unwrap_or_default();
         VideoProbe {
             stored,
             upright: turn.apply(square(stored, self.sample_aspect_ratio.as_deref())),
             fps,
+            steady,
             seconds: positive(self.duration.as_deref()),
             frames: self.nb_frames.as_deref().and_then(|n| n.parse().ok()),
             alpha: has_alpha(&codec, &pixel_format),

@@ -238,6 +238,15 @@ impl std::fmt::Debug for Tools {
 }
 
 impl Version {
+    /// Arguments by which ffmpeg neither doubles nor drops a frame on output.
+    pub(crate) fn keep_frames(&self) -> [&'static str; 2] {
+        if (self.major, self.minor) >= (5, 1) {
+            ["-fps_mode", "passthrough"]
+        } else {
+            ["-vsync", "passthrough"]
+        }
+    }
+
     /// `ffmpeg version 5.1.9-0+deb12u1 …`, `n6.0`, or a development build, which is dated by its libavutil.
     fn parse(told: &str) -> Option<Self> {
         let text = told.lines().next()?.split(" version ").nth(1)?.split_whitespace().next()?.to_owned();

@@ -1,132 +1,150 @@
-//! An output under way: a hidden file beside its target, moved onto the target's name when it is complete, removed otherwise.
+//! A take under way: written under a hidden name beside its target, and there under its own name only when complete.
+//! Whatever goes wrong before `commit`, nothing is left.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use contract::Complaint;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempPath;
 
-/// What happens to a file that has the target's name already.
+/// What to do about a file that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     Refuse,
     Replace,
 }
 
+/// Dropped without `commit`, it removes what was written.
 #[derive(Debug)]
 pub struct Draft {
+    hidden: TempPath,
     target: PathBuf,
     existing: Existing,
-    file: TempPath,
 }
 
 impl Draft {
-    /// Checks all that can be checked before the work begins.
-    pub fn create(target: &Path, existing: Existing) -> Result<Self, Complaint> {
-        let name = target.display();
-        if target.is_dir() {
-            let message = format!("{name} is a folder, the take needs the name of a file");
-            return Err(Complaint::new("output_is_folder", message, "add a name, e.g. take.mp4"));
+    pub fn create(target: impl AsRef<Path>, existing: Existing) -> Result<Self, Complaint> {
+        let target = target.as_ref();
+        let shown = target.display();
+        // what a symbolic link points to decides; a dangling one counts as there
+        match (target.metadata(), target.symlink_metadata()) {
+            (Ok(meta), _) if meta.is_dir() => {
+                let message = format!("{shown} is a folder, the output must be a file");
+                return Err(Complaint::new("output_is_folder", message, "name a file in it"));
+            }
+            (Ok(meta), _) if !meta.is_file() => {
+                let message = format!("{shown} is a device or pipe, the output must be a file");
+                return Err(Complaint::new("bad_output", message, "name a file, or use --out - to stream"));
+            }
+            (_, Ok(_)) if existing == Existing::Refuse => return Err(there_already(target)),
+            _ => {}
         }
-        if existing == Existing::Refuse && target.symlink_metadata().is_ok() {
-            return Err(exists(target));
-        }
+        let Some(name) = target.file_name() else {
+            let message = format!("`{shown}` is no name for a file");
+            return Err(Complaint::new("bad_output", message, "name a file: --out take.mp4"));
+        };
         let folder = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        if !folder.is_dir() {
-            let message =
-                format!("the folder {} does not exist, so {name} cannot be written", folder.display());
-            return Err(Complaint::new("output_folder_missing", message, "make the folder first (mkdir -p)"));
-        }
-        let file =
-            tempfile::Builder::new().prefix(".talkie-").suffix(".part").rand_bytes(12).tempfile_in(folder);
-        let file = file.map_err(|error| unwritable(folder, &error))?.into_temp_path();
-        Ok(Self { target: target.to_owned(), existing, file })
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        // a name near the file system's limit leaves no room for a longer one
+        let prefix = if prefix.len() > 200 { OsString::from(".talkie.") } else { prefix };
+        let hidden = tempfile::Builder::new().prefix(&prefix).suffix(".draft").tempfile_in(folder);
+        let hidden = hidden.map_err(|error| unwritable(target, folder, &error))?.into_temp_path();
+        Ok(Self { hidden, target: target.to_owned(), existing })
     }
 
     /// Where to write.
     pub fn path(&self) -> &Path {
-        &self.file
+        &self.hidden
     }
 
-    /// Makes it last, then gives it its name, in one step.
+    /// Puts the complete file under its name, at once and whole.
     pub fn commit(self) -> Result<(), Complaint> {
-        let failed = |error: &io::Error| {
-            let message = format!("{} cannot be completed: {error}", self.target.display());
-            Complaint::new("output_unwritable", message, "check the disk and the rights on its folder")
+        let Self { hidden, target, existing } = self;
+        let folder = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
         };
-        File::open(&self.file).and_then(|file| file.sync_all()).map_err(|error| failed(&error))?;
-        readable_by_umask(&self.file).map_err(|error| failed(&error))?;
-        match self.existing {
-            Existing::Replace => std::fs::rename(&self.file, &self.target).map_err(|error| failed(&error))?,
-            Existing::Refuse => {
-                // a file may have appeared since the check: it must not be lost
-                match rustix::fs::renameat_with(CWD, &*self.file, CWD, &self.target, RenameFlags::NOREPLACE) {
-                    Ok(()) => {}
-                    Err(rustix::io::Errno::EXIST) => return Err(exists(&self.target)),
-                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                        // a file system without NOREPLACE: a link does not replace either
-                        std::fs::hard_link(&self.file, &self.target).map_err(|error| match error.kind() {
-                            io::ErrorKind::AlreadyExists => exists(&self.target),
-                            _ => failed(&error),
-                        })?;
-                        return Ok(()); // the draft's own name goes with `self`
-                    }
-                    Err(error) => return Err(failed(&error.into())),
-                }
-            }
+        let failed = |error: io::Error| unwritable(&target, folder, &error);
+        let file = File::open(&hidden).map_err(failed)?;
+        open_to_others(&file);
+        file.sync_all().map_err(failed)?;
+        match existing {
+            Existing::Replace => std::fs::rename(&hidden, &target).map_err(failed)?,
+            Existing::Refuse => place(&hidden, &target).map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => there_already(&target),
+                _ => failed(error),
+            })?,
         }
-        // the name is gone: nothing is left to remove
-        let _ = self.file.keep();
+        // the name too must survive a power cut; a file system that cannot sync a folder keeps the take all the same
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(())
     }
 }
 
-/// Temporary files are private; a finished one has the rights an ordinary new file would have.
-fn readable_by_umask(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    // asking the kernel by umask(2) would change it for every thread for a moment
+/// Temporary files are private; a take gets the rights any new file would get.
+fn open_to_others(file: &File) {
+    let mask = umask();
+    let _ = rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o666 & !mask));
+}
+
+/// Read where Linux shows it: setting and restoring it would race with other threads.
+fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let told = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    let mask = told.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666 & !mask))
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
 }
 
-/// Bytes that an ordinary user may still write to the file system of `path`.
-pub fn free_bytes(path: &Path) -> Result<u64, Complaint> {
-    let about = rustix::fs::statvfs(path).map_err(|error| {
-        let message = format!("the free space of {} cannot be told: {error}", path.display());
-        Complaint::new("disk_unknown", message, "check that the folder exists")
-    })?;
-    Ok(about.f_bavail.saturating_mul(about.f_frsize))
-}
-
-fn exists(target: &Path) -> Complaint {
-    let message = format!("{} exists already and is not replaced", target.display());
-    Complaint::new("output_exists", message, "give --overwrite or another name")
-}
-
-fn unwritable(folder: &Path, error: &io::Error) -> Complaint {
-    let name = folder.display();
-    let (code, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => ("output_forbidden", "choose a folder this user may write to"),
-        io::ErrorKind::ReadOnlyFilesystem => ("output_read_only", "choose a folder on a writable disk"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ("disk_full", "free some space or write elsewhere")
+/// Renames without replacing, or where the file system cannot, links.
+fn place(hidden: &Path, target: &Path) -> io::Result<()> {
+    match renameat_with(CWD, hidden, CWD, target, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            std::fs::hard_link(hidden, target).and_then(|()| std::fs::remove_file(hidden))
         }
-        _ => ("output_unwritable", "choose another folder"),
-    };
-    let why = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "no space is left on its disk".to_owned()
+        outcome => Ok(outcome?),
+    }
+}
+
+fn there_already(target: &Path) -> Complaint {
+    let message = format!("{} exists already", target.display());
+    Complaint::new("output_exists", message, "choose another name, or replace it with --overwrite")
+}
+
+fn unwritable(target: &Path, folder: &Path, error: &io::Error) -> Complaint {
+    let (target, folder) = (target.display(), folder.display());
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let message = format!("there is no folder {folder} for {target}");
+            Complaint::new("no_output_folder", message, format!("make it: mkdir -p {folder}"))
         }
-        _ => error.to_string(),
-    };
-    Complaint::new(code, format!("the folder {name} cannot be written to: {why}"), hint)
+        ErrorKind::NotADirectory => {
+            let message = format!("{folder} is a file, not a folder for {target}");
+            Complaint::new("no_output_folder", message, "name another folder")
+        }
+        ErrorKind::PermissionDenied => {
+            let message = format!("the folder {folder} may not be written to by this user");
+            Complaint::new("output_unwritable", message, "write to another folder, or change its rights")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            let message = format!("the folder {folder} is on a read-only file system");
+            Complaint::new("output_unwritable", message, "write to another folder")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            let message = format!("the disk of {folder} is full");
+            Complaint::new("disk_full", message, "free some space or write elsewhere")
+        }
+        _ => {
+            let message = format!("{target} cannot be written: {error}");
+            Complaint::new("output_unwritable", message, "write to another folder")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,61 +153,100 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     #[test]
-    fn a_take_appears_only_when_complete() {
+    fn a_take_appears_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("take.mp4");
         let draft = Draft::create(&target, Existing::Refuse).unwrap();
-        std::fs::write(draft.path(), "half").unwrap();
+        std::fs::write(draft.path(), b"half").unwrap();
         assert!(!target.exists());
+        assert!(names(folder.path())[0].starts_with(".take.mp4."));
         drop(draft);
-        assert_eq!(names(folder.path()), Vec::<String>::new());
+        assert!(names(folder.path()).is_empty());
 
         let draft = Draft::create(&target, Existing::Refuse).unwrap();
-        std::fs::write(draft.path(), "whole").unwrap();
+        std::fs::write(draft.path(), b"whole").unwrap();
         draft.commit().unwrap();
         assert_eq!(names(folder.path()), ["take.mp4"]);
         assert_eq!(std::fs::read(&target).unwrap(), b"whole");
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o666 & !umask());
     }
 
     #[test]
-    fn what_is_there_stays_unless_it_may_go() {
+    fn an_existing_file_is_kept_or_replaced_as_told() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("take.mp4");
-        let late = Draft::create(&target, Existing::Refuse).unwrap();
-        std::fs::write(&target, "mine").unwrap();
+        let draft = Draft::create(&target, Existing::Refuse).unwrap();
+        std::fs::write(draft.path(), b"new").unwrap();
+        std::fs::write(&target, b"appeared meanwhile").unwrap();
+        assert_eq!(draft.commit().unwrap_err().code, "output_exists");
+        assert_eq!(std::fs::read(&target).unwrap(), b"appeared meanwhile");
+        assert_eq!(names(folder.path()), ["take.mp4"], "the draft is gone");
         assert_eq!(Draft::create(&target, Existing::Refuse).unwrap_err().code, "output_exists");
-        assert_eq!(late.commit().unwrap_err().code, "output_exists", "it appeared while the take was made");
-        assert_eq!(std::fs::read(&target).unwrap(), b"mine");
+
         let draft = Draft::create(&target, Existing::Replace).unwrap();
-        std::fs::write(draft.path(), "new").unwrap();
+        std::fs::write(draft.path(), b"new").unwrap();
+        assert_eq!(
+            std::fs::read(&target).unwrap(),
+            b"appeared meanwhile",
+            "kept until the new one is complete"
+        );
         draft.commit().unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["take.mp4"]);
     }
 
     #[test]
-    fn places_that_cannot_hold_a_take_are_refused() {
+    fn an_impossible_place_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), b"x").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
         let rows = [
             (folder.path().to_owned(), "output_is_folder"),
-            (folder.path().join("no/take.mp4"), "output_folder_missing"),
+            (at("no/such/take.mp4"), "no_output_folder"),
+            (at("file/take.mp4"), "no_output_folder"),
+            (at("dangling"), "output_exists"),
+            ("/dev/null".into(), "bad_output"),
+            ("/".into(), "output_is_folder"),
+            ("..".into(), "output_is_folder"),
+            ("".into(), "bad_output"),
+            ("/proc/take.mp4".into(), "no_output_folder"),
         ];
-        for (target, code) in rows {
-            assert_eq!(Draft::create(&target, Existing::Refuse).unwrap_err().code, code);
+        for (target, expected) in rows {
+            let complaint = Draft::create(&target, Existing::Refuse).map(drop).unwrap_err();
+            assert_eq!(complaint.code, expected, "{} {complaint}", target.display());
+            assert!(!complaint.hint.is_empty());
         }
-        let kinds = [
-            (io::ErrorKind::PermissionDenied, "output_forbidden"),
-            (io::ErrorKind::ReadOnlyFilesystem, "output_read_only"),
-            (io::ErrorKind::StorageFull, "disk_full"),
+        assert_eq!(names(folder.path()), ["dangling", "file"]);
+    }
+
+    #[test]
+    fn a_name_near_the_limit_still_has_a_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let draft = Draft::create(folder.path().join("n".repeat(250)), Existing::Refuse).unwrap();
+        draft.commit().unwrap();
+        assert_eq!(names(folder.path())[0].len(), 250);
+    }
+
+    #[test]
+    fn refusals_of_the_system_are_told_apart() {
+        use rustix::io::Errno;
+        let rows = [
+            (Errno::ACCESS, "output_unwritable"),
+            (Errno::ROFS, "output_unwritable"),
+            (Errno::NOSPC, "disk_full"),
+            (Errno::DQUOT, "disk_full"),
+            (Errno::NOENT, "no_output_folder"),
         ];
-        for (kind, code) in kinds {
-            let complaint = unwritable(Path::new("/there"), &io::Error::from(kind));
-            assert_eq!(complaint.code, code);
-            assert!(complaint.message.contains("/there"), "{complaint}");
+        for (errno, expected) in rows {
+            let complaint = unwritable(Path::new("d/t.mp4"), Path::new("d"), &errno.into());
+            assert_eq!(complaint.code, expected);
         }
     }
 }

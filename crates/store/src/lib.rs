@@ -1,8 +1,10 @@
-//! A user's files by name: `Asset` is an input that can be read, `Draft` is an output that appears under its name only
-//! when it is complete. Local files; the object store moves in here when the server comes.
+//! Named bytes on this machine: a user's input, checked (`Asset`), and a take that appears under its name only when it
+//! is complete (`Draft`). Never reads what is in a file.
 
 mod asset;
 mod draft;
+mod room;
 
 pub use asset::Asset;
-pub use draft::{Draft, Existing, free_bytes};
+pub use draft::{Draft, Existing};
+pub use room::free_bytes;

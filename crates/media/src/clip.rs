@@ -1,0 +1,271 @@
+//! A clip as an endless source at the take's frame rate: forwards, and where it is shorter than its voice, backwards
+//! and forwards again. What fits into a bounded memory is kept; of a longer clip, backward stretches are decoded anew,
+//! a bounded chunk at a time, the next decoder warming up meanwhile.
+
+use std::path::Path;
+
+use contract::{Fps, Frame, FrameSource, Layout, SourceError, SourceFormat, Stop, Warning};
+
+use crate::child::Child;
+use crate::frames::{FALLBACK_FPS, Range, Reel, moving_picture};
+use crate::input::{Input, Kind};
+use crate::probe::examine;
+use crate::voice::Cut;
+use crate::{Limits, MediaError, Tools};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipSpec {
+    pub layout: Layout,
+    /// The longer side is scaled down to this, never up.
+    pub longest: u32,
+    /// Frame rate of the take; `None` is the clip's own.
+    pub fps: Option<Fps>,
+    /// Seconds to skip.
+    pub start: Option<f64>,
+    /// Seconds to use.
+    pub duration: Option<f64>,
+}
+
+pub struct Clip {
+    /// Never ends: after the last frame it goes backwards, and so on.
+    pub source: Box<dyn FrameSource>,
+    /// Frame rate at which `source` delivers.
+    pub fps: Fps,
+    /// Its own, where it tells.
+    pub fps_natural: Option<Fps>,
+    /// Length of the part that is used, where it is known.
+    pub seconds: Option<f64>,
+    pub has_audio: bool,
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens a clip. The first frame is decoded before this returns, so that a broken clip is refused at once.
+pub fn clip(
+    tools: &Tools,
+    path: &Path,
+    spec: ClipSpec,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Clip, MediaError> {
+    let input = Input::open(path, Kind::Clip, limits)?;
+    let probe = examine(tools, &input, limits, stop)?;
+    let video = moving_picture(&probe)?;
+    let cut = Cut::new("clip", spec.start, spec.duration)?;
+    let whole = video.seconds.or(probe.seconds);
+    cut.check_start("clip", whole)?;
+    let seconds = whole.map(|whole| cut.of(whole)).or(spec.duration);
+    if let Some(seconds) = seconds.filter(|&s| s > limits.clip_seconds) {
+        return Err(MediaError::new(
+            "clip_too_long",
+            format!("the clip is {seconds:.1} s long, the limit is {:.1} s", limits.clip_seconds),
+            "send a shorter clip, or raise the limit on clips",
+        ));
+    }
+    let fps = spec.fps.or(video.fps.map(usual)).unwrap_or(FALLBACK_FPS);
+    let first = (cut.start * fps.as_f64()).round() as u64;
+    let most = (seconds.unwrap_or(limits.clip_seconds) * fps.as_f64()).round().max(1.0) as u64;
+    let mut warnings = Vec::new();
+    if video.hdr {
+        warnings
+            .push(Warning::new("clip_hdr", "the clip has a high dynamic range: its colours may look pale"));
+    }
+    let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, Some(fps)), limits, stop);
+    let mut source = Bouncing::new(reel, Range { first, count: Some(most) })?;
+    source.peek()?;
+    Ok(Clip {
+        source: Box::new(source),
+        fps,
+        fps_natural: video.fps,
+        seconds,
+        has_audio: probe.audio.is_some(),
+        warnings,
+    })
+}
+
+/// A phone's uneven 29.83 is meant as 29.97; outside 1..120 the container is not believed.
+fn usual(fps: Fps) -> Fps {
+    let known = [(24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1), (50, 1), (60_000, 1001), (60, 1)];
+    let known = known.into_iter().filter_map(|(num, den)| Fps::new(num, den));
+    let off = |known: &Fps| (known.as_f64() / fps.as_f64() - 1.0).abs();
+    let nearest = known.min_by(|a, b| off(a).total_cmp(&off(b))).filter(|known| off(known) < 0.01);
+    let hundredths = Fps::new((fps.as_f64() * 100.0).round() as u32, 100);
+    match nearest.or(hundredths) {
+        Some(fps) if (1.0..=120.0).contains(&fps.as_f64()) => fps,
+        _ => FALLBACK_FPS,
+    }
+}
+
+/// Bytes of frames that may be held: the whole clip, or a chunk of it going backwards.
+const HELD_BYTES: usize = 48 << 20;
+
+struct Bouncing {
+    reel: Reel,
+    part: Range,
+    /// Frames of one chunk.
+    chunk: u64,
+    peeked: Option<Frame>,
+    leg: Leg,
+}
+
+enum Leg {
+    /// The first time through; `kept` until it grows too large.
+    First {
+        child: Option<Child>,
+        at: u64,
+        kept: Option<Vec<Frame>>,
+    },
+    /// All of it is in memory.
+    Kept {
+        frames: Vec<Frame>,
+        step: usize,
+    },
+    Forward {
+        child: Option<Child>,
+        length: u64,
+        delivered: u64,
+    },
+    /// Frames below `below` are still to come; `held` are the next ones, last first.
+    Backward {
+        held: Vec<Frame>,
+        below: u64,
+        ahead: Option<Child>,
+        length: u64,
+    },
+}
+
+impl Bouncing {
+    fn new(reel: Reel, part: Range) -> Result<Self, MediaError> {
+        let bytes = reel.format.layout.bytes(reel.format.size);
+        let child = reel.open(part)?;
+        let leg = Leg::First { child: Some(child), at: 0, kept: Some(Vec::new()) };
+        Ok(Self { reel, part, chunk: (HELD_BYTES / bytes).max(2) as u64, peeked: None, leg })
+    }
+
+    fn peek(&mut self) -> Result<(), MediaError> {
+        self.peeked = Some(self.pull()?);
+        Ok(())
+    }
+
+    fn pull(&mut self) -> Result<Frame, MediaError> {
+        loop {
+            match &mut self.leg {
+                Leg::First { child, at, kept } => {
+                    if let Some(frame) = self.reel.next(child)? {
+                        *at += 1;
+                        *kept = kept.take().filter(|_| *at <= self.chunk);
+                        if let Some(kept) = kept {
+                            kept.push(frame.clone());
+                        }
+                        return Ok(frame);
+                    }
+                    let (length, kept) = (*at, kept.take());
+                    if length == 0 {
+                        return Err(self.reel.empty());
+                    }
+                    self.leg = match kept {
+                        Some(frames) => Leg::Kept { step: frames.len(), frames },
+                        None => Leg::Backward { held: Vec::new(), below: length - 1, ahead: None, length },
+                    };
+                }
+                Leg::Kept { frames, step } => {
+                    let frame = frames[bounce(*step, frames.len())].clone();
+                    *step += 1;
+                    return Ok(frame);
+                }
+                Leg::Forward { child, length, delivered } => {
+                    if let Some(frame) = self.reel.next(child)? {
+                        *delivered += 1;
+                        return Ok(frame);
+                    }
+                    if *delivered == 0 {
+                        return Err(self.reel.empty());
+                    }
+                    let length = *length;
+                    self.leg = Leg::Backward { held: Vec::new(), below: length - 1, ahead: None, length };
+                }
+                Leg::Backward { held, below, ahead, length } => {
+                    if let Some(frame) = held.pop() {
+                        return Ok(frame);
+                    }
+                    let (length, end) = (*length, *below);
+                    if end == 0 {
+                        let child = ahead.take().map_or_else(|| self.reel.open(self.forward(length)), Ok)?;
+                        self.leg = Leg::Forward { child: Some(child), length, delivered: 0 };
+                        continue;
+                    }
+                    let ready = ahead.take();
+                    let (range, next) = (self.back(end), end.saturating_sub(self.chunk));
+                    let mut child = Some(ready.map_or_else(|| self.reel.open(range), Ok)?);
+                    let mut frames = Vec::new();
+                    while let Some(frame) = self.reel.next(&mut child)? {
+                        frames.push(frame);
+                    }
+                    let after = if next == 0 { self.forward(length) } else { self.back(next) };
+                    let ahead = Some(self.reel.open(after)?);
+                    self.leg = Leg::Backward { held: frames, below: next, ahead, length };
+                }
+            }
+        }
+    }
+
+    /// The chunk that ends below frame `below` of the part.
+    fn back(&self, below: u64) -> Range {
+        let first = below.saturating_sub(self.chunk);
+        Range { first: self.part.first + first, count: Some(below - first) }
+    }
+
+    /// From the second frame to the end.
+    fn forward(&self, length: u64) -> Range {
+        Range { first: self.part.first + 1, count: Some(length - 1) }
+    }
+}
+
+/// 0 1 2 3 2 1 0 1 …: the place of step `step` in a clip of `length` frames.
+fn bounce(step: usize, length: usize) -> usize {
+    if length < 2 {
+        return 0;
+    }
+    let at = step % (2 * length - 2);
+    if at < length { at } else { 2 * length - 2 - at }
+}
+
+impl FrameSource for Bouncing {
+    fn format(&self) -> SourceFormat {
+        self.reel.format
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, SourceError> {
+        match self.peeked.take() {
+            Some(frame) => Ok(Some(frame)),
+            None => Ok(Some(self.pull()?)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounce_repeats_neither_end() {
+        let walk = |length: usize| (0..8).map(|step| bounce(step, length)).collect::<Vec<_>>();
+        assert_eq!(walk(4), [0, 1, 2, 3, 2, 1, 0, 1]);
+        assert_eq!(walk(2), [0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(walk(1), [0; 8]);
+    }
+
+    #[test]
+    fn frame_rates_are_what_was_meant() {
+        let rows = [
+            ((30_000, 1001), (30_000, 1001)),
+            ((24_000, 1001), (24_000, 1001)),
+            ((25, 1), (25, 1)),
+            ((2_983, 100), (30_000, 1001)),
+            ((90_000, 1), (25, 1)),
+            ((12_490, 1000), (1249, 100)),
+        ];
+        for ((num, den), (meant, over)) in rows {
+            assert_eq!(usual(Fps::new(num, den).unwrap()), Fps::new(meant, over).unwrap(), "{num}/{den}");
+        }
+    }
+}
