@@ -1,6 +1,6 @@
 //! Draws what `face` finds: Y4M (yuv420p) on stdin, PPM pictures on stdout, the numbers on stderr.
 //! `ffmpeg -i in.png -pix_fmt yuv420p -f yuv4mpegpipe - | cargo run -p face --example overlay > out.ppm`
-//! Every frame is measured on its own; with `--track` frames after the first are followed.
+//! Every frame is measured on its own; with `--track` frames after the first are followed. `--no-pictures` only measures.
 
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::stdout().lock();
     let size = read_header(&mut input)?;
     let track = std::env::args().any(|argument| argument == "--track");
+    let silent = std::env::args().any(|argument| argument == "--no-pictures");
     let mut detector = Detector::new();
     let mut tracker: Option<Tracker> = None;
     let mut index = 0;
@@ -25,10 +26,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         };
         let ms = began.elapsed().as_secs_f64() * 1e3;
-        let mut picture = Picture::of(&frame);
+        let mut picture = if silent { None } else { Some(Picture::of(&frame)) };
         match looked {
             Ok(Tracked { face, quality }) => {
-                picture.draw(&face);
+                if let Some(picture) = &mut picture {
+                    picture.draw(&face);
+                }
                 report(index, &face, quality, ms);
                 if track && tracker.is_none() {
                     tracker = Some(Tracker::new(&frame, face));
@@ -36,7 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Err(complaint) => eprintln!("{index}: {complaint} ({ms:.1} ms)"),
         }
-        picture.write(&mut out)?;
+        if let Some(picture) = picture {
+            picture.write(&mut out)?;
+        }
         index += 1;
     }
     if let Some(tracker) = tracker {

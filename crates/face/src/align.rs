@@ -2,7 +2,7 @@
 //! (inverse compositional: Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004), to a few hundredths of a pixel.
 
 use crate::blur::gaussian;
-use crate::correlate::ncc;
+use crate::correlate::{ncc, ncc_at};
 use crate::gradient::sobel;
 use crate::model::Similarity;
 use crate::plane::Plane;
@@ -106,10 +106,9 @@ impl Template {
         let mut best = (0.0, 0.0, f32::NEG_INFINITY);
         for y in 0..=(coarse.height - patch.height).min(2 * reach) {
             for x in 0..=(coarse.width - patch.width).min(2 * reach) {
-                let there = coarse.window(x..x + patch.width, y..y + patch.height);
                 let (dx, dy) = (x as f32 - reach as f32, y as f32 - reach as f32);
                 // of equally good places the nearest
-                let score = ncc(&there.data, &patch.data) - 0.004 * dx.hypot(dy);
+                let score = ncc_at(coarse, patch, x, y) - 0.004 * dx.hypot(dy);
                 if score > best.2 {
                     best = (dx * COARSE as f32, dy * COARSE as f32, score);
                 }
@@ -134,15 +133,21 @@ impl Level {
 
     /// What `view` shows where the template's pixels lie when the canonical frame moves by `moved`.
     fn seen(&self, view: &Plane, moved: &Similarity) -> Vec<f32> {
-        let back = moved.inverse();
-        let (left, top) = (LEFT as f32 - AROUND as f32, TOP as f32 - AROUND as f32);
-        (0..self.grey.data.len())
-            .map(|i| {
-                let (x, y) = from_middle(i, self.grey.width, self.step);
-                let (x, y) = back.apply(x + MIDDLE.0, y + MIDDLE.1);
-                view.bilinear((x - left) / self.step, (y - top) / self.step)
-            })
-            .collect()
+        let to_view = Similarity {
+            a: 1.0 / self.step,
+            b: 0.0,
+            tx: (AROUND as f32 - LEFT as f32) / self.step,
+            ty: (AROUND as f32 - TOP as f32) / self.step,
+        };
+        let to_view = moved.inverse().then(&to_view);
+        let (w, h) = (self.grey.width, self.grey.height);
+        let mut seen = Vec::with_capacity(w * h);
+        for row in 0..h {
+            let (x0, y0) = to_view.apply(LEFT as f32, TOP as f32 + row as f32 * self.step);
+            let (dx, dy) = (to_view.a * self.step, to_view.b * self.step);
+            seen.extend((0..w).map(|i| view.bilinear(x0 + dx * i as f32, y0 + dy * i as f32)));
+        }
+        seen
     }
 
     /// One Gauss-Newton step with robust weights; also how far it moved the patch's edge, canonical px.

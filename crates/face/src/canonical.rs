@@ -16,8 +16,8 @@ pub(crate) struct Canonical {
 impl Canonical {
     pub fn new(frame: &Frame, canon: &Similarity, tables: &LabTables) -> Self {
         let mut rgb = canonical_grid(canon).rgb(frame);
-        for pixel in &mut rgb {
-            *pixel = pixel.map(|v| v.clamp(0.0, 255.0));
+        for value in rgb.as_flattened_mut() {
+            *value = value.clamp(0.0, 255.0);
         }
         let grey = rgb.iter().map(|&pixel| luma_of(pixel)).collect();
         let lab = tables.convert(&rgb, CANON_WIDTH, CANON_HEIGHT);
@@ -34,8 +34,8 @@ impl Canon {
     /// cubic where it enlarges. Beyond the frame its edge goes on.
     pub fn sample(frame: &Frame, canon: &Similarity) -> Canon {
         let mut rgb = canonical_grid(canon).rgb(frame);
-        for pixel in &mut rgb {
-            *pixel = pixel.map(|v| v.clamp(0.0, 255.0));
+        for value in rgb.as_flattened_mut() {
+            *value = value.clamp(0.0, 255.0);
         }
         Canon { rgb }
     }

@@ -16,13 +16,33 @@ pub(crate) fn ncc(a: &[f32], b: &[f32]) -> f32 {
     if aa < 1e-3 * n || bb < 1e-3 * n { 0.0 } else { ab / (aa * bb).sqrt() }
 }
 
+/// Likeness of `patch` with the place of `field` whose upper left is (`x`, `y`).
+pub(crate) fn ncc_at(field: &Plane, patch: &Plane, x: usize, y: usize) -> f32 {
+    let n = patch.data.len() as f32;
+    let (mut a, mut b, mut ab, mut aa, mut bb) = (0.0f32, 0.0f32, 0.0f32, 0.0f32, 0.0f32);
+    // about the middle grey, so that the sums stay exact enough
+    let grey = patch.data[0];
+    for row in 0..patch.height {
+        let there = &field.row(y + row)[x..x + patch.width];
+        for (p, q) in patch.row(row).iter().zip(there) {
+            let (p, q) = (p - grey, q - grey);
+            a += p;
+            b += q;
+            ab += p * q;
+            aa += p * p;
+            bb += q * q;
+        }
+    }
+    let (ab, aa, bb) = (ab - a * b / n, aa - a * a / n, bb - b * b / n);
+    if aa < 1e-3 * n || bb < 1e-3 * n { 0.0 } else { ab / (aa * bb).sqrt() }
+}
+
 /// The best likeness of `patch` with any place of `field` (at least as large).
 pub(crate) fn best_ncc(field: &Plane, patch: &Plane) -> f32 {
     let mut best = -1.0f32;
     for y in 0..=field.height - patch.height {
         for x in 0..=field.width - patch.width {
-            let there = field.window(x..x + patch.width, y..y + patch.height);
-            best = best.max(ncc(&there.data, &patch.data));
+            best = best.max(ncc_at(field, patch, x, y));
         }
     }
     best

@@ -54,11 +54,15 @@ pub(crate) fn find_eyes(crop: &FaceCrop) -> Option<EyePair> {
     for pair in pairs {
         let canon = Similarity::from_eyes(pair.left, pair.right);
         let pair = EyePair { score: pair.score - brow_penalty(&texture, &canon), ..pair };
-        // likeness gives at most 20, a mouth has never given more than 8
+        // likeness gives at most 20
         if best.is_some_and(|b| pair.score + 28.0 < b.score) {
             continue;
         }
-        let mirror_ncc = mirror_likeness(&warp(&crop.soft, &canon, 1));
+        let mirror_ncc = rough_likeness(&crop.soft, &canon);
+        // a mouth has never given more than 8
+        if best.is_some_and(|b| pair.score + 20.0 * mirror_ncc + 8.0 < b.score) {
+            continue;
+        }
         let mouth = MouthMap::new(&warp(&crop.lightness, &canon, 2), &warp(&crop.redness, &canon, 2), 2);
         let score = pair.score + 0.9 * mouth.peak_value() + 20.0 * mirror_ncc;
         if best.is_none_or(|b| score > b.score) {
@@ -101,6 +105,24 @@ fn brow_penalty(texture: &Plane, canon: &Similarity) -> f32 {
         * 10.0
 }
 
+/// `mirror_likeness` at half the resolution, read from the crop.
+fn rough_likeness(soft: &Plane, canon: &Similarity) -> f32 {
+    let back = canon.inverse();
+    let patch = |x0: f32, step: f32, (w, h): (usize, usize), y0: f32| {
+        let mut data = Vec::with_capacity(w * h);
+        for y in 0..h {
+            for x in 0..w {
+                let (px, py) = back.apply(x0 + step * x as f32, y0 + 2.0 * y as f32);
+                data.push(soft.bilinear(px, py));
+            }
+        }
+        Plane::new(w, h, data)
+    };
+    let left = patch(32.5, 2.0, (24, 16), 34.5);
+    let mirrored = patch(163.5, -2.0, (28, 20), 30.5);
+    best_ncc(&mirrored, &left)
+}
+
 /// A plane of the crop in the canonical frame, every `step`-th pixel.
 fn warp(plane: &Plane, canon: &Similarity, step: usize) -> Plane {
     let back = canon.inverse();
@@ -116,20 +138,25 @@ fn warp(plane: &Plane, canon: &Similarity, step: usize) -> Plane {
     Plane::new(w, h, data)
 }
 
-/// How much each place looks like a pupil, in standard deviations.
+/// The part of the crop in which eyes are searched.
+const FIELD_X: std::ops::Range<usize> = 38..346;
+const FIELD_Y: std::ops::Range<usize> = 44..284;
+
+/// How much each place of the field looks like a pupil, in standard deviations.
 fn eye_response(crop: &FaceCrop) -> Plane {
-    let symmetry = standard(radial_symmetry(&crop.soft));
-    let (wide, narrow) = (gaussian(&crop.luma, 14.0, 14.0), gaussian(&crop.luma, 4.0, 4.0));
+    let soft = crop.soft.window(FIELD_X, FIELD_Y);
+    let luma = crop.luma.window(FIELD_X, FIELD_Y);
+    let symmetry = standard(radial_symmetry(&soft));
+    let (wide, narrow) = (gaussian(&luma, 14.0, 14.0), gaussian(&luma, 4.0, 4.0));
     let dark = standard(wide.zip(&narrow, |w, n| (w - n).clamp(-5.0, 60.0)));
     // sclera edges tell an eye from a brow
-    let (across, _) = sobel(&crop.soft);
+    let (across, _) = sobel(&soft);
     let edges = standard(gaussian(&across.map(f32::abs), 9.0, 9.0));
     symmetry.zip(&dark, |s, d| s + 0.8 * d).zip(&edges, |s, e| s + 0.5 * e)
 }
 
-/// In standard deviations of the face, whatever hair and background do.
 fn standard(plane: Plane) -> Plane {
-    let (mean, deviation) = mean_deviation(&plane.window(38..346, 44..284).data);
+    let (mean, deviation) = mean_deviation(&plane.data);
     plane.map(|v| (v - mean) / (deviation + 1e-6))
 }
 
@@ -164,7 +191,8 @@ fn radial_symmetry(soft: &Plane) -> Plane {
 fn candidates(response: &Plane, x: std::ops::Range<f32>) -> Vec<Candidate> {
     let place = |v: f32| (MARGIN + v * BOX) as usize;
     let (x0, y0) = (place(x.start), place(0.24));
-    let mut part = response.window(x0..place(x.end), y0..place(0.56));
+    let (left, top) = (FIELD_X.start, FIELD_Y.start);
+    let mut part = response.window(x0 - left..place(x.end) - left, y0 - top..place(0.56) - top);
     let mut found = Vec::new();
     for _ in 0..8 {
         let (px, py) = part.peak();

@@ -34,11 +34,13 @@ impl LabTables {
         let mut a = Vec::with_capacity(rgb.len());
         let mut b = Vec::with_capacity(rgb.len());
         for pixel in rgb {
-            let [red, green, blue] = pixel.map(|v| look_up(&self.linear, v / 255.0));
+            let red = look_up(&self.linear, pixel[0] / 255.0);
+            let green = look_up(&self.linear, pixel[1] / 255.0);
+            let blue = look_up(&self.linear, pixel[2] / 255.0);
             let x = (0.412453 * red + 0.357580 * green + 0.180423 * blue) / 0.950456;
             let y = 0.212671 * red + 0.715160 * green + 0.072169 * blue;
             let z = (0.019334 * red + 0.119193 * green + 0.950227 * blue) / 1.088754;
-            let [fx, fy, fz] = [x, y, z].map(|t| look_up(&self.root, t));
+            let (fx, fy, fz) = (look_up(&self.root, x), look_up(&self.root, y), look_up(&self.root, z));
             l.push(116.0 * fy - 16.0);
             a.push(500.0 * (fx - fy));
             b.push(200.0 * (fy - fz));
@@ -48,6 +50,7 @@ impl LabTables {
     }
 }
 
+#[inline]
 fn look_up(table: &[f32], at: f32) -> f32 {
     let at = at.clamp(0.0, 1.0) * STEPS as f32;
     let i = (at as usize).min(STEPS - 1);

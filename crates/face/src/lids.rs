@@ -8,10 +8,11 @@ use crate::spread::{median, quantile};
 
 /// (top, bottom) of both eyes, canonical y; shrunk half-way to the median of both eyes and an average eye.
 pub(crate) fn lids(face: &Canonical) -> [(f32, f32); 2] {
-    let soft = gaussian(&face.grey, 1.0, 1.0);
+    let (width, rows) = (face.grey.width, 84);
+    let soft = gaussian(&face.grey.window(0..width, 0..rows), 1.0, 1.0);
     let colour = [0, 1, 2].map(|c| {
-        let channel = face.rgb.iter().map(|pixel| pixel[c]).collect();
-        gaussian(&Plane::new(face.grey.width, face.grey.height, channel), 1.0, 1.0)
+        let channel = face.rgb[..width * rows].iter().map(|pixel| pixel[c]).collect();
+        gaussian(&Plane::new(width, rows, channel), 1.0, 1.0)
     });
     let raw = EYE_X.map(|x| {
         let (top, bottom) = by_edges(&soft, x as i32);

@@ -29,7 +29,8 @@ impl Trace {
 
 /// The valleys of a canonical frame: how much darker a row is than what lies above and below.
 pub(crate) fn valleys(grey: &Plane) -> Plane {
-    gaussian(grey, 3.0, 6.0).zip(&gaussian(grey, 3.0, 1.0), |wide, fine| (wide - fine).max(0.0))
+    let across = gaussian(grey, 3.0, 0.0);
+    gaussian(&across, 0.0, 6.0).zip(&gaussian(&across, 0.0, 1.0), |wide, fine| (wide - fine).max(0.0))
 }
 
 /// Follows the valley from `middle` to both sides and finds the corners.

@@ -44,6 +44,18 @@ impl Plane {
         top + (bottom - top) * fy
     }
 
+    /// `bilinear` for 0 <= x < width - 1, 0 <= y < height - 1.
+    #[inline]
+    pub fn bilinear_inside(&self, x: f32, y: f32) -> f32 {
+        let (x0, y0) = (x as usize, y as usize);
+        let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+        let at = y0 * self.width + x0;
+        let (top, bottom) = (&self.data[at..at + 2], &self.data[at + self.width..at + self.width + 2]);
+        let upper = top[0] + (top[1] - top[0]) * fx;
+        let lower = bottom[0] + (bottom[1] - bottom[0]) * fx;
+        upper + (lower - upper) * fy
+    }
+
     pub fn zip(&self, other: &Plane, f: impl Fn(f32, f32) -> f32) -> Plane {
         let data = self.data.iter().zip(&other.data).map(|(&a, &b)| f(a, b)).collect();
         Plane::new(self.width, self.height, data)

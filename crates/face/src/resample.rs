@@ -109,7 +109,15 @@ impl Grid {
             if sharp {
                 out.extend((0..self.width).map(place).map(|(x, y)| cubic(plane, x, y)));
             } else {
-                out.extend((0..self.width).map(place).map(|(x, y)| plane.bilinear(x, y)));
+                let inside = |(x, y): (f32, f32)| {
+                    x >= 0.0 && y >= 0.0 && x < (plane.width - 1) as f32 && y < (plane.height - 1) as f32
+                };
+                // a straight line lies inside if both its ends do
+                if inside(place(0)) && inside(place(self.width - 1)) {
+                    out.extend((0..self.width).map(place).map(|(x, y)| plane.bilinear_inside(x, y)));
+                } else {
+                    out.extend((0..self.width).map(place).map(|(x, y)| plane.bilinear(x, y)));
+                }
             }
         }
         Plane::new(self.width, self.height, out)
