@@ -1,7 +1,7 @@
 #!/bin/sh
 # Trains VisNet from nothing and puts the weights, the fixtures of the Rust tests and REPORT.md in their places.
 # About 20 minutes of one processor; goes on where it was when broken off (work/net.pt).
-# NAME=visnet-2 tools/visnet/run.sh gives the new weights a new name.
+# NAME=visnet-2 tools/visnet/run.sh gives the new weights a new name; PYTHON=... uses an interpreter that has requirements.txt already.
 set -eu
 cd "$(dirname "$0")"
 name=${NAME:-$(cat ../../crates/speech/assets/visnet.name)}
@@ -10,9 +10,11 @@ name=${NAME:-$(cat ../../crates/speech/assets/visnet.name)}
 ldconfig -p 2>/dev/null | grep -q libespeak-ng.so.1 || { echo "no libespeak-ng: apt-get install libespeak-ng1 espeak-ng-data" >&2; exit 1; }
 
 mkdir -p work
-[ -x work/venv/bin/python ] || python3 -m venv work/venv
-work/venv/bin/pip install --quiet -r requirements.txt
-python=work/venv/bin/python
+python=${PYTHON:-work/venv/bin/python}
+if [ -z "${PYTHON:-}" ]; then
+    [ -x work/venv/bin/python ] || python3 -m venv work/venv
+    work/venv/bin/pip install --quiet -r requirements.txt
+fi
 
 $python -u train.py work/net.pt >>work/train.log
 tail -n 1 work/train.log
