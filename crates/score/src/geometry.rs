@@ -1,7 +1,7 @@
 //! Where the measured parts of a face lie in its canonical frame (pupils at (56, 50) and (136, 50)).
 
 use crate::patch::Window;
-use face::Similarity;
+use face::{Face, Similarity};
 
 /// What the measurement needs to know of a face.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,13 @@ pub const NOSE: Window = Window { x: 71.0, y: 45.0, width: 50, height: 38 };
 pub const UPPER_FACE: Window = Window { x: 30.0, y: 20.0, width: 132, height: 92 };
 
 impl Geometry {
+    pub fn of(face: &Face) -> Self {
+        let line = face.mouth.upper.iter().zip(&face.mouth.lower);
+        let height = line.map(|(upper, lower)| (upper + lower) / 2.0).sum::<f32>()
+            / face.mouth.upper.len().max(1) as f32;
+        Self { canon: face.canon, mouth: (face.mouth.center_x, height) }
+    }
+
     /// Between nose and mouth, for the brightness of the skin.
     pub fn skin(&self) -> Window {
         self.around_mouth(60, 15, -35.0)

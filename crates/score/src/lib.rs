@@ -1,4 +1,5 @@
-//! Lip-sync and picture metrics for the output of any engine.
+//! Lip-sync and picture metrics for the output of any engine: does the mouth follow the voice, do the lips shut for p, b and m,
+//! does everything else keep still. No learned judge: a face found classically, template tracking, correlation (spec, section 5).
 
 mod gates;
 mod geometry;
@@ -12,6 +13,7 @@ mod series;
 mod sync;
 mod track;
 mod truth;
+mod video;
 
 #[cfg(test)]
 mod actor;
@@ -22,3 +24,4 @@ pub use gates::{Bar, Gate, Limit};
 pub use scores::{Scores, SyncReference, SyncSeries};
 pub use sync::Control;
 pub use truth::Truth;
+pub use video::{Request, score};

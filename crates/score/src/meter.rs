@@ -85,8 +85,21 @@ impl Meter {
         self.measured.upper_luma.push(look.luma);
     }
 
-    pub fn finish(self) -> Measured {
-        Measured { openings: self.mouth.finish(), ..self.measured }
+    /// `before` frames came before the first one; they count as lost and look like it.
+    pub fn finish(self, before: usize) -> Measured {
+        let Openings { dark, interior, chin } = self.mouth.finish();
+        let Measured { upper_psnr, upper_luma, background_psnr, lost, .. } = self.measured;
+        let led = |series: Vec<f32>| match series.first() {
+            Some(&first) => [vec![first; before], series].concat(),
+            None => series,
+        };
+        Measured {
+            openings: Openings { dark: led(dark), interior: led(interior), chin: led(chin) },
+            upper_psnr: led(upper_psnr),
+            upper_luma: led(upper_luma),
+            background_psnr: led(background_psnr),
+            lost: lost + before,
+        }
     }
 
     /// Moves `at` to the nose; false where there is none.

@@ -4,10 +4,12 @@ use crate::meter::Measured;
 use crate::mouth::range;
 use crate::picture::roughness;
 use crate::series::percentile;
-use crate::sync::{Control, Reference, Synchrony, Timed, Voice, closures, silence};
+use crate::sync::{Control, REFERENCE_HZ, Reference, Synchrony, Timed, Voice, closures, silence};
 
 /// A mouth whose opening ranges over less than this, in eye distances, does not move.
 const STILL: f32 = 0.004;
+/// One series follows clearly better than another when its r is so much higher.
+const CLEARLY: f32 = 0.10;
 /// The share of frames in which the face may be lost without a note.
 const FEW_LOST: f32 = 0.02;
 
@@ -88,6 +90,12 @@ pub struct Heard {
     pub source: SyncReference,
 }
 
+impl Heard {
+    pub fn seconds(&self) -> f64 {
+        self.reference.opening.len() as f64 / REFERENCE_HZ
+    }
+}
+
 impl Scores {
     pub fn of(measured: &Measured, fps: f64, heard: Option<&Heard>) -> Self {
         let frames = measured.upper_psnr.len() as u64;
@@ -165,8 +173,8 @@ impl Scores {
         };
         self.sync_r = Some(best.r);
         self.sync_series = Some(series);
-        let timed: Vec<Timed> = mouths.iter().map(|(_, mouth)| *mouth).collect();
-        self.sync_r_shifted = voice.control(&timed);
+        let all: Vec<Timed> = mouths.iter().map(|(_, mouth)| *mouth).collect();
+        self.sync_r_shifted = voice.control(&all);
         match self.sync_r_shifted {
             Some(chance) if best.r < chance.mean + 3.0 * chance.sd => {
                 self.note(
@@ -175,10 +183,14 @@ impl Scores {
             }
             _ => self.sync_offset_ms = Some(best.lag * 1000.0),
         }
-        // lips may meet while the jaw stays low: closures are looked for between the lips, never on the chin
-        let lips = found.iter().find(|(series, _)| *series != SyncSeries::Chin).map(|(series, _)| *series);
-        let Some((_, lips)) = mouths.iter().find(|(series, _)| Some(*series) == lips) else { return };
-        match closures(&heard.reference, *lips) {
+        let r_of = |wanted| found.iter().find(|(series, _)| *series == wanted).map_or(0.0, |(_, s)| s.r);
+        // lips may meet while the jaw stays low, so never the chin; lips pressed together look unlike lips at rest, so the
+        // interior only where darkness does not tell
+        let lips = match r_of(SyncSeries::Interior) > r_of(SyncSeries::Dark) + CLEARLY {
+            true => timed(&openings.interior),
+            false => timed(&openings.dark),
+        };
+        match closures(&heard.reference, lips) {
             Some(shut) => {
                 self.closures = Some(shut.count);
                 self.closure_hit = Some(shut.hit);
@@ -186,7 +198,7 @@ impl Scores {
             }
             None => self.note("there is no p, b or m"),
         }
-        self.silence_aperture = silence(&heard.reference, *lips);
+        self.silence_aperture = silence(&heard.reference, lips);
         if self.silence_aperture.is_none() {
             self.note("there is no silence");
         }

@@ -6,7 +6,7 @@ use crate::meter::Meter;
 use crate::reference::of_truth;
 use crate::scores::{Scores, SyncSeries};
 
-const SECONDS: f64 = 30.0;
+const SECONDS: f64 = 20.0;
 
 fn scored(speech: &Speech, poses: impl Iterator<Item = Pose>) -> Scores {
     let mut actor = Actor::new();
@@ -15,7 +15,7 @@ fn scored(speech: &Speech, poses: impl Iterator<Item = Pose>) -> Scores {
         let frame = actor.draw(pose);
         meter.get_or_insert_with(|| Meter::new(&frame, geometry(), None)).take(&frame);
     }
-    let measured = meter.expect("there are frames").finish();
+    let measured = meter.expect("there are frames").finish(0);
     Scores::of(&measured, FPS, Some(&of_truth(&speech.phonemes, speech.seconds)))
 }
 
