@@ -34,9 +34,9 @@ impl LabTables {
         let mut a = Vec::with_capacity(rgb.len());
         let mut b = Vec::with_capacity(rgb.len());
         for pixel in rgb {
-            let red = look_up(&self.linear, pixel[0] / 255.0);
-            let green = look_up(&self.linear, pixel[1] / 255.0);
-            let blue = look_up(&self.linear, pixel[2] / 255.0);
+            let red = nearest(&self.linear, pixel[0] * (STEPS as f32 / 255.0));
+            let green = nearest(&self.linear, pixel[1] * (STEPS as f32 / 255.0));
+            let blue = nearest(&self.linear, pixel[2] * (STEPS as f32 / 255.0));
             let x = (0.412453 * red + 0.357580 * green + 0.180423 * blue) / 0.950456;
             let y = 0.212671 * red + 0.715160 * green + 0.072169 * blue;
             let z = (0.019334 * red + 0.119193 * green + 0.950227 * blue) / 1.088754;
@@ -48,6 +48,11 @@ impl LabTables {
         let plane = |data| Plane::new(width, height, data);
         Lab { l: plane(l), a: plane(a), b: plane(b) }
     }
+}
+
+#[inline]
+fn nearest(table: &[f32], at: f32) -> f32 {
+    table[((at + 0.5) as usize).min(STEPS)]
 }
 
 #[inline]

@@ -6,7 +6,7 @@ use crate::canonical::Canonical;
 use crate::model::MouthLine;
 use crate::mouth_line::Trace;
 use crate::plane::Plane;
-use crate::spread::{box_smooth, quantile};
+use crate::spread::{box_smooth, median, quantile};
 
 /// Height of a dark band from which on it is a cavity; the shadow between shut lips is up to 5.5 canonical px high.
 const MIN_CAVITY: f32 = 6.5;
@@ -36,8 +36,8 @@ pub(crate) fn lips(face: &Canonical, trace: &Trace) -> MouthLine {
     let mut lower = trace.ys.clone();
     if open {
         let side = |of: fn(Gap) -> f32| {
-            let raw: Vec<f32> = gaps.iter().map(|g| g.map_or(0.0, of)).collect();
-            box_smooth(&raw, 4)
+            let filled = bridged(&gaps.iter().map(|g| g.map(of)).collect::<Vec<_>>());
+            box_smooth(&without_spikes(&filled), 3)
         };
         let (up, down) = (side(|g| g.up), side(|g| g.down));
         for i in 0..upper.len() {
@@ -48,6 +48,27 @@ pub(crate) fn lips(face: &Canonical, trace: &Trace) -> MouthLine {
         }
     }
     MouthLine { x0: trace.x0 as f32, upper, lower, center_x, half_width, open }
+}
+
+/// Columns in which nothing was found lie between their neighbours; at the corners the lips meet.
+fn bridged(values: &[Option<f32>]) -> Vec<f32> {
+    let last = values.len() - 1;
+    let known = |i: &usize| values[*i].is_some();
+    (0..values.len())
+        .map(|i| {
+            let left = (0..=i).rev().find(known).unwrap_or(0);
+            let right = (i..=last).find(known).unwrap_or(last);
+            let (from, to) = (values[left].unwrap_or(0.0), values[right].unwrap_or(0.0));
+            let t = (i - left) as f32 / (right - left).max(1) as f32;
+            from + (to - from) * t
+        })
+        .collect()
+}
+
+/// The median of each value and the three on either side.
+fn without_spikes(values: &[f32]) -> Vec<f32> {
+    let last = values.len() - 1;
+    (0..values.len()).map(|i| median(&mut values[i.saturating_sub(3)..=(i + 3).min(last)].to_vec())).collect()
 }
 
 fn gaps(face: &Canonical, trace: &Trace) -> Vec<Option<Gap>> {
@@ -66,13 +87,34 @@ fn gaps(face: &Canonical, trace: &Trace) -> Vec<Option<Gap>> {
                 let count = band.clone().count() as f32;
                 band.map(|y| a.clamped(x, y)).sum::<f32>() / count < CAVITY_REDNESS * lip_redness
             };
-            teeth(&a, &l, (x, y), lip_redness).or_else(|| cavity(&l, (x, y)).filter(pale))
+            let below = teeth_below(&a, &l, (x, y), lip_redness).or_else(|| cavity(&l, (x, y)).filter(pale));
+            match teeth_above(&a, &l, (x, y), lip_redness) {
+                Some(up) => {
+                    let edge = || below_cavity(&l, x, y as i32).map_or(0.0, |end| end - y);
+                    Some(Gap { up, down: below.map_or_else(edge, |gap| gap.down) })
+                }
+                None => below,
+            }
         })
         .collect()
 }
 
+/// The line may run through the cavity below the upper teeth: a bright pale band directly above it, then lip.
+fn teeth_above(a: &Plane, l: &Plane, (x, y_line): (i32, f32), lip_redness: f32) -> Option<f32> {
+    let y = y_line as i32;
+    let red = |i: i32| a.clamped(x, y - i);
+    let palest = (1..14).min_by(|&i, &k| red(i).total_cmp(&red(k)))?;
+    let contrast = lip_redness - red(palest);
+    // lip between line and band: the band is the skin above a shut mouth
+    let direct = (1..palest).all(|i| red(i) < lip_redness - 0.4 * contrast);
+    let lip = (palest + 1..24).find(|&i| red(i) > lip_redness - 0.35 * contrast)?;
+    let brightness = l.clamped(x, y - palest);
+    let mean = (-26..14).map(|i| l.clamped(x, y - i)).sum::<f32>() / 40.0;
+    (contrast > 8.0 && direct && brightness > mean + 8.0).then_some(y_line - (y - lip) as f32)
+}
+
 /// A band that is pale (little red) and brighter than its surroundings, then lip again; a cavity below the teeth belongs to it.
-fn teeth(a: &Plane, l: &Plane, (x, y_line): (i32, f32), lip_redness: f32) -> Option<Gap> {
+fn teeth_below(a: &Plane, l: &Plane, (x, y_line): (i32, f32), lip_redness: f32) -> Option<Gap> {
     let y = y_line as i32;
     let red = |i: i32| a.clamped(x, y + i);
     let light = |i: i32| l.clamped(x, y + i);
