@@ -78,7 +78,7 @@ impl Cavity<'_> {
             blend(&mut color, shaded(tone.tooth, 0.62 * self.seam(t * 1.45)), row * peep);
         }
 
-        if !self.mouth.source_open {
+        if self.mouth.own_teeth < 1.0 {
             let (shade, shorter) = self.tooth(t);
             let fall = 0.14 * hw * (1.0 - 0.55 * across * across) - shorter;
             // hidden lips show no more than two thirds of teeth
@@ -89,7 +89,11 @@ impl Cavity<'_> {
             let tip_light = 1.0 - 0.07 * smooth(bottom - 2.2, bottom, y);
             let depth = mix(0.58, 1.0, smooth(1.0, 7.5, height).max(0.6 * self.mouth.bite))
                 * (1.0 - 0.42 * across * across);
-            blend(&mut color, shaded(tone.tooth, shade * round * tip_light * depth), row);
+            blend(
+                &mut color,
+                shaded(tone.tooth, shade * round * tip_light * depth),
+                row * (1.0 - self.mouth.own_teeth),
+            );
         }
 
         // the upper lip's shadow, the corners' darkness, the lower lip's shade
@@ -104,10 +108,10 @@ impl Cavity<'_> {
         let high = smooth(0.045 * hw, 0.0, below_upper) * smooth(1.0, 5.0, height);
         blend(&mut color, shaded(tone.lip, 0.42), 0.6 * high);
 
-        if self.mouth.source_open {
-            // the portrait shows its own teeth: they stay where they are, only what lies below them is painted
-            let keep = smooth(-0.4, -2.0, y - (c.lower_at - 1.0)) * smooth(0.0, 1.5, c.source_gap) * corner;
-            let shadow = 1.0 - (0.60 + 0.40 * smooth(0.0, 0.10 * hw, below_upper));
+        if c.source_gap > 0.0 {
+            // what the source shows between its lips stays where it is; only what lies below it is painted
+            let keep = smooth(-0.4, -2.0, y - (c.lower_at - 1.0)) * smooth(0.3, 1.8, c.source_gap) * corner;
+            let shadow = 0.40 * smooth(0.10 * hw, 0.0, below_upper) * smooth(0.5, 3.0, c.upper - c.upper_at);
             blend(&mut color, tone.cavity, keep);
             alpha *= mix(1.0, shadow, keep);
         }

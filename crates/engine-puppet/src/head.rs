@@ -4,6 +4,7 @@
 use face::Similarity;
 
 use crate::curve::{bump, smooth};
+use crate::level::leveled;
 use crate::pose::Pose;
 
 /// Centre and half axes of the head, canonical px.
@@ -25,6 +26,12 @@ pub struct HeadField {
 }
 
 impl HeadField {
+    /// The canonical rectangle (x range, y range) outside of which nothing moves.
+    pub const REACH: ((f32, f32), (f32, f32)) = (
+        (CENTER.0 - 1.613 * AXES.0, CENTER.0 + 1.613 * AXES.0),
+        (CENTER.1 - 1.613 * AXES.1, CENTER.1 + 1.613 * AXES.1),
+    );
+
     pub fn new(canon: Similarity, pose: &Pose) -> Self {
         let head = pose.head;
         Self { canon, yaw: head.yaw, pitch: head.pitch, roll: head.roll, shift: head.shift, brow: pose.brow }
@@ -49,13 +56,13 @@ impl HeadField {
         start..(middle + half + 1.0).clamp(start as f32, width as f32) as usize
     }
 
-    /// Displacement (target to source, canonical px) of the pixels of row `y` from column `x0` on.
+    /// Displacement (target to source, canonical px) of every `step`th pixel of a row, from `(x0, y)` on.
     #[inline(always)]
-    pub fn row(&self, (x0, y): (usize, usize), dx: &mut [f32], dy: &mut [f32]) {
+    pub fn row(&self, (x0, y, step): (f32, f32, f32), dx: &mut [f32], dy: &mut [f32]) {
         let m = &self.canon;
-        let (bx, by) = (m.tx - m.b * y as f32, m.ty + m.a * y as f32);
+        let (bx, by) = (m.tx - m.b * y, m.ty + m.a * y);
         for (i, (dx, dy)) in dx.iter_mut().zip(dy.iter_mut()).enumerate() {
-            let px = (x0 + i) as f32;
+            let px = x0 + i as f32 * step;
             let (x, y) = (m.a * px + bx, m.b * px + by);
             let (ex, ey) = ((x - CENTER.0) / AXES.0, (y - CENTER.1) / AXES.1);
             let r2 = ex * ex + ey * ey;
@@ -71,6 +78,19 @@ impl HeadField {
             let brow = self.brow * bump(wx * wx * wx * wx + wy * wy);
             *dx = angle * qy - turn * qx - weight * left;
             *dy = -angle * qx - turn * qy - weight * up + brow;
+        }
+    }
+}
+
+leveled! {
+    /// `HeadField::row`, or nothing where the head is still.
+    pub fn head_row(head: Option<&HeadField>, at: (f32, f32, f32), dx: &mut [f32], dy: &mut [f32]) {
+        match head {
+            Some(head) => head.row(at, dx, dy),
+            None => {
+                dx.fill(0.0);
+                dy.fill(0.0);
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Which instructions this machine has. The same arithmetic runs on every level; only its width differs.
+//! Which instructions this machine has, and `leveled!`, which compiles one body once for each of them. The same arithmetic,
+//! without fused multiply-add, runs on every level; only its width differs, so every level gives the same bits.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -20,18 +21,51 @@ impl Level {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
         let mut levels = vec![Level::Portable];
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") {
-                levels.push(Level::Avx2);
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                {
-                    levels.push(Level::Avx512);
-                }
+        if is_x86_feature_detected!("avx2") {
+            levels.push(Level::Avx2);
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+            {
+                levels.push(Level::Avx512);
             }
         }
         levels
     }
 }
+
+/// `fn name(args) -> ret { body }` becomes `fn name(level, args) -> ret`, its body compiled for each level.
+macro_rules! leveled {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name(level: $crate::level::Level, $($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn portable($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? {
+                portable($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+            fn avx512($($arg: $ty),*) $(-> $ret)? {
+                portable($($arg),*)
+            }
+
+            match level {
+                $crate::level::Level::Portable => portable($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a level exists only where `Level::all` found its instructions
+                $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above
+                $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
+            }
+        }
+    };
+}
+
+pub(crate) use leveled;

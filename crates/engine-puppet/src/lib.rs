@@ -2,8 +2,10 @@
 //! teeth and lids; no weights to download, one CPU core, faster than real time. Works natively in I420.
 
 mod cavity;
+mod clip;
 mod curve;
 mod engine;
+mod field;
 mod framing;
 mod head;
 mod level;

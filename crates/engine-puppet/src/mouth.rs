@@ -41,7 +41,8 @@ pub struct Mouth {
     pub tongue: f32,
     /// Lower lip at the upper teeth, 0..1.
     pub bite: f32,
-    pub source_open: bool,
+    /// 0: teeth are painted; 1: the source shows its own opening.
+    pub own_teeth: f32,
     narrow: f32,
     press: f32,
     corner: f32,
@@ -59,42 +60,54 @@ pub struct Origin {
     pub column: Column,
 }
 
+/// How speech and the source's own opening meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opening {
+    /// 0: the source's own opening stays as it is; 1: speech decides.
+    pub hold: f32,
+    /// Share of the source's opening that is left when speech shuts the mouth.
+    pub rest: f32,
+    /// Whether the lips part at all. Where the mouth was not found they do not; only the jaw moves.
+    pub parts: bool,
+}
+
 impl Mouth {
     /// Amplitudes in `pose` are final: `0` everywhere is the source itself, if its mouth is shut.
-    pub fn new(line: &MouthLine, pose: &MouthPose) -> Self {
+    pub fn new(line: &MouthLine, pose: &MouthPose, opening: Opening) -> Self {
         let hw = line.half_width;
         let cx = line.center_x;
-        let cy = line.upper.iter().zip(&line.lower).map(|(u, l)| 0.5 * (u + l)).sum::<f32>()
-            / line.upper.len().max(1) as f32;
+        let open_at = line.upper.iter().zip(&line.lower).map(|(u, l)| l - u).fold(0.0f32, f32::max);
         let close = pose.close;
-        let bite = pose.labiodental * (1.0 - close);
+        let bite = if opening.parts { pose.labiodental * (1.0 - close) } else { 0.0 };
         let jaw = pose.jaw * (1.0 - 0.85 * close) * (1.0 - 0.55 * bite);
-        let gap = 0.72 * hw * jaw * (1.0 - close);
-        let raised = 0.22 * gap + 2.0 * bite;
-        let drop = 0.78 * gap;
-        let chin = 0.80 * drop + 1.2 * jaw;
+        let spoken = 0.72 * hw * jaw * (1.0 - close);
+        let floor = opening.rest * open_at * (1.0 - close);
+        let gap = mix(open_at, spoken.max(floor), opening.hold);
+        let raise = if opening.parts { 0.22 * (gap - open_at) + 2.0 * bite } else { 0.0 };
+        let chin = 0.62 * (gap - open_at) + 1.2 * jaw;
         let opened = (jaw * 1.3).min(1.0);
         let aperture = (0.62 + 0.30 * opened + 0.07 * pose.wide - 0.08 * pose.round).clamp(0.5, 0.95);
+        let curve = Curve::new(line);
+        let (upper, lower, _) = curve.at(cx);
         let mut mouth = Self {
-            center: (cx, cy),
+            center: (
+                cx,
+                line.upper.iter().zip(&line.lower).map(|(u, l)| 0.5 * (u + l)).sum::<f32>()
+                    / line.upper.len().max(1) as f32,
+            ),
             half_width: hw,
             gap,
-            raised,
+            raised: raise,
             tongue: pose.tongue,
             bite,
-            source_open: line.open,
+            own_teeth: smooth(1.0, 5.0, lower - upper),
             narrow: 1.0 / (1.0 + 0.10 * pose.wide - 0.20 * pose.round - 0.05 * jaw) - 1.0,
             press: 0.09 * close + 0.10 * bite - 0.12 * pose.round * (1.0 - 0.5 * jaw),
-            corner: 1.5 * pose.wide - 0.08 * gap,
+            corner: 1.5 * pose.wide - 0.08 * (gap - open_at),
             x0: cx - REACH * hw,
             columns: Vec::new(),
         };
         let count = (2.0 * REACH * hw * PER_PX) as usize + 2;
-        let curve = Curve::new(line);
-        let open_at = line.upper.iter().zip(&line.lower).map(|(u, l)| l - u).fold(0.0f32, f32::max);
-        let rest_share = (0.9 * pose.jaw + 0.25 + 0.15 * pose.wide).clamp(0.0, 1.0) * (1.0 - close);
-        // a mouth that is open in the source and shuts takes the chin up with it
-        let closing = if line.open { 0.4 * open_at * (1.0 - rest_share) } else { 0.0 };
         for i in 0..count {
             let x = mouth.x0 + i as f32 / PER_PX;
             let (upper_at, lower_at, chord) = curve.at(x);
@@ -103,22 +116,25 @@ impl Mouth {
             let a2 = (across * across).min(1.0);
             // between an ellipse and a rounded box: full lips part over most of their width, then meet quickly
             let profile = (1.0 - a2 * (0.62 + 0.38 * a2)) * mix(0.86, 1.0, smooth(1.0, 0.6, across));
-            let gum = if line.open { mix(upper_at, lower_at, 0.45) } else { upper_at };
             let source_gap = lower_at - upper_at;
-            let rest = if line.open { source_gap * rest_share } else { 0.0 };
+            // where the lips meet: of an opening the upper lip makes a fifth, the jaw the rest
+            let seam = upper_at + 0.22 * source_gap;
+            let wanted = (spoken * profile).max(opening.rest * source_gap * (1.0 - close));
+            let height = if opening.parts { mix(source_gap, wanted, opening.hold) } else { 0.0 };
             // a smile's line is an arc; opened, both lips stretch toward its chord, or the mouth becomes a V
-            let sag = (gum - chord).clamp(-4.0, 6.0) * profile * jaw * (1.0 - close);
-            let upper = gum - 0.45 * rest - raised * profile - 0.20 * sag;
-            let lower = gum + 0.55 * rest + (drop - 0.4 * bite) * profile - 0.55 * sag;
+            let sag = (seam - chord).clamp(-4.0, 6.0) * profile * jaw * (1.0 - close);
+            let sag = if opening.parts { sag } else { 0.0 };
+            let upper = seam - 0.22 * height - 2.0 * bite * profile - 0.20 * sag;
+            let lower = seam + 0.78 * height - 0.4 * bite * profile - 0.55 * sag;
             let side = ((t.abs() - 0.3) / 1.15).max(0.0);
             mouth.columns.push(Column {
                 upper_at,
                 lower_at,
                 upper,
                 lower: lower.max(upper),
-                chin: (chin - closing) * bump(side * side),
+                chin: chin * bump(side * side),
                 across,
-                gum,
+                gum: upper_at,
                 source_gap,
             });
         }
@@ -130,6 +146,17 @@ impl Mouth {
         let (cx, cy) = self.center;
         let hw = self.half_width;
         ((cx - 2.7 * hw, cx + 2.7 * hw), (cy - 2.4 * hw, cy + 3.5 * hw))
+    }
+
+    /// The rectangle around the opening in which the lips part.
+    pub fn zone(&self) -> ((f32, f32), (f32, f32)) {
+        let (cx, cy) = self.center;
+        let hw = self.half_width;
+        let (top, bottom) =
+            self.columns.iter().filter(|c| c.across < 1.0).fold((cy, cy), |(top, bottom), c| {
+                (top.min(c.upper.min(c.upper_at)), bottom.max(c.lower.max(c.lower_at)))
+            });
+        ((cx - 1.2 * hw, cx + 1.2 * hw), (top - 0.25 * hw, bottom + 0.25 * hw))
     }
 
     pub fn column(&self, x: f32) -> Column {

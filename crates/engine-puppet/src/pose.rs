@@ -15,6 +15,8 @@ pub struct HeadPose {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pose {
     pub mouth: MouthPose,
+    /// 0: an open mouth of the source stays open as it is; 1: speech decides how far it opens.
+    pub hold: f32,
     pub head: HeadPose,
     /// 0 open .. 1 closed.
     pub blink: f32,

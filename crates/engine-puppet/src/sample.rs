@@ -1,30 +1,34 @@
 //! The sampler: Catmull-Rom over 4x4 neighbours in whole numbers, so that every dispatch level gives the same byte.
 //! Positions have 1/64 px; a whole position returns its pixel unchanged.
 
-use std::sync::LazyLock;
-
 use crate::level::Level;
 use crate::plate::{PAD, Plane};
 
 /// Steps a pixel.
 pub const STEPS: i32 = 64;
 
-/// Weights in 1/64, sum 64, for the pixels at -1, 0, 1, 2 around each of the 64 positions.
-static WEIGHTS: LazyLock<[[i8; 4]; STEPS as usize]> = LazyLock::new(|| {
-    std::array::from_fn(|step| {
-        let f = step as f64 / f64::from(STEPS);
-        let exact = [
-            f * (-0.5 + f * (1.0 - 0.5 * f)),
-            1.0 + f * f * (-2.5 + 1.5 * f),
-            f * (0.5 + f * (2.0 - 1.5 * f)),
-            f * f * (-0.5 + 0.5 * f),
-        ];
-        let mut weights = exact.map(|w| (w * 64.0).round() as i32);
-        let largest = if f < 0.5 { 1 } else { 2 };
-        weights[largest] += 64 - weights.iter().sum::<i32>();
-        weights.map(|w| w as i8)
-    })
-});
+/// Catmull-Rom's cubics in whole numbers: weights in 1/64, sum 64, for the pixels at -1, 0, 1, 2 around each position.
+const WEIGHTS: [[i8; 4]; STEPS as usize] = {
+    let mut table = [[0i8; 4]; STEPS as usize];
+    let mut s = 0;
+    while s < 64 {
+        let (s1, s2, s3) = (s * 4096, s * s * 64, s * s * s);
+        let exact = [-s1 + 2 * s2 - s3, 2 * 262_144 - 5 * s2 + 3 * s3, s1 + 4 * s2 - 3 * s3, s3 - s2];
+        let mut sum = 0;
+        let mut k = 0;
+        while k < 4 {
+            let rounded = (exact[k] + 4096i64).div_euclid(8192);
+            table[s as usize][k] = rounded as i8;
+            sum += rounded;
+            k += 1;
+        }
+        // what rounding lost goes to the nearest pixel
+        let nearest = if s < 32 { 1 } else { 2 };
+        table[s as usize][nearest] += (64 - sum) as i8;
+        s += 1;
+    }
+    table
+};
 
 /// Fills `out` with samples of `plane` at positions in 1/64 samples, relative to the padded plane's origin.
 /// `qx` and `qy` are at least as long as `out`; positions outside are moved to the border.
@@ -48,14 +52,13 @@ fn place(plane: &Plane, qx: i32, qy: i32) -> (usize, usize, usize) {
 }
 
 fn portable(plane: &Plane, qx: &[i32], qy: &[i32], out: &mut [u8]) {
-    let weights = &*WEIGHTS;
     for ((out, &qx), &qy) in out.iter_mut().zip(qx).zip(qy) {
         let (at, fx, fy) = place(plane, qx, qy);
         if fx | fy == 0 {
             *out = plane.bytes[at + plane.stride + 1];
             continue;
         }
-        let (wx, wy) = (weights[fx].map(i32::from), weights[fy].map(i32::from));
+        let (wx, wy) = (WEIGHTS[fx].map(i32::from), WEIGHTS[fy].map(i32::from));
         let mut sum = 2048;
         for (k, wy) in wy.into_iter().enumerate() {
             let row = &plane.bytes[at + k * plane.stride..][..4];
@@ -70,34 +73,57 @@ fn portable(plane: &Plane, qx: &[i32], qy: &[i32], out: &mut [u8]) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Plane, WEIGHTS, place};
+    use super::{Plane, STEPS, WEIGHTS, place};
 
-    /// Four rows of four pixels fill one 128-bit register: one multiply-add across x, one across y.
+    /// The four weights of a position, packed.
+    const ACROSS: [i32; STEPS as usize] = {
+        let mut table = [0; STEPS as usize];
+        let mut s = 0;
+        while s < table.len() {
+            let [a, b, c, d] = WEIGHTS[s];
+            table[s] = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
+            s += 1;
+        }
+        table
+    };
+
+    /// Each weight twice: a row's sum comes in two halves.
+    const DOWN: [[i16; 8]; STEPS as usize] = {
+        let mut table = [[0; 8]; STEPS as usize];
+        let mut s = 0;
+        while s < table.len() {
+            let mut k = 0;
+            while k < 8 {
+                table[s][k] = WEIGHTS[s][k / 2] as i16;
+                k += 1;
+            }
+            s += 1;
+        }
+        table
+    };
+
+    /// Four rows of four pixels fill one 128-bit register: one multiply-add across x, one across y. No closures here: they
+    /// would not be inlined into a function with target features.
     #[target_feature(enable = "avx2")]
     pub fn fetch(plane: &Plane, qx: &[i32], qy: &[i32], out: &mut [u8]) {
-        let weights = &*WEIGHTS;
         let stride = plane.stride;
         for ((out, &qx), &qy) in out.iter_mut().zip(qx).zip(qy) {
             let (at, fx, fy) = place(plane, qx, qy);
-            if fx | fy == 0 {
-                *out = plane.bytes[at + stride + 1];
-                continue;
-            }
             let rows = &plane.bytes[at..at + 3 * stride + 4];
-            let four = |k: usize| -> i32 {
-                i32::from_le_bytes([
-                    rows[k * stride],
-                    rows[k * stride + 1],
-                    rows[k * stride + 2],
-                    rows[k * stride + 3],
-                ])
+            // SAFETY: the slice holds 4 bytes at each of 0, stride, 2 stride and 3 stride
+            let pixels = unsafe {
+                let row = rows.as_ptr();
+                _mm_set_epi32(
+                    row.add(3 * stride).cast::<i32>().read_unaligned(),
+                    row.add(2 * stride).cast::<i32>().read_unaligned(),
+                    row.add(stride).cast::<i32>().read_unaligned(),
+                    row.cast::<i32>().read_unaligned(),
+                )
             };
-            let pixels = _mm_set_epi32(four(3), four(2), four(1), four(0));
-            let wx = _mm_set1_epi32(i32::from_le_bytes(weights[fx].map(|w| w as u8)));
-            let halves = _mm_maddubs_epi16(pixels, wx); // two half sums a row
-            let wy = _mm_cvtepi8_epi16(_mm_cvtsi32_si128(i32::from_le_bytes(weights[fy].map(|w| w as u8))));
-            let wy = _mm_unpacklo_epi16(wy, wy);
-            let lines = _mm_madd_epi16(halves, wy);
+            let halves = _mm_maddubs_epi16(pixels, _mm_set1_epi32(ACROSS[fx]));
+            // SAFETY: an entry of the table is 16 bytes
+            let down = unsafe { _mm_loadu_si128(DOWN[fy].as_ptr().cast()) };
+            let lines = _mm_madd_epi16(halves, down);
             let pairs = _mm_add_epi32(lines, _mm_shuffle_epi32::<0b_01_00_11_10>(lines));
             let sum = _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32::<0b_10_11_00_01>(pairs)));
             *out = ((sum + 2048) >> 12).clamp(0, 255) as u8;

@@ -9,6 +9,7 @@ use contract::{
 use face::{Detector, Face};
 use speech::MouthPose;
 
+use crate::clip::Clip;
 use crate::engine::MIN_FACE;
 use crate::framing::{Framer, Framing};
 use crate::level::Level;
@@ -20,6 +21,8 @@ use crate::voice::Voice;
 
 /// Motion of a face that was not found for sure.
 const UNSURE: f32 = 0.6;
+/// Seconds in which the voice takes hold of a mouth that the picture shows open.
+const TAKE_HOLD: f64 = 0.4;
 
 pub enum Subject {
     Picture(Box<dyn FrameSource>),
@@ -50,14 +53,17 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     let mut clock = Clock::default();
     let start = Instant::now();
     out.stage(Stage::Preparing, 0, 1)?;
+    let is_clip = matches!(take.subject, Subject::Clip(_));
     let (Subject::Picture(mut source) | Subject::Clip(mut source)) = take.subject;
     let format = source.format();
     let first = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
     let found = locate(&first, &format, take.landmarks)?;
     let framing = Framing::new(first.size(), &found.face, &take.options);
     let planes = first.planes().ok_or_else(|| EngineError::Failed("the picture is not I420".into()))?;
-    let plate = Framer::new(framing).plate(planes);
-    let mut portrait = Portrait::new(plate, framing.place(&found.face), Level::best());
+    let mut framer = Framer::new(framing);
+    let mut portrait = Portrait::new(framer.plate(planes), framing.place(&found.face), Level::best());
+    let mut clip = is_clip.then(|| Clip::new(source, &first, found.face.clone(), framer, take.fps));
+    drop(first);
     out.begin(VideoFormat { size: framing.out, layout: Layout::I420, fps: take.fps })?;
     for warning in found.warnings {
         out.warn(warning)?;
@@ -74,7 +80,6 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     }
     let mut motions = Motions::new(take.seed, take.fps);
     let amplitude = take.options.amplitude * if found.face.gates.mouth_ok { 1.0 } else { UNSURE };
-    let mut bytes = Vec::new();
     let mut done = 0;
     loop {
         let start = Instant::now();
@@ -92,15 +97,26 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
             break;
         }
         let start = Instant::now();
-        let motion = motions.next(spoken.stress);
-        let pose = Pose {
-            mouth: scaled(spoken, amplitude),
-            head: swayed(motion.head, take.options.sway),
-            blink: motion.blink,
-            brow: motion.brow * take.options.sway.min(1.0),
+        let (stillness, mut hold) = match &mut clip {
+            Some(clip) => {
+                clip.advance(&mut portrait)?;
+                (clip.stillness(), clip.hold())
+            }
+            None => (1.0, (take.fps.seconds_at(done) / TAKE_HOLD).min(1.0) as f32),
         };
-        portrait.draw(&pose, &mut bytes);
-        let frame = Frame::new(framing.out, Layout::I420, bytes.clone())
+        if voice.is_none() {
+            hold = 0.0;
+        }
+        let motion = motions.next(spoken.stress);
+        let sway = take.options.sway * stillness;
+        let pose = Pose {
+            mouth: scaled(spoken, if clip.is_some() { amplitude * hold } else { amplitude }),
+            hold,
+            head: swayed(motion.head, sway),
+            blink: if stillness >= 1.0 { motion.blink } else { 0.0 },
+            brow: motion.brow * sway.min(1.0),
+        };
+        let frame = Frame::new(framing.out, Layout::I420, portrait.draw(&pose))
             .map_err(|error| EngineError::Failed(error.to_string()))?;
         clock.rendering += start.elapsed();
         out.frame(frame)?;
