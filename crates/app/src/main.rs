@@ -1,1 +1,37 @@
-fn main() {}
+//! The `talkie` program: parses the command line, wires the rooms together, prints. The only room that names engines,
+//! reads the environment and decides on exit codes.
+
+mod bench;
+mod cli;
+mod config;
+mod doctor;
+mod engines;
+mod generate;
+mod machine;
+mod samples;
+mod score;
+mod signals;
+mod terminal;
+mod usage;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Generate(args) => generate::run(&cli.machine, *args),
+        Command::Score(args) => score::run(&cli.machine, &args),
+        Command::Doctor(args) => doctor::run(&cli.machine, args.json),
+        Command::Engines(args) => engines::run(args.json),
+        Command::Bench(args) => bench::run(&cli.machine, &args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("talkie: {error}");
+        ExitCode::FAILURE
+    })
+}

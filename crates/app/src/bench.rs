@@ -1,0 +1,286 @@
+//! `talkie bench`: what an engine costs on this machine, alone and with decoding, encoding and muxing around it.
+//! Seconds of CPU, not of the clock: they hold on a busy machine too.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use contract::{
+    Act, Complaint, Engine, Fps, Frame, FrameSink, FrameSource, Layout, Length, Pcm, Settings, Size,
+    SourceError, SourceFormat, Stage, Stop, Stopped, Subject, VideoFormat, VoiceSource, Warning,
+};
+use jobs::{Desk, Fault, JobSpec, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec};
+use serde_json::json;
+use store::Existing;
+
+use crate::cli::{BenchArgs, MachineArgs};
+use crate::machine::{self, TtsChoice};
+use crate::samples::Samples;
+use crate::usage::{self, PeakMemory};
+
+const SIZES: [Size; 2] = [Size::new(512, 512), Size::new(1280, 720)];
+const SEED: u64 = 1;
+
+/// The engine without anything around it.
+struct Alone {
+    frames: u64,
+    cpu: Duration,
+    first_frame: Duration,
+}
+
+/// A whole job.
+struct Pipeline {
+    video_s: f64,
+    cpu: Duration,
+    elapsed: Duration,
+    peak: PeakMemory,
+}
+
+pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
+    let engines = machine::engines();
+    let engine = engines.iter().find(|engine| engine.card().name == args.engine).ok_or_else(|| {
+        Complaint::new(
+            "unknown_engine",
+            format!("there is no engine `{}`", args.engine),
+            "see `talkie engines`",
+        )
+    })?;
+    let studio = machine::studio(machine, TtsChoice::default())?;
+    let samples = Samples::unpack()?;
+    let portrait = args.image.clone().unwrap_or_else(|| samples.portrait());
+    let voice = args.audio.clone().unwrap_or_else(|| samples.speech());
+
+    let long_voice = samples.folder().join("voice.wav");
+    lengthen(&studio, &voice, args.seconds, &long_voice)?;
+    let mut rows = Vec::new();
+    for size in SIZES {
+        let picture = samples.folder().join(format!("{size}.ppm"));
+        stage_portrait(&studio, &portrait, size, &picture)?;
+        let alone = alone(&studio, engine.as_ref(), &picture, &long_voice)?;
+        let take = samples.folder().join(format!("{size}.mp4"));
+        let pipeline = pipeline(machine, &args.engine, (picture, long_voice.clone(), take))?;
+        if !args.json {
+            print(size, &alone, &pipeline);
+        }
+        rows.push(as_json(size, &alone, &pipeline));
+    }
+    if args.json {
+        println!("{}", json!({ "engine": args.engine, "seconds": args.seconds, "sizes": rows }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(size: Size, alone: &Alone, whole: &Pipeline) {
+    println!("{size}");
+    println!("  engine alone    {:6.2} ms CPU a frame", per_frame_ms(alone));
+    println!(
+        "  first frame     {:6.1} ms after the inputs were decoded",
+        alone.first_frame.as_secs_f64() * 1e3
+    );
+    println!("  whole pipeline  {:6.3} s CPU a second of video", whole.cpu.as_secs_f64() / whole.video_s);
+    println!("  speed           {:6.1} times real time", whole.video_s / whole.elapsed.as_secs_f64());
+    println!(
+        "  peak memory     {:6} MiB, with children {} MiB",
+        whole.peak.own_mib, whole.peak.with_children_mib
+    );
+}
+
+fn as_json(size: Size, alone: &Alone, whole: &Pipeline) -> serde_json::Value {
+    json!({
+        "size": size.to_string(),
+        "engine_ms_cpu_per_frame": per_frame_ms(alone),
+        "first_frame_ms": alone.first_frame.as_secs_f64() * 1e3,
+        "pipeline_cpu_per_second": whole.cpu.as_secs_f64() / whole.video_s,
+        "times_real_time": whole.video_s / whole.elapsed.as_secs_f64(),
+        "peak_mib": whole.peak.own_mib,
+        "peak_with_children_mib": whole.peak.with_children_mib,
+    })
+}
+
+fn per_frame_ms(alone: &Alone) -> f64 {
+    alone.cpu.as_secs_f64() * 1e3 / alone.frames as f64
+}
+
+/// A sound file of at least `seconds`, made of repetitions of `voice`.
+fn lengthen(studio: &Studio, voice: &Path, seconds: f64, out: &Path) -> Result<(), Complaint> {
+    const RATE_HZ: u32 = 16_000;
+    let once = sound(studio, voice, RATE_HZ)?;
+    let wanted = (seconds * f64::from(RATE_HZ)) as usize;
+    let data: Vec<u8> = once
+        .samples
+        .iter()
+        .cycle()
+        .take(wanted)
+        .flat_map(|sample| ((sample.clamp(-1.0, 1.0) * 32767.0) as i16).to_le_bytes())
+        .collect();
+    let bytes = data.len() as u32;
+    let mut wav = Vec::with_capacity(data.len() + 44);
+    wav.extend_from_slice(b"RIFF");
+    wav.extend_from_slice(&(bytes + 36).to_le_bytes());
+    wav.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend_from_slice(&RATE_HZ.to_le_bytes());
+    wav.extend_from_slice(&(RATE_HZ * 2).to_le_bytes());
+    wav.extend_from_slice(b"\x02\0\x10\0data");
+    wav.extend_from_slice(&bytes.to_le_bytes());
+    wav.extend_from_slice(&data);
+    write(out, &wav)
+}
+
+fn sound(studio: &Studio, path: &Path, rate_hz: u32) -> Result<Pcm, Complaint> {
+    let spec = media::VoiceSpec { rate_hz, start: None, duration: None };
+    media::audio(&studio.tools, path, spec, &studio.limits, &Stop::new()).map_err(complaint)
+}
+
+/// The portrait in the middle of a canvas of exactly `size`, its border columns and rows continued outwards.
+fn stage_portrait(studio: &Studio, portrait: &Path, size: Size, out: &Path) -> Result<(), Complaint> {
+    let spec = media::PictureSpec { layout: Layout::Rgb24, longest: size.width.min(size.height) };
+    let picture =
+        media::picture(&studio.tools, portrait, spec, &studio.limits, &Stop::new()).map_err(complaint)?;
+    let mut source = picture.source;
+    let frame = source.next().map_err(|error| complaint(error.into()))?;
+    let frame = frame
+        .ok_or_else(|| Complaint::new("picture_empty", "the portrait has no picture", "give another"))?;
+    let from = frame.size();
+    let offset = |outer: u32, inner: u32| (outer.saturating_sub(inner) / 2) as i64;
+    let (left, top) = (offset(size.width, from.width), offset(size.height, from.height));
+    let mut ppm = format!("P6\n{} {}\n255\n", size.width, size.height).into_bytes();
+    for y in 0..i64::from(size.height) {
+        let row = (y - top).clamp(0, i64::from(from.height) - 1) as usize;
+        for x in 0..i64::from(size.width) {
+            let column = (x - left).clamp(0, i64::from(from.width) - 1) as usize;
+            let at = (row * from.width as usize + column) * 3;
+            ppm.extend_from_slice(&frame.data()[at..at + 3]);
+        }
+    }
+    write(out, &ppm)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
+    std::fs::write(path, bytes).map_err(|error| {
+        Complaint::new(
+            "scratch_unwritable",
+            format!("{} cannot be written: {error}", path.display()),
+            "free some space",
+        )
+    })
+}
+
+/// Runs the engine on inputs that are in memory already.
+fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, voice: &Path) -> Result<Alone, Complaint> {
+    let card = engine.card();
+    let spec = media::PictureSpec { layout: card.source_layout, longest: card.source_longest };
+    let mut source =
+        media::picture(&studio.tools, picture, spec, &studio.limits, &Stop::new()).map_err(complaint)?.source;
+    let format = source.format();
+    let still = Still { format, frame: source.next().map_err(|error| complaint(error.into()))? };
+    let voice: Box<dyn VoiceSource> =
+        Box::new(std::io::Cursor::new(sound(studio, voice, card.voice_rate_hz)?));
+    let act = Act {
+        subject: Subject::Picture(Box::new(still)),
+        voices: vec![voice],
+        prompt: None,
+        length: Length::Voice,
+        fps: Fps::whole(25),
+        seed: SEED,
+        settings: Settings::default(),
+        landmarks: None,
+        checkpoint: None,
+    };
+    let (stamps, seen) = mpsc::channel();
+    let begun = Instant::now();
+    let report = engine.start(act, Box::new(Counter { stamps })).and_then(|session| session.wait());
+    let report = report.map_err(|error| fault(error.into()))?;
+    let stamps: Vec<(Instant, Duration)> = seen.try_iter().collect();
+    match (stamps.first(), stamps.last()) {
+        (Some((at, first)), Some((_, last))) if stamps.len() > 1 => {
+            Ok(Alone { frames: report.frames - 1, cpu: *last - *first, first_frame: *at - begun })
+        }
+        _ => Err(Complaint::new("too_short", "there were too few frames to measure", "give more --seconds")),
+    }
+}
+
+struct Still {
+    format: SourceFormat,
+    frame: Option<Frame>,
+}
+
+impl FrameSource for Still {
+    fn format(&self) -> SourceFormat {
+        self.format
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, SourceError> {
+        Ok(self.frame.take())
+    }
+}
+
+/// Takes frames and keeps when they came, by the clock and by the CPU time of this process.
+struct Counter {
+    stamps: mpsc::Sender<(Instant, Duration)>,
+}
+
+impl FrameSink for Counter {
+    fn begin(&mut self, _: VideoFormat) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn stage(&mut self, _: Stage, _: u64, _: u64) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn frame(&mut self, _: Frame) -> Result<(), Stopped> {
+        self.stamps.send((Instant::now(), usage::own_cpu())).map_err(|_| Stopped)
+    }
+
+    fn warn(&mut self, _: Warning) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: &[u8]) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
+/// One job as `talkie generate` does it, children included.
+fn pipeline(
+    machine: &MachineArgs,
+    engine: &str,
+    (picture, voice, take): (PathBuf, PathBuf, PathBuf),
+) -> Result<Pipeline, Complaint> {
+    let spec = JobSpec {
+        engine: engine.to_owned(),
+        subject: SubjectSpec::Picture(picture),
+        voice: VoiceSpec::File { path: voice, start: None, duration: None },
+        fps: None,
+        seed: SEED,
+        settings: Settings::default(),
+        landmarks: None,
+        take: TakeSpec { target: Target::File { path: take, existing: Existing::Replace }, crf: 20 },
+    };
+    let before = usage::cpu_with_children();
+    let begun = Instant::now();
+    let memory = usage::MemoryWatch::start();
+    let desk = Desk::open(machine::studio(machine, TtsChoice::default())?, machine::engines(), 1);
+    let take = desk.submit(spec, Arc::new(|_: &jobs::Event| {}))?.wait().map_err(fault)?;
+    drop(desk);
+    let elapsed = begun.elapsed();
+    Ok(Pipeline {
+        video_s: take.duration_s,
+        cpu: usage::cpu_with_children() - before,
+        elapsed,
+        peak: memory.finish(),
+    })
+}
+
+fn complaint(error: media::MediaError) -> Complaint {
+    fault(error.into())
+}
+
+fn fault(fault: Fault) -> Complaint {
+    match fault {
+        Fault::Rejected(complaint) => complaint,
+        Fault::Canceled | Fault::Failed { .. } => Complaint::new(fault.code(), fault.to_string(), ""),
+    }
+}

@@ -1,0 +1,208 @@
+//! `talkie doctor`: what works on this machine, and the remedy for each thing that does not.
+
+use std::process::ExitCode;
+
+use contract::Complaint;
+use serde_json::json;
+
+use crate::cli::MachineArgs;
+use crate::config::Config;
+use crate::machine;
+
+/// Free space below which a render may fail half-way.
+const LITTLE_SPACE: u64 = 512 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Works,
+    /// Something is missing that talkie can do without.
+    Without,
+    Broken,
+}
+
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    detail: String,
+    remedy: String,
+}
+
+pub fn run(machine: &MachineArgs, json: bool) -> Result<ExitCode, Complaint> {
+    let checks = examine(machine);
+    let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
+    if json {
+        let checks: Vec<_> = checks.iter().map(as_json).collect();
+        println!("{}", json!({ "works": !broken, "checks": checks }));
+    } else {
+        checks.iter().for_each(print);
+    }
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn examine(machine: &MachineArgs) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match Config::load(machine) {
+        Ok(config) => {
+            checks.push(works("configuration", "in order"));
+            media(&config, &mut checks);
+        }
+        Err(complaint) => checks.push(broken("configuration", &complaint)),
+    }
+    checks.push(cpu());
+    checks.push(disk());
+    checks.push(gpu());
+    checks.push(weights());
+    checks
+}
+
+fn media(config: &Config, checks: &mut Vec<Check>) {
+    let tools = match machine::tools(config) {
+        Ok(tools) => tools,
+        Err(complaint) => return checks.push(broken("ffmpeg", &complaint)),
+    };
+    checks.push(works("ffmpeg", &tools.version().text));
+    checks.push(match tools.encoder() {
+        Ok(encoder) => works("encoder", encoder.name()),
+        Err(complaint) => broken("encoder", &complaint),
+    });
+    let voices: Vec<&str> = [
+        (config.tts.url.is_some(), "endpoint"),
+        (tools.has_flite(), "flite"),
+        (tools.espeak().is_some(), "espeak-ng"),
+    ]
+    .into_iter()
+    .filter_map(|(there, name)| there.then_some(name))
+    .collect();
+    checks.push(if voices.is_empty() {
+        without(
+            "speech",
+            "no speech synthesis: --text does not work",
+            "apt install espeak-ng, or set [tts] url",
+        )
+    } else {
+        works("speech", voices.join(", "))
+    });
+    let cage = tools.sandbox();
+    let walls = [
+        (
+            "limits on decoders",
+            cage.rlimits,
+            "memory, CPU time and file size",
+            "raise the hard limits of this shell (ulimit -H)",
+        ),
+        (
+            "landlock",
+            cage.landlock,
+            "a decoder opens nothing but its input",
+            "use a kernel of 5.13 or newer with landlock",
+        ),
+        (
+            "seccomp",
+            cage.seccomp,
+            "a decoder opens no socket and starts no program",
+            "use a kernel with seccomp filters",
+        ),
+        (
+            "network namespace",
+            cage.network_namespace,
+            "a decoder has no network",
+            "allow unprivileged user namespaces",
+        ),
+    ];
+    for (name, holds, detail, remedy) in walls {
+        checks.push(if holds { works(name, detail) } else { without(name, "not on this machine", remedy) });
+    }
+}
+
+fn cpu() -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let features = cpu_features();
+    let detail = format!(
+        "{cores} cores, {}",
+        if features.is_empty() { "no vector extensions used" } else { features }
+    );
+    works("cpu", detail)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cpu_features() -> &'static str {
+    if std::is_x86_feature_detected!("avx512f") {
+        "AVX-512"
+    } else if std::is_x86_feature_detected!("avx2") {
+        "AVX2"
+    } else {
+        "SSE2"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_features() -> &'static str {
+    ""
+}
+
+fn disk() -> Check {
+    let folder = std::env::temp_dir();
+    let remedy = "free some space, or set TMPDIR to a folder on another disk";
+    match store::free_bytes(&folder) {
+        Ok(free) if free >= LITTLE_SPACE => {
+            works("disk", format!("{} MiB free in {}", free >> 20, folder.display()))
+        }
+        Ok(free) => without("disk", format!("only {} MiB free in {}", free >> 20, folder.display()), remedy),
+        Err(complaint) => broken("disk", &complaint),
+    }
+}
+
+fn gpu() -> Check {
+    if std::path::Path::new("/dev/nvidia0").exists() {
+        works("gpu", "an NVIDIA device is there; puppet does not need it")
+    } else {
+        without("gpu", "none; puppet needs none", "nothing to do")
+    }
+}
+
+fn weights() -> Check {
+    let engines = machine::engines();
+    let names: Vec<_> = engines
+        .iter()
+        .flat_map(|engine| {
+            engine.card().weights.iter().map(|w| format!("{} for {}", w.name, engine.card().name))
+        })
+        .collect();
+    works("weights", format!("{} (built in)", names.join(", ")))
+}
+
+fn works(name: &'static str, detail: impl Into<String>) -> Check {
+    Check { name, verdict: Verdict::Works, detail: detail.into(), remedy: String::new() }
+}
+
+fn without(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { name, verdict: Verdict::Without, detail: detail.into(), remedy: remedy.into() }
+}
+
+fn broken(name: &'static str, complaint: &Complaint) -> Check {
+    Check {
+        name,
+        verdict: Verdict::Broken,
+        detail: complaint.message.clone(),
+        remedy: complaint.hint.clone(),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Works => "ok",
+        Verdict::Without => "without",
+        Verdict::Broken => "broken",
+    }
+}
+
+fn print(check: &Check) {
+    println!("{:<8} {:<18} {}", word(check.verdict), check.name, check.detail);
+    if !check.remedy.is_empty() {
+        println!("{:<8} {:<18} -> {}", "", "", check.remedy);
+    }
+}
+
+fn as_json(check: &Check) -> serde_json::Value {
+    json!({ "name": check.name, "verdict": word(check.verdict), "detail": check.detail, "remedy": check.remedy })
+}

@@ -1,0 +1,76 @@
+//! `talkie engines`: what each engine is and what it promises.
+
+use std::process::ExitCode;
+
+use contract::{Complaint, Device, EngineCard, SubjectKind};
+use serde_json::json;
+
+use crate::{machine, wire};
+
+pub fn run(json: bool) -> Result<ExitCode, Complaint> {
+    let engines = machine::engines();
+    let cards: Vec<&EngineCard> = engines.iter().map(|engine| engine.card()).collect();
+    if json {
+        println!("{}", json!({ "engines": cards.iter().map(|card| as_json(card)).collect::<Vec<_>>() }));
+    } else {
+        cards.iter().for_each(|card| print(card));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(card: &EngineCard) {
+    println!("{}: {}", card.name, card.summary);
+    let row = |name: &str, value: String| println!("  {name:<12} {value}");
+    row("device", device(card.device).to_owned());
+    row("input", card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>().join(", "));
+    row("voice", if card.idles { "optional (idles without one)" } else { "required" }.to_owned());
+    row("output", format!("longest side up to {} px", card.max_longest));
+    row(
+        "frame rate",
+        format!("{} to {} fps, default {}", card.fps_range.0, card.fps_range.1, card.default_fps),
+    );
+    row("face", format!("at least {} px wide", card.min_face));
+    row("memory", format!("about {} MiB a session", card.memory_mib));
+    for weights in &card.weights {
+        let origin = if weights.embedded { "built in" } else { "to be fetched" };
+        row("weights", format!("{} ({origin}, sha256 {}…)", weights.name, &weights.sha256[..12]));
+    }
+    for setting in &card.settings {
+        row("setting", format!("{}={}: {}", setting.name, setting.default, setting.help));
+    }
+}
+
+fn as_json(card: &EngineCard) -> serde_json::Value {
+    json!({
+        "name": card.name,
+        "summary": card.summary,
+        "device": device(card.device),
+        "subjects": card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>(),
+        "voice_required": !card.idles,
+        "max_longest": card.max_longest,
+        "fps": { "min": card.fps_range.0, "max": card.fps_range.1, "default": card.default_fps.as_f64() },
+        "min_face": card.min_face,
+        "memory_mib": card.memory_mib,
+        "weights": card.weights.iter().map(|w| json!({
+            "name": w.name, "sha256": w.sha256, "embedded": w.embedded
+        })).collect::<Vec<_>>(),
+        "settings": card.settings.iter().map(|s| json!({
+            "name": s.name, "default": wire::value(&s.default), "help": s.help
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn device(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Cuda => "cuda",
+    }
+}
+
+fn subject(kind: SubjectKind) -> &'static str {
+    match kind {
+        SubjectKind::Picture => "picture",
+        SubjectKind::Clip => "clip",
+        SubjectKind::Avatar => "avatar",
+    }
+}

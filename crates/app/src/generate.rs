@@ -1,0 +1,230 @@
+//! `talkie generate`: one job at a desk of its own.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use contract::{Complaint, Landmarks, Settings, Value};
+use jobs::{Desk, Fault, JobSpec, SubjectSpec, Take, TakeSpec, Target, VoiceSpec};
+use store::Existing;
+
+use crate::cli::{Crop, GenerateArgs, MachineArgs, VoiceArgs};
+use crate::machine::{self, TtsChoice};
+use crate::signals;
+use crate::terminal::{Audience, Screen};
+use crate::wire;
+
+/// Longest text that is read from a file or standard input, in bytes.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+pub fn run(machine: &MachineArgs, args: GenerateArgs) -> Result<ExitCode, Complaint> {
+    let (json, streamed) = (args.json, is_dash(&args.out));
+    let audience = Audience::of(args.quiet, args.json);
+    let path = (!streamed).then(|| args.out.clone());
+    let outcome = make(machine, args, audience);
+    match outcome {
+        Ok(Ended::Made(take)) => {
+            if json {
+                print_json(&wire::take(&take, path.as_deref()), streamed);
+            } else if audience != Audience::Silent {
+                eprintln!("{}", summary(&take, path.as_deref()));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Ended::Signal(code)) => {
+            eprintln!("talkie: canceled; nothing was written");
+            Ok(ExitCode::from(code))
+        }
+        Err(fault) => {
+            if json {
+                print_json(&wire::fault(&fault), streamed);
+            }
+            eprintln!("talkie: {fault}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+enum Ended {
+    Made(Box<Take>),
+    Signal(u8),
+}
+
+fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Ended, Fault> {
+    let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
+    let spec = job_spec(args)?;
+    let desk = Arc::new(Desk::open(machine::studio(machine, speech)?, machine::engines(), 1));
+    let job = desk.submit(spec, Arc::new(Screen::new(audience)))?;
+    let caught = {
+        let (desk, id) = (Arc::downgrade(&desk), job.id);
+        signals::watch(move || {
+            if let Some(desk) = desk.upgrade() {
+                desk.cancel(id);
+            }
+        })?
+    };
+    match (job.wait(), caught.exit_code()) {
+        (Ok(take), _) => Ok(Ended::Made(Box::new(take))),
+        (Err(_), Some(code)) => Ok(Ended::Signal(code)),
+        (Err(fault), None) => Err(fault),
+    }
+}
+
+fn job_spec(args: GenerateArgs) -> Result<JobSpec, Complaint> {
+    let subject = match (args.subject.image, args.subject.video) {
+        (Some(path), _) => SubjectSpec::Picture(path),
+        (None, Some(path)) => SubjectSpec::Clip(path),
+        (None, None) => return Err(usage("neither --image nor --video was given", "give one of them")),
+    };
+    let mut sent = settings(&args.settings)?;
+    if let Some(size) = args.size {
+        sent.insert("size".to_owned(), Value::Int(i64::from(size)));
+    }
+    if let Some(crop) = args.crop {
+        let name = match crop {
+            Crop::Full => "full",
+            Crop::Face => "face",
+        };
+        sent.insert("crop".to_owned(), Value::Text(name.to_owned()));
+    }
+    let target = if is_dash(&args.out) {
+        Target::Stream(Box::new(std::io::stdout()))
+    } else {
+        check_extension(&args.out)?;
+        let existing = if args.overwrite { Existing::Replace } else { Existing::Refuse };
+        Target::File { path: args.out, existing }
+    };
+    Ok(JobSpec {
+        engine: args.engine,
+        subject,
+        voice: voice(args.voice)?,
+        fps: args.fps,
+        seed: args.seed.unwrap_or_else(fresh_seed),
+        settings: Settings { preset: None, sent },
+        landmarks: args.landmarks.as_deref().map(landmarks).transpose()?,
+        take: TakeSpec { target, crf: args.crf },
+    })
+}
+
+fn voice(args: VoiceArgs) -> Result<VoiceSpec, Complaint> {
+    let source = args.source;
+    if let Some(path) = source.audio {
+        return Ok(VoiceSpec::File { path, start: args.start, duration: args.duration });
+    }
+    if let Some(text) = source.text {
+        return Ok(VoiceSpec::Text(text));
+    }
+    if let Some(path) = source.text_file {
+        return read_text(&path).map(VoiceSpec::Text);
+    }
+    match source.seconds {
+        Some(seconds) => Ok(VoiceSpec::Idle { seconds }),
+        None => Err(usage(
+            "there is neither speech nor a length",
+            "give --audio, --text, --text-file or --seconds",
+        )),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Complaint> {
+    let name = if is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
+    let cannot =
+        |why: String| usage(&format!("the text in {name} cannot be read: {why}"), "give a UTF-8 text file");
+    let mut bytes = Vec::new();
+    if is_dash(path) {
+        std::io::stdin().take(TEXT_LIMIT + 1).read_to_end(&mut bytes).map_err(|e| cannot(e.to_string()))?;
+    } else {
+        let file = std::fs::File::open(path).map_err(|e| cannot(e.to_string()))?;
+        file.take(TEXT_LIMIT + 1).read_to_end(&mut bytes).map_err(|e| cannot(e.to_string()))?;
+    }
+    if bytes.len() as u64 > TEXT_LIMIT {
+        return Err(cannot(format!("it is longer than the limit of {TEXT_LIMIT} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8".to_owned()))
+}
+
+/// The take is an MP4; under another name it would mislead every player.
+fn check_extension(path: &Path) -> Result<(), Complaint> {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    match extension.as_deref() {
+        Some("mp4" | "m4v") | None => Ok(()),
+        Some(other) => Err(usage(
+            &format!("the take is an MP4, but --out names a .{other} file"),
+            "let the name end in .mp4",
+        )),
+    }
+}
+
+/// `NAME=VALUE`: a number where it reads as one, else text.
+fn settings(given: &[String]) -> Result<BTreeMap<String, Value>, Complaint> {
+    given
+        .iter()
+        .map(|item| {
+            let (name, value) = item
+                .split_once('=')
+                .ok_or_else(|| usage(&format!("`--set {item}` has no `=`"), "write --set name=value"))?;
+            let value = match (value.parse::<i64>(), value.parse::<f64>(), value) {
+                (Ok(whole), _, _) => Value::Int(whole),
+                (_, Ok(real), _) => Value::Float(real),
+                (_, _, "true") => Value::Bool(true),
+                (_, _, "false") => Value::Bool(false),
+                _ => Value::Text(value.to_owned()),
+            };
+            Ok((name.to_owned(), value))
+        })
+        .collect()
+}
+
+fn landmarks(given: &str) -> Result<Landmarks, Complaint> {
+    let (text, name) = if given.trim_start().starts_with('{') {
+        (given.to_owned(), "--landmarks".to_owned())
+    } else {
+        let path = PathBuf::from(given);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            usage(
+                &format!("the landmarks {given} cannot be read: {error}"),
+                "give a JSON file or the JSON itself",
+            )
+        })?;
+        (text, given.to_owned())
+    };
+    wire::parse_landmarks(&text).map_err(|error| {
+        usage(
+            &format!("the landmarks in {name} are not right: {error}"),
+            "write {\"left_eye\":[x,y],\"right_eye\":[x,y],\"mouth_left\":[x,y],\"mouth_right\":[x,y],\"mouth_center\":[x,y]}, in pixels",
+        )
+    })
+}
+
+fn fresh_seed() -> u64 {
+    // 53 bits: a JSON reader that keeps numbers as doubles still reads it exactly
+    RandomState::new().hash_one(std::process::id()) >> 11
+}
+
+fn is_dash(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn usage(message: &str, hint: &str) -> Complaint {
+    Complaint::new("bad_request", message, hint)
+}
+
+fn print_json(value: &serde_json::Value, take_on_stdout: bool) {
+    if take_on_stdout {
+        eprintln!("{value}");
+    } else {
+        println!("{value}");
+    }
+}
+
+fn summary(take: &Take, path: Option<&Path>) -> String {
+    let name = path.map_or("standard output".to_owned(), |path| path.display().to_string());
+    let total = take.timings.last().map_or(0.0, |timing| timing.elapsed.as_secs_f64());
+    format!(
+        "{name}: {:.2} s of video, {} frames of {} at {} fps, made by {} in {total:.1} s (seed {})",
+        take.duration_s, take.frames, take.size, take.fps, take.engine, take.seed
+    )
+}

@@ -1,0 +1,5 @@
+//! The program as its users meet it: the real binary, real files, a real ffmpeg.
+
+mod bad_input;
+mod generate;
+mod stage;

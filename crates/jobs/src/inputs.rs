@@ -1,0 +1,70 @@
+//! From a job's words to what an engine pulls: the subject's pictures, the voice, and the sound track of the take.
+//! Everything is checked here, before an engine is taken.
+
+use contract::{EngineCard, Fps, Length, Stop, Subject, VoiceSource, Warning};
+use media::{ClipSpec, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
+use store::Asset;
+
+use crate::recipe::Studio;
+use crate::{Fault, JobSpec, SubjectSpec, VoiceSpec};
+
+pub struct Inputs {
+    pub subject: Subject,
+    pub voices: Vec<Box<dyn VoiceSource>>,
+    pub length: Length,
+    pub fps: Fps,
+    pub soundtrack: Option<Soundtrack>,
+    pub warnings: Vec<Warning>,
+    /// Synthesised speech lives here until the take is done.
+    pub speech: Option<media::Spoken>,
+}
+
+pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> Result<Inputs, Fault> {
+    let mut warnings = Vec::new();
+    let subject_path = match &spec.subject {
+        SubjectSpec::Picture(path) | SubjectSpec::Clip(path) => path,
+    };
+    let subject_asset = Asset::open(subject_path)?;
+    let (voice_asset, speech, start, duration) = match &spec.voice {
+        VoiceSpec::File { path, start, duration } => (Some(Asset::open(path)?), None, *start, *duration),
+        VoiceSpec::Text(text) => {
+            let spoken = studio.tts.speak(&studio.tools, text, stop)?;
+            (Some(Asset::open(spoken.path())?), Some(spoken), None, None)
+        }
+        VoiceSpec::Idle { .. } => (None, None, None, None),
+    };
+    let (subject, fps) = match &spec.subject {
+        SubjectSpec::Picture(_) => {
+            let picture = PictureSpec { layout: card.source_layout, longest: card.source_longest };
+            let picture = media::picture(&studio.tools, subject_asset.path(), picture, &studio.limits, stop)?;
+            warnings.extend(picture.warnings);
+            (Subject::Picture(picture.source), spec.fps.unwrap_or(card.default_fps))
+        }
+        SubjectSpec::Clip(_) => {
+            let clip = ClipSpec {
+                layout: card.source_layout,
+                longest: card.max_longest,
+                fps: spec.fps,
+                start: None,
+                duration: None,
+            };
+            let clip = media::clip(&studio.tools, subject_asset.path(), clip, &studio.limits, stop)?;
+            warnings.extend(clip.warnings);
+            (Subject::Clip(clip.source), clip.fps)
+        }
+    };
+    let mut voices = Vec::new();
+    let mut soundtrack = None;
+    if let Some(asset) = voice_asset {
+        let format = VoiceFormat { rate_hz: card.voice_rate_hz, start, duration };
+        let voice = media::voice(&studio.tools, asset.path(), format, &studio.limits, stop)?;
+        warnings.extend(voice.warnings);
+        voices.push(voice.source);
+        soundtrack = Some(Soundtrack { path: asset.path().to_owned(), start, duration });
+    }
+    let length = match spec.voice {
+        VoiceSpec::Idle { seconds } => Length::Frames(((seconds * fps.as_f64()).round() as u64).max(1)),
+        VoiceSpec::File { .. } | VoiceSpec::Text(_) => Length::Voice,
+    };
+    Ok(Inputs { subject, voices, length, fps, soundtrack, warnings, speech })
+}

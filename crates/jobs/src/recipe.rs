@@ -1,0 +1,123 @@
+//! The one story of a job: inputs are opened and checked, the engine makes frames of them, the encoder makes a take of
+//! the frames, and the take appears under its name only when it is complete.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use contract::{Act, Engine, Stop};
+use media::{Limits, Mp4Options, Mp4Sink, Tools, Tts};
+use store::Draft;
+
+use crate::take::{self, OpenEncoder, Phase, PhaseTiming};
+use crate::{Event, Fault, JobSpec, Take, Target, Watcher, inputs};
+
+/// What every job on this machine works with.
+pub struct Studio {
+    pub tools: Tools,
+    pub limits: Limits,
+    pub tts: Tts,
+}
+
+pub fn make(
+    studio: &Studio,
+    engine: &dyn Engine,
+    spec: JobSpec,
+    watcher: &Arc<dyn Watcher>,
+    stop: &Stop,
+) -> Result<Take, Fault> {
+    let begun = Instant::now();
+    let card = engine.card();
+    let draft = match &spec.take.target {
+        Target::File { path, existing } => Some(Draft::create(path, *existing)?),
+        Target::Stream(_) => None,
+    };
+    let inputs = inputs::open(studio, card, &spec, stop)?;
+    for warning in &inputs.warnings {
+        watcher.event(&Event::Warning(warning.clone()));
+    }
+    let opened = Instant::now();
+
+    let comment =
+        format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
+    let finish = Finish { sound: inputs.soundtrack, crf: spec.take.crf, comment };
+    let encoder = encoder(studio, spec.take.target, draft.as_ref(), finish, stop);
+    let (sink, writer) = take::open(encoder, watcher, stop);
+    let act = Act {
+        subject: inputs.subject,
+        voices: inputs.voices,
+        prompt: None,
+        length: inputs.length,
+        fps: inputs.fps,
+        seed: spec.seed,
+        settings: spec.settings,
+        landmarks: spec.landmarks,
+        checkpoint: None,
+    };
+    let report = engine.start(act, Box::new(sink)).and_then(|session| session.wait());
+    let rendered = Instant::now();
+    // an encoder that broke stops the engine: then its own error is the true one
+    let (report, seen) = match (report, writer.finish()) {
+        (Ok(report), Ok(seen)) => (report, seen),
+        (Err(contract::EngineError::Stopped), Err(fault)) => return Err(fault),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(_), Err(fault)) => return Err(fault),
+    };
+    if let Some(draft) = draft {
+        draft.commit()?;
+    }
+    let done = Instant::now();
+
+    let format = seen.format.ok_or_else(|| Fault::failed("engine_failed", "the engine put out no frame"))?;
+    let mut timings = vec![PhaseTiming { phase: Phase::Opening, elapsed: opened - begun }];
+    if let Some(speech) = &inputs.speech {
+        timings.push(PhaseTiming { phase: Phase::Speaking, elapsed: speech.elapsed() });
+    }
+    timings.extend(
+        report.timings.iter().map(|t| PhaseTiming { phase: Phase::Engine(t.stage), elapsed: t.elapsed }),
+    );
+    timings.push(PhaseTiming { phase: Phase::Finishing, elapsed: done - rendered });
+    timings.push(PhaseTiming { phase: Phase::Total, elapsed: done - begun });
+    Ok(Take {
+        duration_s: format.fps.seconds_at(report.frames),
+        frames: report.frames,
+        fps: format.fps,
+        size: format.size,
+        engine: card.name,
+        weights: card.weights.clone(),
+        seed: spec.seed,
+        face: report.face,
+        settings: report.settings,
+        warnings: inputs.warnings.into_iter().chain(seen.warnings).collect(),
+        timings,
+        encoder: studio.tools.encoder()?.name().to_owned(),
+        first_frame: seen.first_frame.map(|at| at - opened),
+    })
+}
+
+/// How the take is encoded.
+struct Finish {
+    sound: Option<media::Soundtrack>,
+    crf: u8,
+    comment: String,
+}
+
+fn encoder(
+    studio: &Studio,
+    target: Target,
+    draft: Option<&Draft>,
+    finish: Finish,
+    stop: &Stop,
+) -> OpenEncoder {
+    let (tools, limits, stop) = (studio.tools.clone(), studio.limits.clone(), stop.clone());
+    let path = draft.map(|draft| draft.path().to_owned());
+    Box::new(move |format| {
+        let Finish { sound, crf, comment } = finish;
+        let options = Mp4Options { sound, crf, comment: Some(comment), ..Mp4Options::new(format) };
+        match (target, path) {
+            (Target::Stream(out), _) => Mp4Sink::stream(&tools, out, options, &limits, &stop),
+            (Target::File { path, .. }, draft) => {
+                Mp4Sink::file(&tools, &draft.unwrap_or(path), options, &limits, &stop)
+            }
+        }
+    })
+}

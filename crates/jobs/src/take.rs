@@ -1,0 +1,197 @@
+//! The take on its way out: frames cross a bounded channel to a thread that feeds the encoder.
+//! The encoder is started when the engine names its format, before the first frame exists.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use contract::{
+    FaceReport, Fps, Frame, FrameSink, Size, Stage, Stop, Stopped, Value, VideoFormat, Warning, Weights,
+};
+use media::{MediaError, Mp4Sink};
+
+use crate::progress::Progress;
+use crate::{Fault, Watcher};
+
+/// Frames that may wait for the encoder.
+const FRAMES_IN_FLIGHT: usize = 4;
+
+/// A finished take and everything it has to say about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Take {
+    pub duration_s: f64,
+    pub frames: u64,
+    pub fps: Fps,
+    pub size: Size,
+    pub engine: &'static str,
+    pub weights: Vec<Weights>,
+    pub seed: u64,
+    pub face: Option<FaceReport>,
+    pub settings: Vec<(String, Value)>,
+    pub warnings: Vec<Warning>,
+    pub timings: Vec<PhaseTiming>,
+    /// Codec and encoder of the picture: `libx264`, `h264_nvenc`.
+    pub encoder: String,
+    /// From the start of the engine to its first frame.
+    pub first_frame: Option<Duration>,
+}
+
+/// The parts of a job that take time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Checking and opening the inputs.
+    Opening,
+    /// Speech synthesis of a text.
+    Speaking,
+    Engine(Stage),
+    /// From the last frame to the complete file.
+    Finishing,
+    Total,
+}
+
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Opening => "opening",
+            Phase::Speaking => "speaking",
+            Phase::Engine(stage) => stage.name(),
+            Phase::Finishing => "finishing",
+            Phase::Total => "total",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhaseTiming {
+    pub phase: Phase,
+    pub elapsed: Duration,
+}
+
+/// Opens the encoder once the format is known; runs in the writer's thread.
+pub type OpenEncoder = Box<dyn FnOnce(VideoFormat) -> Result<Mp4Sink, MediaError> + Send>;
+
+enum Message {
+    Begin(VideoFormat),
+    Frame(Frame),
+}
+
+/// What the engine sees.
+pub struct TakeSink {
+    frames: SyncSender<Message>,
+    seen: Arc<Mutex<Seen>>,
+    progress: Progress,
+    stop: Stop,
+}
+
+/// What the recipe wants to know afterwards.
+#[derive(Clone, Default)]
+pub struct Seen {
+    pub format: Option<VideoFormat>,
+    pub first_frame: Option<Instant>,
+    pub warnings: Vec<Warning>,
+}
+
+/// The recipe's end: the thread that feeds the encoder.
+pub struct Writer {
+    thread: JoinHandle<Result<(), MediaError>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The two ends of a take.
+pub fn open(encoder: OpenEncoder, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (TakeSink, Writer) {
+    let (frames, messages) = sync_channel(FRAMES_IN_FLIGHT);
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let thread = {
+        let stop = stop.clone();
+        std::thread::spawn(move || write(&messages, encoder, &stop))
+    };
+    let sink = TakeSink {
+        frames,
+        seen: Arc::clone(&seen),
+        progress: Progress::new(Arc::clone(watcher)),
+        stop: stop.clone(),
+    };
+    (sink, Writer { thread, seen })
+}
+
+/// Leaves at the first error: the channel closes, and the engine's next frame is answered with `Stopped`.
+fn write(messages: &Receiver<Message>, encoder: OpenEncoder, stop: &Stop) -> Result<(), MediaError> {
+    let Ok(Message::Begin(format)) = messages.recv() else {
+        return Ok(()); // the engine ended before it had a format; it says why
+    };
+    let mut mp4 = encoder(format)?;
+    while let Ok(message) = messages.recv() {
+        if stop.is_stopped() {
+            return Err(MediaError::Stopped);
+        }
+        if let Message::Frame(frame) = message {
+            mp4.frame(&frame)?;
+        }
+    }
+    if stop.is_stopped() { Err(MediaError::Stopped) } else { mp4.finish() }
+}
+
+impl Writer {
+    /// Waits until the file is complete. Call when the engine has dropped its sink.
+    pub fn finish(self) -> Result<Seen, Fault> {
+        match self.thread.join() {
+            Ok(Ok(())) => Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            Ok(Err(MediaError::Stopped)) => Err(Fault::Canceled),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Fault::failed("internal", "the writer panicked; this is a bug in talkie")),
+        }
+    }
+}
+
+impl From<MediaError> for Fault {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Rejected(complaint) => Fault::Rejected(complaint),
+            MediaError::Stopped => Fault::Canceled,
+        }
+    }
+}
+
+impl TakeSink {
+    fn send(&self, message: Message) -> Result<(), Stopped> {
+        if self.stop.is_stopped() {
+            return Err(Stopped);
+        }
+        self.frames.send(message).map_err(|_| Stopped)
+    }
+
+    fn seen(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl FrameSink for TakeSink {
+    fn begin(&mut self, format: VideoFormat) -> Result<(), Stopped> {
+        self.seen(|seen| seen.format = Some(format));
+        self.send(Message::Begin(format))
+    }
+
+    fn stage(&mut self, stage: Stage, done: u64, of: u64) -> Result<(), Stopped> {
+        self.progress.stage(stage, done, of);
+        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), Stopped> {
+        self.seen(|seen| {
+            seen.first_frame.get_or_insert_with(Instant::now);
+        });
+        self.send(Message::Frame(frame))
+    }
+
+    fn warn(&mut self, warning: Warning) -> Result<(), Stopped> {
+        self.progress.warn(warning.clone());
+        self.seen(|seen| seen.warnings.push(warning));
+        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// A take in this process cannot outlive it, so there is nowhere a state could be resumed from.
+    fn checkpoint(&mut self, _state: &[u8]) -> Result<(), Stopped> {
+        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+    }
+}
