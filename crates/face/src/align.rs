@@ -165,8 +165,8 @@ impl Level {
             for i in 0..4 {
                 let weighted = weight * slope[i];
                 right[i] += f64::from(weighted * error);
-                for k in i..4 {
-                    normal[i][k] += f64::from(weighted * slope[k]);
+                for (sum, other) in normal[i].iter_mut().zip(slope) {
+                    *sum += f64::from(weighted * other);
                 }
             }
         }
@@ -208,27 +208,23 @@ fn match_levels(values: &mut [f32], model: &[f32]) {
     }
 }
 
-/// Solves the symmetric system given by its upper half (Cholesky); `None` where the patch has no structure.
+/// Solves a symmetric, positive system by elimination; `None` where the patch has no structure.
 fn solve(mut m: [[f64; 4]; 4], mut r: [f64; 4]) -> Option<[f32; 4]> {
     for i in 0..4 {
-        for k in 0..i {
-            m[i][k] = m[k][i];
-        }
-    }
-    for i in 0..4 {
-        if m[i][i] < 1e-6 {
+        let pivot = m[i];
+        if pivot[i] < 1e-6 {
             return None;
         }
         for k in i + 1..4 {
-            let factor = m[k][i] / m[i][i];
-            for c in i..4 {
-                m[k][c] -= factor * m[i][c];
+            let factor = m[k][i] / pivot[i];
+            for (value, above) in m[k].iter_mut().zip(pivot) {
+                *value -= factor * above;
             }
             r[k] -= factor * r[i];
         }
     }
     for i in (0..4).rev() {
-        let known: f64 = (i + 1..4).map(|c| m[i][c] * r[c]).sum();
+        let known: f64 = m[i].iter().zip(r).skip(i + 1).map(|(m, r)| m * r).sum();
         r[i] = (r[i] - known) / m[i][i];
     }
     Some(r.map(|v| v as f32))

@@ -38,7 +38,7 @@ impl Grid {
         let reach = self.reach(w, h);
         match (frame.planes(), frame.layout()) {
             (Some(planes), _) => {
-                let half = Grid { to_grid: self.to_grid_of_chroma(), ..*self };
+                let half = Grid { to_grid: self.grid_of_chroma(), ..*self };
                 let half_reach = half.reach(w / 2, h / 2);
                 let y = self
                     .resample(&Shrunk::new(&reach, |x, y| f32::from(planes.y[y * w + x])), Enlarging::Sharp);
@@ -68,7 +68,7 @@ impl Grid {
     }
 
     /// Chroma sample (i, j) sits at luma (2i, 2j + 0.5).
-    fn to_grid_of_chroma(&self) -> Similarity {
+    fn grid_of_chroma(&self) -> Similarity {
         Similarity { a: 2.0, b: 0.0, tx: 0.0, ty: 0.5 }.then(&self.to_grid)
     }
 

@@ -18,6 +18,8 @@ use crate::resample::Grid;
 
 /// Likeness above which an alignment is believed.
 const BELIEVED: f32 = 0.60;
+/// A fall of likeness within one frame by which the shot may have changed.
+const FALL: f32 = 0.2;
 /// Below this likeness to every remembered view the present one is remembered too.
 const FAMILIAR: f32 = 0.88;
 /// Views of the face that are remembered at most.
@@ -57,6 +59,8 @@ pub struct Tracker {
     current: usize,
     /// Pose of the last frame as aligned; the prediction for the next.
     aligned: Similarity,
+    /// Likeness of the last frame with a face.
+    likeness: f32,
     /// What is handed out: pose steadied, mouth and lids of the last frame.
     face: Face,
     mouth: SteadyMouth,
@@ -78,6 +82,7 @@ impl Tracker {
             views: vec![Template::new(&view)],
             current: 0,
             aligned: face.canon,
+            likeness: 1.0,
             mouth: SteadyMouth::new(&face.mouth),
             bounds: canonical_bounds(&face),
             face,
@@ -109,8 +114,9 @@ impl Tracker {
     fn locate(&mut self, frame: &Frame) -> f32 {
         let due = self.summary.frames.is_multiple_of(CONFIRM_EVERY);
         let (pose, likeness) = self.align(frame, &self.aligned.clone());
-        if likeness >= BELIEVED && (!due || likeness >= FAMILIAR || self.confirmed(frame, &pose)) {
-            self.aligned = pose;
+        let cut = likeness < FAMILIAR && self.likeness - likeness > FALL;
+        if likeness >= BELIEVED && !cut && (!due || likeness >= FAMILIAR || self.confirmed(frame, &pose)) {
+            self.remember(frame, &pose, likeness);
             self.steady(&pose);
             return likeness;
         }
@@ -121,7 +127,7 @@ impl Tracker {
         self.search(frame)
     }
 
-    /// The best pose near `predicted`, by the view that fits best; an unfamiliar view is remembered.
+    /// The best pose near `predicted`, by the view that fits best.
     fn align(&mut self, frame: &Frame, predicted: &Similarity) -> (Similarity, f32) {
         let view = view_of(frame, predicted);
         let (mut moved, mut likeness) = self.views[self.current].align(&view);
@@ -137,12 +143,17 @@ impl Tracker {
                 }
             }
         }
-        let pose = predicted.then(&moved);
-        if (BELIEVED..FAMILIAR).contains(&likeness) && self.views.len() < MAX_VIEWS {
-            self.views.push(Template::new(&view_of(frame, &pose)));
+        (predicted.then(&moved), likeness)
+    }
+
+    /// Takes a pose for true; an unfamiliar view becomes one of the remembered.
+    fn remember(&mut self, frame: &Frame, pose: &Similarity, likeness: f32) {
+        self.aligned = *pose;
+        self.likeness = likeness;
+        if likeness < FAMILIAR && self.views.len() < MAX_VIEWS {
+            self.views.push(Template::new(&view_of(frame, pose)));
             self.current = self.views.len() - 1;
         }
-        (pose, likeness)
     }
 
     /// The detector sees a face where the pose says.
@@ -183,8 +194,9 @@ impl Tracker {
             ty: bounds.y - expected.y * zoom,
         };
         let (pose, likeness) = self.align(frame, &to_new.inverse().then(&last));
-        if likeness >= BELIEVED {
-            self.aligned = pose;
+        // after a jump only a good fit is the same face in the same pose; anything else is measured
+        if likeness >= FAMILIAR {
+            self.remember(frame, &pose, likeness);
             self.face.canon = pose;
             return likeness;
         }
@@ -196,6 +208,7 @@ impl Tracker {
         self.views = vec![Template::new(&view_of(frame, &face.canon))];
         self.current = 0;
         self.aligned = face.canon;
+        self.likeness = 1.0;
         self.mouth = SteadyMouth::new(&face.mouth);
         self.bounds = canonical_bounds(&face);
         self.face = face;

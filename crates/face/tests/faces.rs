@@ -6,7 +6,7 @@ use contract::{Frame, Landmarks, Layout, Point, Size};
 use drawing::{DrawnFace, line, opening, picture, rgb_picture};
 use face::{Detector, Face, find, measure, with_landmarks};
 
-const PICTURE: Size = Size::new(640, 640);
+const PICTURE: Size = Size::new(400, 420);
 
 fn found(frame: &Frame) -> Face {
     find(&mut Detector::new(), frame, 1.0, 40).unwrap().face
@@ -47,14 +47,14 @@ fn check(drawn: DrawnFace, face: &Face) {
 
 #[test]
 fn drawn_faces_are_measured() {
-    let upright = DrawnFace::at(320.0, 260.0, 100.0);
+    let upright = DrawnFace::at(200.0, 170.0, 80.0);
     let rows = [
         upright,
         DrawnFace { roll: 15.0, ..upright },
         DrawnFace { roll: -15.0, ..upright },
         DrawnFace { gap: 16.0, ..upright },
         DrawnFace { gap: 12.0, roll: 8.0, ..upright },
-        DrawnFace { eye_distance: 160.0, ..upright },
+        DrawnFace { eye_distance: 120.0, ..upright },
         DrawnFace { eye_distance: 50.0, ..upright },
     ];
     for drawn in rows {
@@ -64,7 +64,7 @@ fn drawn_faces_are_measured() {
 
 #[test]
 fn both_layouts_and_every_run_give_the_same_face() {
-    let drawn = DrawnFace::at(300.0, 280.0, 90.0);
+    let drawn = DrawnFace::at(190.0, 180.0, 90.0);
     let frame = picture(PICTURE, &[drawn]);
     let face = found(&frame);
     assert_eq!(face, found(&frame));
@@ -79,7 +79,7 @@ fn both_layouts_and_every_run_give_the_same_face() {
 
 #[test]
 fn of_several_faces_the_largest_is_taken() {
-    let (large, small) = (DrawnFace::at(190.0, 240.0, 100.0), DrawnFace::at(480.0, 260.0, 60.0));
+    let (large, small) = (DrawnFace::at(120.0, 160.0, 70.0), DrawnFace::at(310.0, 170.0, 42.0));
     let found = find(&mut Detector::new(), &picture(PICTURE, &[small, large]), 1.0, 40).unwrap();
     assert_eq!(found.others, 1);
     assert!(distance(found.face.landmarks().left_eye, large.landmarks().left_eye) < 3.0);
@@ -87,11 +87,11 @@ fn of_several_faces_the_largest_is_taken() {
 
 #[test]
 fn small_faces_are_found_or_refused_by_their_size_in_the_users_picture() {
-    let size = Size::new(1280, 720);
-    let small = picture(size, &[DrawnFace::at(700.0, 300.0, 26.0)]);
+    let size = Size::new(1000, 500);
+    let small = picture(size, &[DrawnFace::at(600.0, 200.0, 24.0)]);
     let found = find(&mut Detector::new(), &small, 1.0, 40).unwrap();
     assert!(
-        distance(found.face.landmarks().left_eye, DrawnFace::at(700.0, 300.0, 26.0).landmarks().left_eye)
+        distance(found.face.landmarks().left_eye, DrawnFace::at(600.0, 200.0, 24.0).landmarks().left_eye)
             < 2.0
     );
     let tiny = picture(Size::new(320, 240), &[DrawnFace::at(160.0, 100.0, 12.0)]);
@@ -106,7 +106,7 @@ fn small_faces_are_found_or_refused_by_their_size_in_the_users_picture() {
 fn pictures_without_a_face_are_refused() {
     let plain = |size: Size, layout: Layout| Frame::new(size, layout, vec![90; layout.bytes(size)]).unwrap();
     let frames = [
-        picture(PICTURE, &[]),
+        picture(Size::new(160, 120), &[]),
         plain(Size::new(1, 1), Layout::Rgb24),
         plain(Size::new(2, 2), Layout::I420),
         plain(Size::new(2000, 2), Layout::I420),
@@ -121,7 +121,7 @@ fn pictures_without_a_face_are_refused() {
 
 #[test]
 fn given_landmarks_are_obeyed() {
-    let drawn = DrawnFace { roll: 6.0, ..DrawnFace::at(320.0, 260.0, 100.0) };
+    let drawn = DrawnFace { roll: 6.0, ..DrawnFace::at(200.0, 170.0, 80.0) };
     let frame = picture(PICTURE, &[drawn]);
     let given = drawn.landmarks();
     let face = with_landmarks(&frame, &given).unwrap();
@@ -133,14 +133,14 @@ fn given_landmarks_are_obeyed() {
     }
     // half a mouth off, the line still goes through the given points
     let shifted =
-        Landmarks { mouth_center: Point { y: given.mouth_center.y + 12.0, ..given.mouth_center }, ..given };
+        Landmarks { mouth_center: Point { y: given.mouth_center.y + 10.0, ..given.mouth_center }, ..given };
     let face = with_landmarks(&frame, &shifted).unwrap();
     assert!(distance(face.landmarks().mouth_center, shifted.mouth_center) < 5.0);
 }
 
 #[test]
 fn landmarks_that_are_no_face_are_refused() {
-    let drawn = DrawnFace::at(320.0, 260.0, 100.0);
+    let drawn = DrawnFace::at(200.0, 170.0, 80.0);
     let frame = picture(PICTURE, &[drawn]);
     let good = drawn.landmarks();
     let outside = Point { x: 700.0, y: 10.0 };
@@ -150,10 +150,10 @@ fn landmarks_that_are_no_face_are_refused() {
         ("one eye", Landmarks { right_eye: good.left_eye, ..good }),
         ("mirrored mouth", Landmarks { mouth_left: good.mouth_right, mouth_right: good.mouth_left, ..good }),
         ("mirrored face", Landmarks { left_eye: good.right_eye, right_eye: good.left_eye, ..good }),
-        ("mouth above", Landmarks { mouth_center: Point { x: 320.0, y: 200.0 }, ..good }),
+        ("mouth above", Landmarks { mouth_center: Point { x: 200.0, y: 120.0 }, ..good }),
         ("point mouth", Landmarks { mouth_left: good.mouth_center, mouth_right: good.mouth_center, ..good }),
         ("middle beside", Landmarks { mouth_center: good.mouth_right, ..good }),
-        ("far below", Landmarks { mouth_left: Point { y: 600.0, ..good.mouth_left }, ..good }),
+        ("far below", Landmarks { mouth_left: Point { y: 410.0, ..good.mouth_left }, ..good }),
     ];
     for (name, landmarks) in rows {
         let refused = with_landmarks(&frame, &landmarks).unwrap_err();
@@ -164,11 +164,11 @@ fn landmarks_that_are_no_face_are_refused() {
 #[test]
 fn a_face_without_a_mouth_is_told() {
     // eyes and brows only: the mouth is covered
-    let drawn = DrawnFace::at(320.0, 260.0, 100.0);
+    let drawn = DrawnFace::at(200.0, 170.0, 80.0);
     let mut data = picture(PICTURE, &[drawn]).into_data();
     let (mouth, width) = (drawn.landmarks().mouth_center, PICTURE.width as usize);
-    for y in (mouth.y - 30.0) as usize..(mouth.y + 40.0) as usize {
-        for x in (mouth.x - 70.0) as usize..(mouth.x + 70.0) as usize {
+    for y in (mouth.y - 24.0) as usize..(mouth.y + 32.0) as usize {
+        for x in (mouth.x - 56.0) as usize..(mouth.x + 56.0) as usize {
             data[y * width + x] = 160;
         }
     }
