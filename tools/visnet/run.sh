@@ -27,9 +27,11 @@ $python export.py work/net.pt "$name" ../../crates/speech/assets ../../crates/sp
         $python -c 'import texts; print(*texts.HELD_OUT_VOICES, sep=", ")'
     ))."
     echo "\`visnet-0\` is the prototype's net (\`baseline/\`). Heads: Pearson's r against the labels, 100 frames a second."
+    echo "The voices are held out, the kind of text is not: sentences are drawn as in training, from another seed (the other languages' are the same)."
+    echo "All of it is espeak-ng's speech; people are not measured here."
     echo "Bilabial events: a closure is hit if close or P(PP) passes .5 during it; precision: share of such runs within 20 ms of a closure."
     echo
-    echo "Training: $(head -n 1 work/train.log); last line of its log: $(tail -n 1 work/train.log)"
+    echo "Training: $(head -n 1 work/train.log); it ended with: $(tail -n 1 work/train.log)."
     echo
     $python report.py visnet-0=baseline/visnet-0.bin "$name=../../crates/speech/assets/visnet.bin"
 } >work/REPORT.md

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import corpus
 import texts
 from augment import in_a_room
-from features import HOP, RATE_HZ, logmel, normalise
+from features import RATE_HZ, logmel, normalise
 from labels import targets
 from model import LOOK_AHEAD, VisNet
 from phones import VISEMES, segments
@@ -75,7 +75,6 @@ def train(out, rounds):
     torch.manual_seed(SEED)
     chance, net = random.Random(SEED), VisNet()
     average, history = copy.deepcopy(net), net.history()
-    print(f"{sum(p.numel() for p in net.parameters())} parameters, history {history} frames, {HOP / RATE_HZ * 1000:.0f} ms a frame")
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     began, first, steps = time.time(), 0, 0
     if os.path.exists(out):
@@ -84,6 +83,9 @@ def train(out, rounds):
         net.load_state_dict(state["net"]), average.load_state_dict(state["weights"]), optimiser.load_state_dict(state["optimiser"])
         first, steps = state["done"], state["steps"]
         chance.setstate(state["chance"]), torch.set_rng_state(state["torch"])
+    else:
+        hours = rounds * MINUTES / 60
+        print(f"{sum(p.numel() for p in net.parameters())} parameters, {rounds} rounds, {hours:.1f} h of speech, {PASSES} passes each")
     for number in range(first, rounds):
         chunks = round_of_chunks(number, chance, history)
         made, total = time.time(), 0.0
