@@ -63,6 +63,9 @@ impl Kind {
     }
 }
 
+/// Code of the complaint about a WebP that `webp` may be able to open.
+pub(crate) const UNREADABLE_WEBP: &str = "unreadable_webp";
+
 #[derive(Clone)]
 pub(crate) struct Input {
     file: Arc<File>,
@@ -108,11 +111,16 @@ impl Input {
         Ok(Self { file: Arc::new(file), kind })
     }
 
+    /// The still in an animated WebP, if that is what this is.
+    pub(crate) fn with_first_frame(&self, limits: &Limits) -> Result<Option<Self>, MediaError> {
+        let found = crate::webp::first_frame(&self.file, limits.file_bytes);
+        Ok(found.ok().flatten().map(|file| Self { file: Arc::new(file), kind: self.kind }))
+    }
+
     /// ffmpeg or ffprobe, caged, reading this file: `<guards> before -i <the file> after`.
     pub(crate) fn order(&self, tools: &Tools, program: Program, limits: &Limits, args: Args<'_>) -> Order {
         let memory = limits.decode_memory_bytes.to_string();
         let streams = limits.streams.max(1).to_string();
-        // one more than the limit, so that ffprobe can tell how many a refused picture has
         let pixels = limits.picture_pixels.to_string();
         let formats = self.kind.formats();
         let guards = ["-hide_banner", "-loglevel", "error", "-max_alloc", &memory];
@@ -187,12 +195,9 @@ impl Input {
         if let Some((width, height)) = told_size(stderr) {
             return too_large(noun, (width, height), limits);
         }
-        if stderr.contains("ANMF") {
-            return MediaError::new(
-                "unreadable_media",
-                format!("the {noun} is an animated WebP, which this ffmpeg cannot read"),
-                "save one frame of it as PNG or JPEG",
-            );
+        if stderr.contains("image data not found") {
+            let message = format!("the {noun} is a WebP that this ffmpeg cannot read, animated or damaged");
+            return MediaError::new(UNREADABLE_WEBP, message, "save one frame of it as PNG or JPEG");
         }
         if stderr.contains("error while loading shared libraries") || stderr.contains("cannot execute") {
             let line = plain_line(stderr);

@@ -19,6 +19,7 @@ mod tools;
 mod tts;
 mod turn;
 mod voice;
+mod webp;
 
 pub use clip::{Clip, ClipSpec, clip};
 pub use error::MediaError;

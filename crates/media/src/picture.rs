@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use contract::{Frame, FrameSource, Layout, SourceError, SourceFormat, Stop, Warning};
+use contract::{Frame, FrameSource, Layout, Size, SourceError, SourceFormat, Stop, Warning};
 
-use crate::input::{Args, Input, Kind};
+use crate::error::plain_line;
+use crate::input::{Args, Input, Kind, UNREADABLE_WEBP};
 use crate::probe::examine;
 use crate::scale::{filters, fit, pixel_format};
 use crate::{Limits, MediaError, Tools, VideoProbe};
@@ -30,8 +31,16 @@ pub fn picture(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Picture, MediaError> {
-    let input = Input::open(path, Kind::Picture, limits)?;
-    let probe = examine(tools, &input, limits, stop)?;
+    let mut input = Input::open(path, Kind::Picture, limits)?;
+    let mut animated = false;
+    let probe = match examine(tools, &input, limits, stop) {
+        Err(MediaError::Rejected(complaint)) if complaint.code == UNREADABLE_WEBP => {
+            input = input.with_first_frame(limits)?.ok_or(complaint)?;
+            animated = true;
+            examine(tools, &input, limits, stop)?
+        }
+        outcome => outcome?,
+    };
     let Some(video) = &probe.video else {
         return Err(MediaError::new(
             "no_picture",
@@ -39,17 +48,54 @@ pub fn picture(
             "send a JPEG, PNG or WebP",
         ));
     };
-    let size = fit(video.upright_of_still(), spec.layout, spec.longest);
-    let still = VideoProbe { upright: video.upright_of_still(), ..video.clone() };
-    let chain = filters(&still, spec.layout, size);
-    let graph = if video.alpha {
-        let stored = video.stored;
-        format!(
-            "color=c=white:s={stored}:r=1,format=gbrp[paper];[0:v:0]format=gbrap[ink];\
-             [paper][ink]overlay=format=gbrp:shortest=1,{chain}[out]"
-        )
+    let natural = video.turn.apply(video.stored);
+    let size = fit(natural, spec.layout, spec.longest);
+    let format = SourceFormat { size, natural, layout: spec.layout, fps: None };
+    let mut warnings = warnings(&probe.format, video, animated);
+    let decoded = decode((tools, &input, video), format, limits, stop)?;
+    if decoded.transparent {
+        warnings.push(Warning::new("picture_alpha", "the picture has transparency: it was laid on white"));
+    }
+    if let Some(line) = decoded.damage {
+        let message = format!("the picture is damaged, part of it may be missing: {line}");
+        warnings.push(Warning::new("picture_damaged", message));
+    }
+    Ok(Picture { source: Box::new(Still { format, frame: Some(decoded.frame) }), warnings })
+}
+
+struct Decoded {
+    frame: Frame,
+    transparent: bool,
+    /// What the decoder complained about although it gave a picture.
+    damage: Option<String>,
+}
+
+fn decode(
+    (tools, input, video): (&Tools, &Input, &VideoProbe),
+    format: SourceFormat,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Decoded, MediaError> {
+    let SourceFormat { size, natural, layout, .. } = format;
+    // JFIF's pixel density is a printer's matter: no viewer stretches a still by it
+    let video = &VideoProbe { upright: natural, ..video.clone() };
+    let chain = filters(video, layout, size);
+    let (graph, (raw, bytes)) = if video.alpha {
+        // the alpha comes along, so that a picture that merely could be transparent draws no warning
+        let side = match layout {
+            Layout::I420 => "yuva420p",
+            Layout::Rgb24 => "rgba",
+        };
+        let turn: String = video.turn.filters().iter().map(|filter| format!(",{filter}")).collect();
+        let graph = format!(
+            "color=c=white:s={}:r=1,format=gbrp[paper];[0:v:0]format=gbrap,split[ink][mask];\
+             [paper][ink]overlay=format=gbrp:shortest=1,{chain}[laid];\
+             [mask]alphaextract{turn},scale={}:{}:flags=area[alpha];[laid][alpha]alphamerge,format={side}[out]",
+            video.stored, size.width, size.height
+        );
+        (graph, (side, layout.bytes(size) + size.pixels() as usize))
     } else {
-        format!("[0:v:0]{chain}[out]")
+        (format!("[0:v:0]{chain}[out]"), (pixel_format(layout), layout.bytes(size)))
     };
     let after = [
         "-filter_complex",
@@ -61,58 +107,49 @@ pub fn picture(
         "-f",
         "rawvideo",
         "-pix_fmt",
-        pixel_format(spec.layout),
+        raw,
         "pipe:1",
     ];
     let args = Args { before: &["-noautorotate", "-threads", "1", "-an"], after: &after };
     let mut child = input.decode(tools, args, limits, stop)?;
-    let mut data = vec![0; spec.layout.bytes(size)];
+    let mut data = vec![0; bytes];
     let filled = child.fill(&mut data)?;
     let exit = child.finish()?;
     if filled < data.len() {
         return Err(input.refuse(&exit.stderr, limits));
     }
+    let transparent = video.alpha && drop_alpha(&mut data, layout, size);
     let frame =
-        Frame::new(size, spec.layout, data).expect("`fit` gives legal sizes and the buffer has their bytes");
-    let mut warnings = warnings(&probe.format, video);
-    if !exit.stderr.trim().is_empty() {
-        let line = crate::error::plain_line(&exit.stderr);
-        warnings.push(Warning::new(
-            "picture_damaged",
-            format!("the picture is damaged, part of it may be missing: {line}"),
-        ));
-    }
-    let format = SourceFormat { size, natural: video.upright_of_still(), layout: spec.layout, fps: None };
-    Ok(Picture { source: Box::new(Still { format, frame: Some(frame) }), warnings })
+        Frame::new(size, layout, data).expect("`fit` gives legal sizes and the buffer has their bytes");
+    let damage = Some(plain_line(&exit.stderr)).filter(|line| !line.is_empty());
+    Ok(Decoded { frame, transparent, damage })
 }
 
-impl VideoProbe {
-    /// JFIF's pixel density is a printer's matter: no viewer stretches a still by it.
-    fn upright_of_still(&self) -> contract::Size {
-        self.turn.apply(self.stored)
+/// Cuts the alpha off; whether any of it was less than opaque.
+fn drop_alpha(data: &mut Vec<u8>, layout: Layout, size: Size) -> bool {
+    /// Of 255; scaling may round an opaque neighbourhood down by a little.
+    const OPAQUE: u8 = 250;
+    match layout {
+        Layout::I420 => data.split_off(layout.bytes(size)).iter().any(|&alpha| alpha < OPAQUE),
+        Layout::Rgb24 => {
+            let transparent = data.chunks_exact(4).any(|pixel| pixel[3] < OPAQUE);
+            *data = data.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+            transparent
+        }
     }
 }
 
-fn warnings(format: &str, video: &VideoProbe) -> Vec<Warning> {
+fn warnings(format: &str, video: &VideoProbe, animated: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let animated = matches!(format, "gif" | "apng" | "jpegxl_anim") && video.frames != Some(1);
-    if animated {
+    if animated || (matches!(format, "gif" | "apng" | "jpegxl_anim") && video.frames != Some(1)) {
         warnings.push(Warning::new("picture_animated", "the picture is animated: its first frame is used"));
     } else if !format.ends_with("_pipe") && video.frames.is_some_and(|n| n > 1) {
-        warnings.push(Warning::new(
-            "picture_is_clip",
-            "the picture is a video: its first frame is used; --video animates all of it",
-        ));
-    }
-    let maybe_alpha = video.alpha && video.codec != "gif" && video.pixel_format != "pal8";
-    if maybe_alpha {
-        warnings.push(Warning::new("picture_alpha", "the picture has transparency: it was laid on white"));
+        let message = "the picture is a video: its first frame is used; --video animates all of it";
+        warnings.push(Warning::new("picture_is_clip", message));
     }
     if video.hdr {
-        warnings.push(Warning::new(
-            "picture_hdr",
-            "the picture has a high dynamic range: its colours may look pale",
-        ));
+        let message = "the picture has a high dynamic range: its colours may look pale";
+        warnings.push(Warning::new("picture_hdr", message));
     }
     warnings
 }

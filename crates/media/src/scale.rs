@@ -24,6 +24,9 @@ pub(crate) fn fit(natural: Size, layout: Layout, longest: u32) -> Size {
 /// The filters that turn stored pixels of `video` into frames of `size`.
 pub(crate) fn filters(video: &VideoProbe, layout: Layout, size: Size) -> String {
     let mut chain: Vec<String> = video.turn.filters().iter().map(|&f| f.to_owned()).collect();
+    if video.pixel_format.starts_with("mono") {
+        chain.push("format=gray".to_owned()); // straight from one bit, swscale takes white for 255 of 235
+    }
     // one odd column or row is cut off, so that a picture that needs no scaling stays pixel for pixel
     let cut_only = video.turn.apply(video.stored) == video.upright
         && video.upright.width - size.width <= 1

@@ -70,14 +70,22 @@ pub fn voice(
     Ok(Voice { source: Box::new(reader), seconds_estimate: estimate, warnings: warnings(&probe) })
 }
 
+/// All of a sound at that rate.
+impl From<u32> for VoiceSpec {
+    fn from(rate_hz: u32) -> Self {
+        Self { rate_hz, start: None, duration: None }
+    }
+}
+
 /// A whole short sound at once, as `score` needs it.
 pub fn audio(
     tools: &Tools,
     path: &Path,
-    spec: VoiceSpec,
+    spec: impl Into<VoiceSpec>,
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Pcm, MediaError> {
+    let spec = spec.into();
     let mut source = voice(tools, path, spec, limits, stop)?.source;
     let mut samples = Vec::new();
     let mut chunk = vec![0.0; 16 << 10];
