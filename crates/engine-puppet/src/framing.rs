@@ -59,13 +59,13 @@ impl Framing {
 
 /// An even square around the face, as large as the picture allows.
 fn face_square(source: Size, face: &Face) -> ((u32, u32), Size) {
-    let side = (face.bounds.width * FACE_SIDES).max(64.0);
     let even = |v: f32| (v.max(0.0) as u32) & !1;
-    let (w, h) = (even(side.min(source.width as f32)), even(side.min(source.height as f32)));
+    let shorter = source.width.min(source.height) as f32;
+    let side = even((face.bounds.width * FACE_SIDES).max(64.0).min(shorter));
     let (cx, cy) = (face.bounds.x + face.bounds.width / 2.0, face.bounds.y + face.bounds.height * 0.62);
-    let x = even(cx - w as f32 / 2.0).min(source.width - w);
-    let y = even(cy - h as f32 / 2.0).min(source.height - h);
-    ((x & !1, y & !1), Size::new(w, h))
+    let x = even(cx - side as f32 / 2.0).min(source.width - side);
+    let y = even(cy - side as f32 / 2.0).min(source.height - side);
+    ((x & !1, y & !1), Size::new(side, side))
 }
 
 /// Applies a framing; holds the resizer's buffers.
