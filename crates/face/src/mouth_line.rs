@@ -62,7 +62,7 @@ pub(crate) fn trace(valleys: &Plane, redness: &Plane, middle: (i32, i32)) -> Tra
     let is_mouth = |i: usize| {
         let valley = (strength[i] / (strength_here + 1e-6)).min(1.3);
         let colour = (lips[i] / (lips_here + 1e-3)).clamp(0.0, 1.2);
-        0.6 * valley + 0.4 * colour > 0.42 || i.abs_diff(HALF_SPAN as usize) < 14
+        0.6 * valley + 0.4 * colour > 0.46 || i.abs_diff(HALF_SPAN as usize) < 14
     };
     let middle = HALF_SPAN as usize;
     let last = (middle..path.len() - 2).find(|&i| !is_mouth(i)).unwrap_or(path.len() - 2);
