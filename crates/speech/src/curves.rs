@@ -21,6 +21,14 @@ const GATE_UNDER_REFERENCE_DB: (f32, f32) = (38.0, 26.0);
 const GATE_DB: (f32, f32) = (-62.0, -54.0);
 /// A sound that does not come and go is a machine.
 const GATE_MODULATION_DB: (f32, f32) = (3.0, 6.0);
+/// The network hedges: its answers stop short of the targets.
+const JAW_GAIN: f32 = 1.25;
+const LIPS_GAIN: f32 = 1.3;
+/// From doubtful to certain.
+const CLOSE: (f32, f32) = (0.25, 0.65);
+const LABIODENTAL: (f32, f32) = (0.3, 0.7);
+/// A loud voice opens the jaw wider: quiet, loud.
+const EFFORT: (f32, f32) = (0.85, 1.05);
 /// Speech within this many dB of the speaker's level is at full effort.
 const EFFORT_SPAN_DB: f32 = 12.0;
 const STRESS_SPAN_DB: f32 = 25.0;
@@ -32,16 +40,10 @@ const STRESS_GAIN: f32 = 2.0;
 /// Moments that must sound like speech, 200 ms in all, before the voice counts as one.
 const SPEECH_MOMENTS: u32 = 20;
 
-/// A moment with what is smoothed later.
-struct Raw {
-    moment: Moment,
-    gated_jaw: f32,
-}
-
 pub struct Curves {
-    raw: VecDeque<Raw>,
-    /// Index of `raw[0]` in the voice.
-    raw_first: u64,
+    moments: VecDeque<Moment>,
+    /// Index of `moments[0]` in the voice.
+    moments_first: u64,
     rows: VecDeque<MouthPose>,
     rows_first: u64,
     /// No more moments will come: the last row stands for all later ones.
@@ -53,7 +55,6 @@ pub struct Curves {
 
 struct Kernels {
     jaw: Kernel,
-    gate: Kernel,
     tongue: Kernel,
     lips: Kernel,
     effort: Kernel,
@@ -62,8 +63,8 @@ struct Kernels {
 impl Curves {
     pub fn new() -> Self {
         Self {
-            raw: VecDeque::with_capacity(BACK + AHEAD + 2),
-            raw_first: 0,
+            moments: VecDeque::with_capacity(BACK + AHEAD + 2),
+            moments_first: 0,
             rows: VecDeque::with_capacity(ROWS_KEPT + 1),
             rows_first: 0,
             ended: false,
@@ -71,7 +72,6 @@ impl Curves {
             usual_stress: FIRST_USUAL,
             kernels: Kernels {
                 jaw: Kernel::new(1.6),
-                gate: Kernel::new(2.0),
                 tongue: Kernel::new(2.0),
                 lips: Kernel::new(3.0),
                 effort: Kernel::new(12.0),
@@ -85,17 +85,17 @@ impl Curves {
 
     #[cfg(test)]
     pub fn held(&self) -> usize {
-        self.raw.len() + self.rows.len()
+        self.moments.len() + self.rows.len()
     }
 
     pub fn push(&mut self, moment: Moment) {
-        let open = gate(moment.db, &moment);
+        let open = gate(&moment);
         if open > 0.5 && moment.visemes.probability(Viseme::Sil) < 0.5 {
             self.speech_moments = self.speech_moments.saturating_add(1);
         }
-        self.raw.push_back(Raw { moment, gated_jaw: moment.visemes.jaw * open });
+        self.moments.push_back(moment);
         let next = self.rows_first + self.rows.len() as u64;
-        if self.raw_first + self.raw.len() as u64 > next + AHEAD as u64 {
+        if self.moments_first + self.moments.len() as u64 > next + AHEAD as u64 {
             self.add_row(next);
         }
     }
@@ -105,7 +105,7 @@ impl Curves {
         self.ended = true;
         loop {
             let next = self.rows_first + self.rows.len() as u64;
-            if next >= self.raw_first + self.raw.len() as u64 {
+            if next >= self.moments_first + self.moments.len() as u64 {
                 return;
             }
             self.add_row(next);
@@ -152,19 +152,20 @@ impl Curves {
     }
 
     fn add_row(&mut self, index: u64) {
-        let at = (index - self.raw_first) as usize;
-        let smooth = |kernel: &Kernel, value: &dyn Fn(&Raw) -> f32| kernel.at(&self.raw, at, value);
-        let db = smooth(&self.kernels.gate, &|raw| raw.moment.db);
-        let moment = self.raw[at].moment;
-        let (visemes, reference_db) = (moment.visemes, moment.reference_db);
-        let open = gate(db, &moment);
-        let loud = smooth(&self.kernels.effort, &|raw| raw.moment.db);
-        let effort = 0.75 + 0.35 * ramp(loud, reference_db - EFFORT_SPAN_DB, reference_db);
-        let jaw = smooth(&self.kernels.jaw, &|raw| raw.gated_jaw);
-        let wide = smooth(&self.kernels.lips, &|raw| raw.moment.visemes.wide);
-        let round = smooth(&self.kernels.lips, &|raw| raw.moment.visemes.round);
-        let tongue = smooth(&self.kernels.tongue, &|raw| {
-            let said = raw.moment.visemes;
+        let at = (index - self.moments_first) as usize;
+        let smooth = |kernel: &Kernel, value: &dyn Fn(&Moment) -> f32| kernel.at(&self.moments, at, value);
+        let Moment { visemes, reference_db, .. } = self.moments[at];
+        // the lips of a /p/ are shut in silence: what counts is whether somebody speaks just before or after
+        let around = at.saturating_sub(AHEAD)..(at + AHEAD + 1).min(self.moments.len());
+        let open = self.moments.range(around).map(gate).fold(0.0, f32::max);
+        let loud = smooth(&self.kernels.effort, &|moment| moment.db);
+        let effort =
+            EFFORT.0 + (EFFORT.1 - EFFORT.0) * ramp(loud, reference_db - EFFORT_SPAN_DB, reference_db);
+        let jaw = smooth(&self.kernels.jaw, &|moment| moment.visemes.jaw) * open;
+        let wide = smooth(&self.kernels.lips, &|moment| moment.visemes.wide);
+        let round = smooth(&self.kernels.lips, &|moment| moment.visemes.round);
+        let tongue = smooth(&self.kernels.tongue, &|moment| {
+            let said = moment.visemes;
             said.probability(Viseme::TH) + 0.8 * said.probability(Viseme::DD)
         });
         let effect = ramp(loud, reference_db - STRESS_SPAN_DB, reference_db);
@@ -173,23 +174,24 @@ impl Curves {
         let close = visemes.close.max(visemes.probability(Viseme::PP));
         let labiodental = visemes.labiodental.max(visemes.probability(Viseme::FF));
         self.rows.push_back(MouthPose {
-            jaw: (1.25 * jaw * effort).clamp(0.0, 1.0),
-            wide: (1.3 * wide * open).clamp(0.0, 1.0),
-            round: (1.3 * round).clamp(0.0, 1.0) * open,
-            close: ramp(close, 0.25, 0.65) * open,
-            labiodental: ramp(labiodental, 0.3, 0.7) * open,
+            jaw: (JAW_GAIN * jaw * effort).clamp(0.0, 1.0),
+            wide: (LIPS_GAIN * wide * open).clamp(0.0, 1.0),
+            round: (LIPS_GAIN * round * open).clamp(0.0, 1.0),
+            close: ramp(close, CLOSE.0, CLOSE.1) * open,
+            labiodental: ramp(labiodental, LABIODENTAL.0, LABIODENTAL.1) * open,
             tongue: tongue.clamp(0.0, 1.0) * open,
             stress: stress * open,
         });
-        while at > BACK && self.raw.len() > BACK + AHEAD + 1 {
-            self.raw.pop_front();
-            self.raw_first += 1;
+        while at > BACK && self.moments.len() > BACK + AHEAD + 1 {
+            self.moments.pop_front();
+            self.moments_first += 1;
         }
     }
 }
 
 /// 0: the room; 1: the voice.
-fn gate(db: f32, moment: &Moment) -> f32 {
+fn gate(moment: &Moment) -> f32 {
+    let db = moment.db;
     let (shut, open) = GATE_UNDER_REFERENCE_DB;
     let heard =
         ramp(db, moment.reference_db - shut, moment.reference_db - open) * ramp(db, GATE_DB.0, GATE_DB.1);
@@ -216,12 +218,12 @@ impl Kernel {
         Self { back, weights: (0..=back + ahead).map(weight).collect() }
     }
 
-    fn at(&self, raw: &VecDeque<Raw>, at: usize, value: impl Fn(&Raw) -> f32) -> f32 {
+    fn at(&self, moments: &VecDeque<Moment>, at: usize, value: impl Fn(&Moment) -> f32) -> f32 {
         let first = at.saturating_sub(self.back);
         let skipped = self.back - (at - first);
         let (mut sum, mut weight) = (0.0, 0.0);
-        for (raw, w) in raw.range(first..).zip(&self.weights[skipped..]) {
-            sum += w * value(raw);
+        for (moment, w) in moments.range(first..).zip(&self.weights[skipped..]) {
+            sum += w * value(moment);
             weight += w;
         }
         sum / weight
