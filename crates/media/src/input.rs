@@ -120,7 +120,8 @@ impl Input {
     /// ffmpeg or ffprobe, caged, reading this file: `<guards> before -i <the file> after`.
     pub(crate) fn order(&self, tools: &Tools, program: Program, limits: &Limits, args: Args<'_>) -> Order {
         let memory = limits.decode_memory_bytes.to_string();
-        let streams = limits.streams.max(1).to_string();
+        // one more, so that ffprobe can count what is too much
+        let streams = (limits.streams + 1).to_string();
         let pixels = limits.picture_pixels.to_string();
         let formats = self.kind.formats();
         let guards = ["-hide_banner", "-loglevel", "error", "-max_alloc", &memory];
@@ -195,6 +196,9 @@ impl Input {
         if let Some((width, height)) = told_size(stderr) {
             return too_large(noun, (width, height), limits);
         }
+        if stderr.contains("max_streams") {
+            return too_many_streams(noun, &format!("more than {}", limits.streams), limits);
+        }
         if stderr.contains("image data not found") {
             let message = format!("the {noun} is a WebP that this ffmpeg cannot read, animated or damaged");
             return MediaError::new(UNREADABLE_WEBP, message, "save one frame of it as PNG or JPEG");
@@ -224,6 +228,14 @@ pub(crate) enum Program {
 pub(crate) struct Args<'a> {
     pub(crate) before: &'a [&'a str],
     pub(crate) after: &'a [&'a str],
+}
+
+pub(crate) fn too_many_streams(noun: &str, counted: &str, limits: &Limits) -> MediaError {
+    MediaError::new(
+        "too_many_streams",
+        format!("the {noun} has {counted} streams, the limit is {}", limits.streams),
+        "keep one picture and one sound track: ffmpeg -i in -map 0:v:0 -map 0:a:0 -c copy out",
+    )
 }
 
 pub(crate) fn too_large(noun: &str, (width, height): (u64, u64), limits: &Limits) -> MediaError {

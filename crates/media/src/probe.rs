@@ -6,7 +6,7 @@ use contract::{Fps, Size, Stop};
 use serde::Deserialize;
 
 use crate::child::Child;
-use crate::input::{Args, Input, Kind, Program, too_large};
+use crate::input::{Args, Input, Kind, Program, too_large, too_many_streams};
 use crate::turn::Turn;
 use crate::{Limits, MediaError, Tools};
 
@@ -91,11 +91,7 @@ pub(crate) fn examine(
     let Some(answer) = answer else { return Err(input.refuse(&exit.stderr, limits)) };
     let streams = answer.streams.len();
     if streams as u64 > u64::from(limits.streams) {
-        return Err(MediaError::new(
-            "too_many_streams",
-            format!("the {} has {streams} streams, the limit is {}", input.kind.noun(), limits.streams),
-            "keep one picture and one sound track: ffmpeg -i in -map 0:v:0 -map 0:a:0 -c copy out",
-        ));
+        return Err(too_many_streams(input.kind.noun(), &streams.to_string(), limits));
     }
     let probe = answer.typed();
     match &probe.video {

@@ -34,14 +34,15 @@ pub struct SandboxReport {
 /// What a child may do.
 pub(crate) enum Confinement {
     /// Parses users' bytes.
-    Decoder { memory_bytes: u64, cpu_seconds: u64 },
+    Decoder { memory_bytes: u64, cpu_seconds: u64, file_bytes: u64 },
     /// Sees only our own bytes and may need the GPU's driver: it just dies with us and leaves no core.
     Encoder,
 }
 
 impl Confinement {
     pub(crate) fn decoder(limits: &Limits) -> Self {
-        Self::Decoder { memory_bytes: limits.decode_memory_bytes, cpu_seconds: limits.decode_cpu_seconds }
+        let (memory_bytes, cpu_seconds) = (limits.decode_memory_bytes, limits.decode_cpu_seconds);
+        Self::Decoder { memory_bytes, cpu_seconds, file_bytes: 0 }
     }
 }
 
@@ -86,11 +87,11 @@ impl Cage {
         let mut rlimits = vec![(libc::RLIMIT_CORE, 0)];
         let walls = match *confinement {
             Confinement::Encoder => None,
-            Confinement::Decoder { memory_bytes, cpu_seconds } => {
+            Confinement::Decoder { memory_bytes, cpu_seconds, file_bytes } => {
                 rlimits.extend([
                     (libc::RLIMIT_AS, memory_bytes),
                     (libc::RLIMIT_CPU, cpu_seconds),
-                    (libc::RLIMIT_FSIZE, 0),
+                    (libc::RLIMIT_FSIZE, file_bytes),
                     (libc::RLIMIT_NOFILE, 64),
                 ]);
                 Some(Walls { landlock: landlock_rules(program, inputs), seccomp: seccomp_rules() })
@@ -283,3 +284,91 @@ const DENIED: &[i64] = &[
     libc::SYS_clock_settime,
     libc::SYS_personality,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use contract::Stop;
+
+    use super::*;
+    use crate::child::{Child, Feed, Order, Spawner};
+
+    /// Runs a script as decoders are run; what it said and whether it ended well.
+    fn caged(script: &str, inputs: Vec<Arc<File>>, memory_bytes: u64) -> (bool, String, SandboxReport) {
+        let order = Order {
+            program: "/bin/bash".into(),
+            args: ["--norc", "-c", script].map(OsString::from).to_vec(),
+            confinement: Confinement::Decoder { memory_bytes, cpu_seconds: 20, file_bytes: 0 },
+            stdin: Feed::Nothing,
+            inputs,
+            pipes: Vec::new(),
+            library_path: None,
+        };
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let patience = (std::time::Duration::from_secs(20), &Stop::new());
+        let mut child =
+            Child::start_reporting(&Spawner::start().unwrap(), order, Some(writer.into()), patience).unwrap();
+        let mut said = vec![0; 4096];
+        let n = child.fill(&mut said).unwrap();
+        said.truncate(n);
+        let exit = child.finish().unwrap();
+        let mut held = [0];
+        std::io::Read::read_exact(&mut reader, &mut held).unwrap();
+        let said = String::from_utf8_lossy(&said).into_owned() + &exit.stderr;
+        (exit.well(), said, SandboxReport::from_byte(held[0]))
+    }
+
+    const ROOM: u64 = 1 << 30;
+
+    #[test]
+    fn a_decoder_opens_its_input_and_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        std::fs::write(&own, "mine").unwrap();
+        std::fs::write(&other, "secret").unwrap();
+        let input = Arc::new(File::open(&own).unwrap());
+        let fd = input.as_raw_fd();
+        let (well, said, report) =
+            caged(&format!("read -r x < /proc/self/fd/{fd}; echo $x"), vec![input], ROOM);
+        assert!(well || said.contains("mine"), "{said}");
+        assert!(said.contains("mine"), "{said}");
+        if report.landlock {
+            for path in [other.to_str().unwrap(), "/etc/passwd", "/proc/self/environ", "/proc/1/cmdline"] {
+                let (well, said, _) = caged(&format!("read -r x < {path} && echo got $x"), Vec::new(), ROOM);
+                assert!(!well && !said.contains("got"), "{path}: {said}");
+            }
+            let made = folder.path().join("made");
+            let (well, _, _) = caged(&format!("echo x > {}", made.display()), Vec::new(), ROOM);
+            assert!(!well && !made.exists());
+        }
+    }
+
+    #[test]
+    fn a_decoder_has_no_network_and_no_children() {
+        let (_, said, report) = caged("exec 3<>/dev/tcp/127.0.0.1/9", Vec::new(), ROOM);
+        if report.seccomp {
+            assert!(said.contains("not implemented"), "{said}");
+            let (_, said, _) = caged("/bin/true; echo status $?", Vec::new(), ROOM);
+            assert!(said.contains("fork") && !said.contains("status 0"), "{said}");
+        } else if report.network_namespace {
+            assert!(said.contains("unreachable"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_is_held_to_its_memory() {
+        let (_, said, report) =
+            caged("x=$(</dev/null); ulimit -v; ulimit -c; ulimit -f", Vec::new(), 300 << 20);
+        assert!(report.rlimits);
+        assert!(said.ends_with("307200\n0\n0\n"), "{said}");
+    }
+
+    #[test]
+    fn an_encoder_is_not_walled_in() {
+        let cage = Cage::new(&Confinement::Encoder, Path::new("/bin/true"), &[], &[]);
+        assert!(cage.walls.is_none());
+    }
+}

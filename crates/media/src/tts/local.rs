@@ -68,7 +68,10 @@ pub(super) fn espeak(
     let text = written(scratch, text)?;
     let text = Arc::into_inner(text).expect("it was made just now");
     let args = ["--stdin", "--stdout", "-b", "1", "-v", voice];
-    let order = order(tools, program, &args, Feed::File(text), None);
+    let mut order = order(tools, program, &args, Feed::File(text), None);
+    let Limits { decode_memory_bytes: memory_bytes, decode_cpu_seconds: cpu_seconds, .. } = Limits::default();
+    // espeak-ng greets a sound server even when it writes to a pipe, and sizes shared memory for it
+    order.confinement = Confinement::Decoder { memory_bytes, cpu_seconds, file_bytes: 256 << 20 };
     synthesise(tools, order, out, Header::Wav, stop).map_err(|error| match error {
         MediaError::Rejected(c) if c.message.contains("voice does not exist") => {
             unknown_voice("espeak-ng", voice, "espeak-ng --voices lists them")
