@@ -126,7 +126,7 @@ fn bad_landmarks(message: String) -> Complaint {
 
 /// The canonical frame by the best pair of eyes in the box.
 fn eyes_in(frame: &Frame, bounds: &FaceBox, tables: &LabTables) -> Similarity {
-    let scale = BOX / bounds.width;
+    let scale = BOX / bounds.width.max(1.0);
     let to_crop =
         Similarity { a: scale, b: 0.0, tx: MARGIN - bounds.x * scale, ty: MARGIN - bounds.y * scale };
     let rgb = Grid { to_grid: to_crop, width: CROP, height: CROP }.rgb(frame);
@@ -145,7 +145,7 @@ fn eyes_in(frame: &Frame, bounds: &FaceBox, tables: &LabTables) -> Similarity {
 
 /// Distance of the eyes in widths of the box.
 fn eye_span(bounds: &FaceBox, canon: &Similarity) -> f32 {
-    EYE_DISTANCE / canon.scale() / bounds.width
+    EYE_DISTANCE / canon.scale() / bounds.width.max(1.0)
 }
 
 fn is_frontal(bounds: &FaceBox, canon: &Similarity) -> bool {

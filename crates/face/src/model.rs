@@ -90,11 +90,11 @@ pub struct Eye {
 /// Which measurements passed; what the renderer may do follows from them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gates {
-    /// Mouth width / eye distance, expected .60..1.0.
+    /// Mouth width / eye distance, expected .52..1.0.
     pub mouth_ratio: f32,
     /// Likeness of one eye and the mirrored other, -1..1; below .40 no blink.
     pub mirror_ncc: f32,
-    /// The mouth was found where a mouth can be; otherwise the prior mouth is used and motion is scaled by 0.6.
+    /// The face is frontal and its mouth was found where a mouth can be; otherwise the prior mouth is used and motion is scaled by 0.6.
     pub mouth_ok: bool,
     pub eyes_ok: bool,
 }

@@ -1,7 +1,7 @@
 //! Follows one face through a clip. The pose comes from aligning the upper face with remembered views of it; the mouth line
 //! and the lids are measured anew in every frame. Without a face the last pose is held and the quality is 0.
 
-use contract::Frame;
+use contract::{Frame, Warning};
 
 use crate::align::{AROUND, LEFT, TOP, Template, VIEW_HEIGHT, VIEW_WIDTH, View};
 use crate::canonical::Canonical;
@@ -48,6 +48,21 @@ pub struct TrackSummary {
     pub lost: u64,
     /// How often another view had to be measured anew (scene cuts, a face that came back).
     pub restarts: u64,
+}
+
+impl TrackSummary {
+    /// What the user should know about the clip.
+    pub fn warning(&self) -> Option<Warning> {
+        (self.lost > 0).then(|| {
+            Warning::new(
+                "face_lost",
+                format!(
+                    "no face was found in {} of {} frames of the clip: its last place was used there",
+                    self.lost, self.frames
+                ),
+            )
+        })
+    }
 }
 
 /// Follows a face from frame to frame. It owns a detector and stays in its thread.

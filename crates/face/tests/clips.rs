@@ -85,6 +85,7 @@ fn without_a_face_the_last_pose_is_held_and_a_cut_is_survived() {
         assert_eq!((tracked.quality, tracked.face.canon), (0.0, held.canon));
     }
     assert_eq!(tracker.summary().lost, 3);
+    assert_eq!(tracker.summary().warning().map(|w| w.code), Some("face_lost"));
     // another shot: elsewhere, larger, tilted
     let other = DrawnFace { roll: -10.0, ..DrawnFace::at(190.0, 130.0, 74.0) };
     let shot = picture(PICTURE, &[other]);
