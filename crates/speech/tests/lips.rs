@@ -154,7 +154,7 @@ fn poses_are_neither_early_nor_late() {
         shut.iter().enumerate().map(|(frame, &value)| value * open(frame)).sum()
     };
     let best = (-15..=15).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap();
-    assert!(best.abs() <= 3, "the poses are best at {} ms", best * 10);
+    assert!(best.abs() <= 2, "the poses are best at {} ms", best * 10);
 }
 
 #[test]
