@@ -16,6 +16,9 @@ use crate::{Limits, MediaError, Scratch, Tools};
 /// Voices that flite was built with.
 const FLITE: [&str; 5] = ["awb", "kal", "kal16", "rms", "slt"];
 
+/// What espeak-ng says of a voice it does not have.
+const NO_SUCH_VOICE: &str = "voice does not exist";
+
 pub(super) fn flite(
     tools: &Tools,
     (voice, text): (&str, &str),
@@ -73,7 +76,7 @@ pub(super) fn espeak(
     // espeak-ng greets a sound server even when it writes to a pipe, and sizes shared memory for it
     order.confinement = Confinement::Decoder { memory_bytes, cpu_seconds, file_bytes: 256 << 20 };
     synthesise(tools, order, out, Header::Wav, stop).map_err(|error| match error {
-        MediaError::Rejected(c) if c.message.contains("voice does not exist") => {
+        MediaError::Rejected(c) if c.message.contains(NO_SUCH_VOICE) => {
             unknown_voice("espeak-ng", voice, "espeak-ng --voices lists them")
         }
         error => error,
@@ -150,7 +153,8 @@ fn synthesise(
 }
 
 fn mute(stderr: &str) -> MediaError {
-    let line = plain_line(stderr);
+    let missing = stderr.lines().find(|line| line.contains(NO_SUCH_VOICE));
+    let line = missing.map_or_else(|| plain_line(stderr), str::to_owned);
     let why = if line.is_empty() { "it gave no sound".to_owned() } else { line };
     MediaError::new(
         "tts_failed",
