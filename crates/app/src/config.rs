@@ -75,11 +75,14 @@ impl Config {
 
 fn parse(text: &str, path: &Path) -> Result<Config, Complaint> {
     toml::from_str(text).map_err(|error| {
-        let line = error.to_string().lines().last().unwrap_or_default().to_owned();
-        let at = error.span().map(|span| text[..span.start].lines().count().max(1)).unwrap_or(1);
+        let at = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Complaint::new(
             "bad_config",
-            format!("the configuration {} is wrong in line {at}: {line}", path.display()),
+            format!(
+                "the configuration {} is wrong in line {at}: {}",
+                path.display(),
+                error.message().trim().replace('\n', " ")
+            ),
             "docs/config.md lists what can stand in it",
         )
     })

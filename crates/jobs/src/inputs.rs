@@ -1,8 +1,10 @@
 //! From a job's words to what an engine pulls: the subject's pictures, the voice, and the sound track of the take.
 //! Everything is checked here, before an engine is taken.
 
-use contract::{EngineCard, Fps, Length, Stop, Subject, VoiceSource, Warning};
-use media::{ClipSpec, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
+use std::path::Path;
+
+use contract::{Complaint, EngineCard, Fps, Length, Stop, Subject, VoiceSource, Warning};
+use media::{ClipSpec, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
 use store::Asset;
 
 use crate::recipe::Studio;
@@ -31,12 +33,17 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
             let spoken = studio.tts.speak(&studio.tools, text, stop)?;
             (Some(Asset::open(spoken.path())?), Some(spoken), None, None)
         }
-        VoiceSpec::Idle { .. } => (None, None, None, None),
+        VoiceSpec::Idle { seconds } => {
+            check_idle(*seconds, studio.limits.audio_seconds)?;
+            (None, None, None, None)
+        }
     };
     let (subject, fps) = match &spec.subject {
         SubjectSpec::Picture(_) => {
             let picture = PictureSpec { layout: card.source_layout, longest: card.source_longest };
-            let picture = media::picture(&studio.tools, subject_asset.path(), picture, &studio.limits, stop)?;
+            let path = subject_asset.path();
+            let picture = media::picture(&studio.tools, path, picture, &studio.limits, stop);
+            let picture = picture.map_err(|error| naming(path, error))?;
             warnings.extend(picture.warnings);
             (Subject::Picture(picture.source), spec.fps.unwrap_or(card.default_fps))
         }
@@ -48,7 +55,9 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
                 start: None,
                 duration: None,
             };
-            let clip = media::clip(&studio.tools, subject_asset.path(), clip, &studio.limits, stop)?;
+            let path = subject_asset.path();
+            let clip = media::clip(&studio.tools, path, clip, &studio.limits, stop);
+            let clip = clip.map_err(|error| naming(path, error))?;
             warnings.extend(clip.warnings);
             (Subject::Clip(clip.source), clip.fps)
         }
@@ -57,7 +66,8 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
     let mut soundtrack = None;
     if let Some(asset) = voice_asset {
         let format = VoiceFormat { rate_hz: card.voice_rate_hz, start, duration };
-        let voice = media::voice(&studio.tools, asset.path(), format, &studio.limits, stop)?;
+        let voice = media::voice(&studio.tools, asset.path(), format, &studio.limits, stop);
+        let voice = voice.map_err(|error| naming(asset.path(), error))?;
         warnings.extend(voice.warnings);
         voices.push(voice.source);
         soundtrack = Some(Soundtrack { path: asset.path().to_owned(), start, duration });
@@ -67,4 +77,27 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
         VoiceSpec::File { .. } | VoiceSpec::Text(_) => Length::Voice,
     };
     Ok(Inputs { subject, voices, length, fps, soundtrack, warnings, speech })
+}
+
+/// A take without a voice may be as long as one with the longest voice.
+fn check_idle(seconds: f64, limit: f64) -> Result<(), Complaint> {
+    if seconds <= limit {
+        return Ok(());
+    }
+    Err(Complaint::new(
+        "too_long",
+        format!("{seconds} s of idle motion were asked for, the limit is {limit} s"),
+        "ask for less, or raise the limit with --max-audio-seconds",
+    ))
+}
+
+/// With two files in a job, a complaint says which one it is about.
+fn naming(path: &Path, error: MediaError) -> Fault {
+    match error {
+        MediaError::Rejected(complaint) => Fault::Rejected(Complaint {
+            message: format!("{}: {}", path.display(), complaint.message),
+            ..complaint
+        }),
+        MediaError::Stopped => Fault::Canceled,
+    }
 }

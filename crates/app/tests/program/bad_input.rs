@@ -49,7 +49,7 @@ fn a_face_under_40_px() {
 #[test]
 fn a_picture_of_one_pixel() {
     let stage = Stage::new();
-    let image = stage.ffmpeg(&["-f", "lavfi", "-i", "color=red:s=1x1", "-frames:v", "1"], "dot.png");
+    let image = stage.write("dot.ppm", b"P6\n1 1\n255\n\xff\0\0");
     check_image(&stage, &image, &["1x1"]);
 }
 
@@ -248,6 +248,17 @@ fn an_unknown_engine_or_setting() {
     base(["--engine", "wav2lip"]).assert_refused(&["wav2lip", "puppet"]);
     base(["--set", "sparkle=1"]).assert_refused(&["sparkle"]);
     base(["--size", "5"]).assert_refused(&["5", "size"]);
+    stage
+        .run([
+            "generate",
+            "--image",
+            sample("portrait.png").to_str().unwrap(),
+            "--seconds",
+            "1e9",
+            "--out",
+            "out/take.mp4",
+        ])
+        .assert_refused(&["1000000000", "3600", "--max-audio-seconds"]);
     base(["--fps", "500"]).assert_refused(&["500", "60"]);
     base(["--landmarks", "{\"left_eye\":[1,1]}"]).assert_refused(&["right_eye"]);
     base(["--landmarks", "nowhere.json"]).assert_refused(&["nowhere.json"]);
