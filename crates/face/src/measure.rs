@@ -269,15 +269,17 @@ impl Face {
             ));
         }
         if !self.gates.eyes_ok {
-            let contrast = self.eyes[0].contrast.min(self.eyes[1].contrast);
-            warnings.push(Warning::new(
-                "no_blink",
-                format!(
-                    "the eyes were not found for sure (likeness {:.2}, at least {MIN_MIRROR_NCC:.2} is needed; contrast {contrast:.0}, \
-                     at least {MIN_EYE_CONTRAST:.0} is needed): they do not blink",
-                    self.gates.mirror_ncc
-                ),
-            ));
+            let (contrast, likeness) =
+                (self.eyes[0].contrast.min(self.eyes[1].contrast), self.gates.mirror_ncc);
+            let doubt = if likeness < MIN_MIRROR_NCC {
+                format!("they are {likeness:.2} alike, at least {MIN_MIRROR_NCC:.2} is needed")
+            } else if contrast < MIN_EYE_CONTRAST {
+                format!("their contrast is {contrast:.0}, at least {MIN_EYE_CONTRAST:.0} is needed")
+            } else {
+                "the face does not look frontal".to_string()
+            };
+            let message = format!("the eyes were not found for sure ({doubt}): they do not blink");
+            warnings.push(Warning::new("no_blink", message));
         }
         warnings
     }
