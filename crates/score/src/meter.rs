@@ -30,11 +30,16 @@ pub struct Meter {
     measured: Measured,
 }
 
-/// One value a frame each, but `background_psnr`, which is empty where the head fills the picture.
+/// Aligning the upper face takes longer than all else: every so many frames will do.
+const ALIGN_EVERY: usize = 5;
+
+/// One value a frame each, but `background_psnr`, which is empty where the head fills the picture, and `aligned_psnr`.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     pub openings: Openings,
     pub upper_psnr: Vec<f32>,
+    /// Of every fifth frame, after turn, scale and shift of the head were undone.
+    pub aligned_psnr: Vec<f32>,
     pub upper_luma: Vec<f32>,
     pub background_psnr: Vec<f32>,
     /// Frames in which the face was not found again.
@@ -81,6 +86,11 @@ impl Meter {
         }
         self.mouth.take(&self.to_picture, &colour, self.at);
         let look = self.upper.look(&colour.luma, &self.upper_map, self.at);
+        if self.measured.upper_psnr.len().is_multiple_of(ALIGN_EVERY) {
+            let shift = Similarity { a: 1.0, b: 0.0, tx: self.at.0, ty: self.at.1 };
+            let aligned = self.upper.registered(&colour.luma, shift.then(&self.upper_map));
+            self.measured.aligned_psnr.push(self.upper.look(&colour.luma, &aligned, (0.0, 0.0)).psnr);
+        }
         self.measured.upper_psnr.push(look.psnr);
         self.measured.upper_luma.push(look.luma);
     }
@@ -88,7 +98,7 @@ impl Meter {
     /// `before` frames came before the first one; they count as lost and look like it.
     pub fn finish(self, before: usize) -> Measured {
         let Openings { dark, interior, chin } = self.mouth.finish();
-        let Measured { upper_psnr, upper_luma, background_psnr, lost, .. } = self.measured;
+        let Measured { upper_psnr, aligned_psnr, upper_luma, background_psnr, lost, .. } = self.measured;
         let led = |series: Vec<f32>| match series.first() {
             Some(&first) => [vec![first; before], series].concat(),
             None => series,
@@ -96,6 +106,7 @@ impl Meter {
         Measured {
             openings: Openings { dark: led(dark), interior: led(interior), chin: led(chin) },
             upper_psnr: led(upper_psnr),
+            aligned_psnr,
             upper_luma: led(upper_luma),
             background_psnr: led(background_psnr),
             lost: lost + before,

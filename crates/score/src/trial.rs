@@ -2,7 +2,7 @@
 
 use crate::actor::{Actor, FPS, Pose, Speech, Teeth, geometry};
 use crate::gates::Bar;
-use crate::meter::Meter;
+use crate::meter::{Meter, Original};
 use crate::reference::of_truth;
 use crate::scores::{Scores, SyncSeries};
 
@@ -127,4 +127,22 @@ fn a_head_that_moves_is_followed() {
     let scores = scored(&speech, poses);
     let failed: Vec<_> = failed(&scores, Bar::PuppetHeldOut);
     assert!(failed.iter().all(|gate| *gate == "background_psnr_db"), "{failed:?} {scores:#?}");
+}
+
+#[test]
+fn another_face_is_not_the_portrait() {
+    let speech = Speech::new(2.0);
+    let frame = Actor::new().draw(Pose::default());
+    // the same face upside down is as sharp and as bright, and nobody's likeness
+    let mut flipped = frame.data().to_vec();
+    let (width, height) = (frame.size().width as usize, frame.size().height as usize);
+    flipped[..width * height].reverse();
+    let upside_down = contract::Frame::new(frame.size(), frame.layout(), flipped).unwrap();
+    let luma = crate::meter::colour(&upside_down).luma;
+    let original = Original { luma, to_picture: geometry().canon.inverse() };
+    let mut meter = Meter::new(&frame, geometry(), Some(original));
+    (0..speech.frames()).for_each(|_| meter.take(&frame));
+    let scores = Scores::of(&meter.finish(0), FPS, None);
+    let (held, aligned) = (scores.upper_face_psnr_db.unwrap(), scores.upper_face_aligned_db.unwrap());
+    assert!(held < 20.0 && aligned < 20.0, "{scores:#?}");
 }
