@@ -46,6 +46,7 @@ dist: build
 
 ## trains VisNet anew, from nothing but espeak-ng (about an hour)
 visnet:
+	@scripts/setup.sh visnet
 	@tools/visnet/run.sh
 
 clean:

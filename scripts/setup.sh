@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a target needs and this machine lacks, and says so. Usage: setup.sh run|test|deny|quality
+# Installs what a target needs and this machine lacks, and says so. Usage: setup.sh run|test|deny|quality|visnet
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -12,9 +12,12 @@ as_root() {
 }
 
 updated=
-packages() {  # packages PROGRAM PACKAGE...: installs the packages unless the program is there
+packages() {  # packages PROGRAM-OR-FILE PACKAGE...: installs the packages unless it is there
   local program=$1; shift
-  command -v "$program" >/dev/null && return
+  case $program in
+    /*) [ -e "$program" ] && return ;;
+    *) command -v "$program" >/dev/null && return ;;
+  esac
   if ! command -v apt-get >/dev/null; then
     say "$program is missing and this is not Debian or Ubuntu; please install: $*"; exit 1
   fi
@@ -37,10 +40,16 @@ cargo_tool() {  # cargo_tool SUBCOMMAND CRATE
 rust
 packages cc gcc libc6-dev
 packages ffmpeg ffmpeg
-case "${1:?run, test, deny or quality}" in
+case "${1:?run, test, deny, quality or visnet}" in
   run) ;;
   test) packages espeak-ng espeak-ng; packages python3 python3; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
   deny) cargo_tool deny cargo-deny ;;
   quality) packages espeak-ng espeak-ng; packages python3 python3 ;;
+  visnet)
+    packages espeak-ng espeak-ng
+    packages python3 python3
+    packages /usr/share/dict/words wamerican
+    python3 -c 'import ensurepip' 2>/dev/null || packages /nonexistent python3-venv
+    ;;
   *) say "unknown set-up $1"; exit 2 ;;
 esac
