@@ -1,15 +1,13 @@
 //! What is measured of a video, by name, and how it stands against the limits of the spec.
 
 use crate::meter::Measured;
-use crate::mouth::range;
+use crate::mouth::{Openings, normalised, range};
 use crate::picture::roughness;
 use crate::series::percentile;
 use crate::sync::{Control, REFERENCE_HZ, Reference, Synchrony, Timed, Voice, closures, silence};
 
 /// A mouth whose opening ranges over less than this, in eye distances, does not move.
 const STILL: f32 = 0.004;
-/// One series follows clearly better than another when its r is so much higher.
-const CLEARLY: f32 = 0.10;
 /// The share of frames in which the face may be lost without a note.
 const FEW_LOST: f32 = 0.02;
 
@@ -188,12 +186,8 @@ impl Scores {
             _ => self.sync_offset_ms = Some(best.lag * 1000.0),
         }
         let r_of = |wanted| found.iter().find(|(series, _)| *series == wanted).map_or(0.0, |(_, s)| s.r);
-        // lips may meet while the jaw stays low, so never the chin; lips pressed together look unlike lips at rest, so the
-        // interior only where darkness does not tell
-        let lips = match r_of(SyncSeries::Interior) > r_of(SyncSeries::Dark) + CLEARLY {
-            true => timed(&openings.interior),
-            false => timed(&openings.dark),
-        };
+        let lips = between_lips(openings, (r_of(SyncSeries::Dark), r_of(SyncSeries::Interior)));
+        let lips = timed(lips.as_slice());
         match closures(&heard.reference, lips) {
             Some(shut) => {
                 self.closures = Some(shut.count);
@@ -211,4 +205,14 @@ impl Scores {
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
+}
+
+/// One opening of two measures of it, each weighted by how much of the voice it explains (r squared): each has frames in
+/// which pressed or rounded lips deceive it, bright teeth may blind the darkness, and they seldom err together.
+/// Never the chin: lips may meet while the jaw stays low.
+fn between_lips(openings: &Openings, (dark_r, interior_r): (f32, f32)) -> Vec<f32> {
+    let [dark_weight, interior_weight] = [dark_r, interior_r].map(|r| r.max(0.01).powi(2));
+    let share = dark_weight / (dark_weight + interior_weight);
+    let pairs = normalised(&openings.dark).into_iter().zip(normalised(&openings.interior));
+    pairs.map(|(dark, interior)| share * dark + (1.0 - share) * interior).collect()
 }
