@@ -103,8 +103,8 @@ impl Cavity<'_> {
         color = shaded(color, dark);
 
         // wet inner rims: lips do not end at a knife's edge
-        let low = smooth(0.085 * hw, 0.0, above_lower) * smooth(1.0, 5.0, height);
-        blend(&mut color, shaded(tone.lip, 0.66), 0.62 * low);
+        let low = smooth(0.075 * hw, 0.0, above_lower) * smooth(1.0, 5.0, height);
+        blend(&mut color, shaded(tone.lip, 0.62), 0.45 * low);
         let high = smooth(0.045 * hw, 0.0, below_upper) * smooth(1.0, 5.0, height);
         blend(&mut color, shaded(tone.lip, 0.42), 0.6 * high);
 

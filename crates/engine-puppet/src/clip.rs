@@ -2,7 +2,7 @@
 //! (a picture made into a video, or its last frame when the voice goes on) sway and blinks come in.
 
 use contract::{EngineError, Fps, Frame, FrameSource};
-use face::{Face, Tracker};
+use face::{Face, MouthLine, Tracker};
 
 use crate::framing::Framer;
 use crate::portrait::Portrait;
@@ -14,6 +14,8 @@ const CALM_AFTER: f32 = 0.8;
 const CALM_RAMP: f32 = 1.6;
 /// Seconds in which speech takes hold of a mouth that was found again.
 const HOLD_RAMP: f32 = 0.16;
+/// Half width of the mean that a clip's mouth line is smoothed with (three times), canonical px.
+const EASE: i32 = 5;
 
 pub struct Clip {
     source: Box<dyn FrameSource>,
@@ -69,7 +71,8 @@ impl Clip {
             self.thumb = thumb;
             self.hold = if seen.quality > 0.0 { (self.hold + self.tick / HOLD_RAMP).min(1.0) } else { 0.0 };
             let planes = frame.planes().ok_or_else(|| EngineError::Failed("a frame is not I420".into()))?;
-            let face = self.framer.framing.place(&seen.face);
+            let mut face = self.framer.framing.place(&seen.face);
+            face.mouth = eased(face.mouth);
             portrait.show(self.framer.frame(planes), face);
         }
         self.calm = if stood {
@@ -89,6 +92,25 @@ impl Clip {
     pub fn hold(&self) -> f32 {
         self.hold
     }
+}
+
+/// Compression breaks a small mouth's edges into steps; lips have none.
+fn eased(line: MouthLine) -> MouthLine {
+    let ease = |ys: &[f32]| {
+        let mut now = ys.to_vec();
+        for _ in 0..3 {
+            let last = now.len() as i32 - 1;
+            now = (0..=last)
+                .map(|i| {
+                    // narrower toward the ends, so that the corners stay where they are
+                    let reach = EASE.min(i).min(last - i);
+                    (-reach..=reach).map(|d| now[(i + d) as usize]).sum::<f32>() / (2 * reach + 1) as f32
+                })
+                .collect();
+        }
+        now
+    };
+    MouthLine { upper: ease(&line.upper), lower: ease(&line.lower), ..line }
 }
 
 /// Every 8th pixel of every 8th row.

@@ -169,7 +169,7 @@ mod tests {
             (full(None), (3000, 1998), (1280, 852)),
             (crop(None), (1000, 600), (260, 260)),
             (crop(Some(720)), (1000, 600), (720, 720)),
-            (crop(None), (2000, 200), (260, 200)),
+            (crop(None), (2000, 200), (200, 200)),
         ];
         for (options, (w, h), (ow, oh)) in rows {
             let framing = Framing::new(Size::new(w, h), &face(300.0, 60.0, 100.0), &options);

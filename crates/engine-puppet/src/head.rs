@@ -1,7 +1,7 @@
 //! The head's sway: a turn of an ellipsoid, felt less and less outside it. Beyond `EDGE` nothing moves, so that the
-//! background keeps its bytes.
+//! background keeps its bytes. Brows and irises move along with it.
 
-use face::Similarity;
+use face::{EYE_Y, Similarity};
 
 use crate::curve::{bump, smooth};
 use crate::level::leveled;
@@ -23,6 +23,7 @@ pub struct HeadField {
     roll: f32,
     shift: (f32, f32),
     brow: f32,
+    gaze: (f32, f32),
 }
 
 impl HeadField {
@@ -34,11 +35,21 @@ impl HeadField {
 
     pub fn new(canon: Similarity, pose: &Pose) -> Self {
         let head = pose.head;
-        Self { canon, yaw: head.yaw, pitch: head.pitch, roll: head.roll, shift: head.shift, brow: pose.brow }
+        Self {
+            canon,
+            yaw: head.yaw,
+            pitch: head.pitch,
+            roll: head.roll,
+            shift: head.shift,
+            brow: pose.brow,
+            gaze: pose.gaze,
+        }
     }
 
     pub fn is_still(&self) -> bool {
-        [self.yaw, self.pitch, self.roll, self.shift.0, self.shift.1, self.brow].iter().all(|v| *v == 0.0)
+        [self.yaw, self.pitch, self.roll, self.shift.0, self.shift.1, self.brow, self.gaze.0, self.gaze.1]
+            .iter()
+            .all(|v| *v == 0.0)
     }
 
     /// Columns of row `y` that the head reaches, as picture px.
@@ -76,8 +87,11 @@ impl HeadField {
             // brows: a band above the eyes, fading before the lids
             let (wx, wy) = ((x - 96.0) / 52.0, (y - 27.0) / 9.5);
             let brow = self.brow * bump(wx * wx * wx * wx + wy * wy);
-            *dx = angle * qy - turn * qx - weight * left;
-            *dy = -angle * qx - turn * qy - weight * up + brow;
+            // irises, and hardly the lids
+            let (gx, gy) = (((x - 96.0).abs() - 40.0) / 8.5, (y - EYE_Y) / 4.8);
+            let iris = bump(gx * gx + gy * gy);
+            *dx = angle * qy - turn * qx - weight * left - iris * self.gaze.0;
+            *dy = -angle * qx - turn * qy - weight * up + brow - iris * self.gaze.1;
         }
     }
 }

@@ -227,10 +227,10 @@ impl Patch {
     fn lid(&self, eye: &Outline, (x, y): (f32, f32), (high, low): (f32, f32)) -> f32 {
         let (_, top, bottom) = eye.edges(x);
         let v = ((y - top + 2.0) / (bottom - top + 3.0).max(1.0)).clamp(0.0, 1.0);
-        let tone = mix(high, low, 0.75 * smooth(0.0, 1.0, v));
         if self.shrink != 1.0 {
-            return tone;
+            return mix(high, low, 0.45 + 0.45 * v); // makeup and brows tint what is above more than what is below
         }
+        let tone = mix(high, low, 0.75 * smooth(0.0, 1.0, v));
         let ball = (v - 0.5) / 0.28;
         let round = 0.025 * bump(ball * ball) - 0.06 * smooth(0.25, 0.0, v) - 0.05 * smooth(0.75, 1.0, v);
         16.0 + (tone - 16.0) * (1.0 + round)
@@ -306,8 +306,8 @@ impl Patch {
         let down =
             self.darkness(back, (x, top - off)) * smooth(reach, reach - 2.0, off) * smooth(-2.0, -0.3, off);
         let width = eye.pixel.max(1.1);
-        let line = 0.40 * eye.dark * (1.1 / width) * bump((off / width) * (off / width));
-        mix(up, 0.8 * down, over).max(line)
+        let line = 0.62 * eye.dark * (1.1 / width) * bump((off / width) * (off / width));
+        mix(up, 0.95 * down, over).max(line)
     }
 
     /// How much darker than lid skin the open portrait is at a canonical place, 0..1. On the luma patch only.

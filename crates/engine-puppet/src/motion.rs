@@ -18,6 +18,7 @@ pub struct Motion {
     pub head: HeadPose,
     pub blink: f32,
     pub brow: f32,
+    pub gaze: (f32, f32),
 }
 
 /// The stream of motions, one a frame.
@@ -30,6 +31,7 @@ pub struct Motions {
     /// Start of the blink that is next or going on.
     blink_at: f64,
     stress: Stress,
+    eyes: Eyes,
 }
 
 impl Motions {
@@ -37,7 +39,8 @@ impl Motions {
         let mut random = Random(seed ^ 0x7a1c_1e5e_ed00_0001);
         let phases = std::array::from_fn(|_| random.next());
         let blink_at = random.between((0.9, 2.4));
-        Self { fps, random, phases, frame: 0, blink_at, stress: Stress::default() }
+        let eyes = Eyes { random: Random(random.0 ^ 0x5eed), ..Eyes::default() };
+        Self { fps, random, phases, frame: 0, blink_at, stress: Stress::default(), eyes }
     }
 
     /// `stress`: 0..1, how loud the voice is against its own level.
@@ -58,7 +61,8 @@ impl Motions {
             shift: (1.0 * sway(0.083, 9), 0.8 * sway(0.061, 12) + 0.45 * breath),
         };
         let brow = (1.6 * accent).clamp(0.0, 1.0);
-        Motion { head, blink: self.blink(t), brow }
+        let gaze = self.eyes.next(t, 1.0 / self.fps.as_f64());
+        Motion { head, blink: self.blink(t), brow, gaze }
     }
 
     fn blink(&mut self, t: f64) -> f32 {
@@ -96,7 +100,33 @@ impl Stress {
     }
 }
 
+/// Small jumps of the eyes: still for a while, then elsewhere within two frames; every second one looks straight again.
+#[derive(Default)]
+struct Eyes {
+    random: Random,
+    jump_at: f64,
+    aim: (f32, f32),
+    now: (f32, f32),
+}
+
+impl Eyes {
+    fn next(&mut self, t: f64, dt: f64) -> (f32, f32) {
+        if t >= self.jump_at {
+            self.jump_at = t + self.random.between((0.5, 2.6));
+            let away = self.aim == (0.0, 0.0);
+            let reach =
+                |random: &mut Random, end: f64| if away { random.between((-end, end)) as f32 } else { 0.0 };
+            self.aim = (reach(&mut self.random, 1.0), reach(&mut self.random, 0.4));
+        }
+        let pace = (dt / (0.018 + dt)) as f32;
+        self.now.0 += (self.aim.0 - self.now.0) * pace;
+        self.now.1 += (self.aim.1 - self.now.1) * pace;
+        self.now
+    }
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Default)]
 struct Random(u64);
 
 impl Random {

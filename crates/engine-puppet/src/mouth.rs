@@ -69,6 +69,7 @@ pub struct Opening {
     pub rest: f32,
     /// Whether the lips part at all. Where the mouth was not found they do not; only the jaw moves.
     pub parts: bool,
+    pub gum: Gum,
 }
 
 impl Mouth {
@@ -83,7 +84,7 @@ impl Mouth {
         let spoken = 0.72 * hw * jaw * (1.0 - close);
         let floor = opening.rest * open_at * (1.0 - close);
         let gap = mix(open_at, spoken.max(floor), opening.hold);
-        let raise = if opening.parts { 0.22 * (gap - open_at) + 2.0 * bite } else { 0.0 };
+        let raise = if opening.parts { 0.22 * (gap - open_at) + 2.4 * bite } else { 0.0 };
         let chin = 0.62 * (gap - open_at) + 1.2 * jaw;
         let opened = (jaw * 1.3).min(1.0);
         let aperture = (0.62 + 0.30 * opened + 0.07 * pose.wide - 0.08 * pose.round).clamp(0.5, 0.95);
@@ -102,7 +103,7 @@ impl Mouth {
             bite,
             own_teeth: smooth(1.0, 5.0, lower - upper),
             narrow: 1.0 / (1.0 + 0.10 * pose.wide - 0.20 * pose.round - 0.05 * jaw) - 1.0,
-            press: 0.09 * close + 0.10 * bite - 0.12 * pose.round * (1.0 - 0.5 * jaw),
+            press: 0.09 * close + 0.16 * bite - 0.12 * pose.round * (1.0 - 0.5 * jaw),
             corner: 1.5 * pose.wide - 0.08 * (gap - open_at),
             x0: cx - REACH * hw,
             columns: Vec::new(),
@@ -124,7 +125,7 @@ impl Mouth {
             // a smile's line is an arc; opened, both lips stretch toward its chord, or the mouth becomes a V
             let sag = (seam - chord).clamp(-4.0, 6.0) * profile * jaw * (1.0 - close);
             let sag = if opening.parts { sag } else { 0.0 };
-            let upper = seam - 0.22 * height - 2.0 * bite * profile - 0.20 * sag;
+            let upper = seam - 0.22 * height - 2.4 * bite * profile - 0.20 * sag;
             let lower = seam + 0.78 * height - 0.4 * bite * profile - 0.55 * sag;
             let side = ((t.abs() - 0.3) / 1.15).max(0.0);
             mouth.columns.push(Column {
@@ -134,7 +135,7 @@ impl Mouth {
                 lower: lower.max(upper),
                 chin: chin * bump(side * side),
                 across,
-                gum: upper_at,
+                gum: opening.gum.at(t),
                 source_gap,
             });
         }
@@ -199,6 +200,48 @@ impl Mouth {
             ys - ys.clamp(c.upper_at + 0.5, (c.lower_at - 0.5).max(c.upper_at + 0.5))
         };
         Origin { x: xs, y: ys - moved, level: ys, column: c }
+    }
+}
+
+/// Where the upper teeth hang: a parabola over `t`, the distance from the mouth's middle in half widths. Fixed to the skull,
+/// so it follows a clip's mouth line only slowly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gum {
+    pub level: f32,
+    pub tilt: f32,
+    pub arch: f32,
+}
+
+impl Gum {
+    /// Fitted to the line where the lips meet.
+    pub fn of(line: &MouthLine) -> Self {
+        let curve = Curve::new(line);
+        let at = |t: f32| {
+            let (upper, lower, _) = curve.at(line.center_x + t * line.half_width);
+            mix(upper, lower, 0.22)
+        };
+        // the middles of three thirds carry a parabola as well as a least-squares fit would, and no notch of the line moves it
+        let mean = |from: f32| (0..9).map(|i| at(from + i as f32 * 0.06)).sum::<f32>() / 9.0;
+        let (left, middle, right) = (mean(-0.84), mean(-0.24), mean(0.36));
+        let arch = 0.5 * (left + right) - middle;
+        Self {
+            level: middle - 0.06 * arch,
+            tilt: 0.5 * (right - left) / 0.6,
+            arch: (arch / 0.36).clamp(-5.0, 5.0),
+        }
+    }
+
+    pub fn toward(&self, next: &Gum, step: f32) -> Self {
+        Self {
+            level: mix(self.level, next.level, step),
+            tilt: mix(self.tilt, next.tilt, step),
+            arch: mix(self.arch, next.arch, step),
+        }
+    }
+
+    pub fn at(&self, t: f32) -> f32 {
+        let t = t.clamp(-1.0, 1.0);
+        self.level + t * (self.tilt + t * self.arch)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::field::Movers;
 use crate::head::HeadField;
 use crate::level::Level;
 use crate::lids::Lids;
-use crate::mouth::{Mouth, Opening};
+use crate::mouth::{Gum, Mouth, Opening};
 use crate::plate::Plate;
 use crate::pose::Pose;
 use crate::tone::Tone;
@@ -17,13 +17,14 @@ use crate::warp::Warp;
 
 /// Share of an open mouth that stays open in a still when speech shuts it: a smile is part of the person.
 const STILL_REST: f32 = 0.25;
-/// Share of a clip's new colours in each frame.
+/// Share of a clip's new colours and gum line in each frame.
 const TONE_RATE: f32 = 0.06;
 
 pub struct Portrait {
     plate: Plate,
     face: Face,
     tone: Tone,
+    gum: Gum,
     /// Made when the eyes first blink; a new plate needs new ones.
     lids: Option<Lids>,
     rest: f32,
@@ -35,7 +36,8 @@ impl Portrait {
     /// `face` is measured in the plate's pixels.
     pub fn new(plate: Plate, face: Face, level: Level) -> Self {
         let tone = Tone::measure(&plate, &face);
-        Self { plate, face, tone, lids: None, rest: STILL_REST, level, warp: Warp::default() }
+        let gum = Gum::of(&face.mouth);
+        Self { plate, face, tone, gum, lids: None, rest: STILL_REST, level, warp: Warp::default() }
     }
 
     /// The next picture of a clip, of the same size.
@@ -43,6 +45,7 @@ impl Portrait {
         self.plate.fill(planes);
         self.face = face;
         self.tone = self.tone.toward(&Tone::measure(&self.plate, &self.face), TONE_RATE);
+        self.gum = self.gum.toward(&Gum::of(&self.face.mouth), TONE_RATE);
         self.lids = None;
         self.rest = 0.0;
     }
@@ -53,7 +56,8 @@ impl Portrait {
         let mut out = Vec::new();
         self.plate.copy_to(&mut out);
         let head = HeadField::new(self.face.canon, pose);
-        let opening = Opening { hold: pose.hold, rest: self.rest, parts: self.face.gates.mouth_ok };
+        let opening =
+            Opening { hold: pose.hold, rest: self.rest, parts: self.face.gates.mouth_ok, gum: self.gum };
         let moves = pose.mouth != MouthPose { stress: pose.mouth.stress, ..MouthPose::default() };
         let shuts =
             pose.hold > 0.0 && self.face.mouth.upper.iter().zip(&self.face.mouth.lower).any(|(u, l)| l > u);

@@ -22,4 +22,6 @@ pub struct Pose {
     pub blink: f32,
     /// 0 at rest .. 1 raised.
     pub brow: f32,
+    /// Shift of the irises, canonical px.
+    pub gaze: (f32, f32),
 }

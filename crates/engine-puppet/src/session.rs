@@ -80,6 +80,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     }
     let mut motions = Motions::new(take.seed, take.fps);
     let amplitude = take.options.amplitude * if found.face.gates.mouth_ok { 1.0 } else { UNSURE };
+    let eyes_ok = found.face.gates.eyes_ok;
     let mut done = 0;
     loop {
         let start = Instant::now();
@@ -115,6 +116,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
             head: swayed(motion.head, sway),
             blink: if stillness >= 1.0 { motion.blink } else { 0.0 },
             brow: motion.brow * sway.min(1.0),
+            gaze: if eyes_ok { (motion.gaze.0 * sway, motion.gaze.1 * sway) } else { (0.0, 0.0) },
         };
         let frame = Frame::new(framing.out, Layout::I420, portrait.draw(&pose))
             .map_err(|error| EngineError::Failed(error.to_string()))?;

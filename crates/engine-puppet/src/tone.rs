@@ -81,7 +81,7 @@ fn tooth(skin: Rgb) -> Rgb {
     let white = (0.30 + 0.70 * lightness(skin) / 0.86).clamp(0.3, 1.0);
     let own = 0.28 + 0.5 * ((saturation - 0.35) / 0.35).clamp(0.0, 1.0);
     let gain = (225.0 / high).min(1.25);
-    let ivory = [236.0, 228.0, 212.0];
+    let ivory = [241.0, 229.0, 211.0];
     let tint = [0.97, 1.03, 1.06];
     std::array::from_fn(|k| (mix(ivory[k] * white, skin[k] * gain * tint[k], own) * 0.96).min(235.0))
 }
