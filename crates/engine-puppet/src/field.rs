@@ -109,7 +109,13 @@ impl Field {
                 let from = (area.x.0 - whole.x.0) / cell;
                 let to = ((area.x.1 - whole.x.0).div_ceil(cell) + 1).min(self.across);
                 let at = ((whole.x.0 + from * cell) as f32, y, cell as f32);
-                mouth_nodes(movers.level, mouth, &movers.canon, at, &mut dx[from..to], &mut dy[from..to]);
+                mouth_nodes(
+                    movers.level,
+                    mouth,
+                    Line { canon: &movers.canon, at },
+                    &mut dx[from..to],
+                    &mut dy[from..to],
+                );
             }
             to_pixels(movers.level, &movers.canon, dx, dy);
         }
@@ -149,7 +155,8 @@ impl Field {
             head_row(movers.level, movers.head, at, dx, dy);
             paint[k].clear();
             paint[k].resize(to - from, Paint::default());
-            mouth_pixels(movers.level, cavity, &movers.canon, at, (dx, dy), &mut paint[k]);
+            let line = Line { canon: &movers.canon, at };
+            mouth_pixels(movers.level, cavity, line, (dx, dy), &mut paint[k]);
             to_pixels(movers.level, &movers.canon, dx, dy);
         }
     }
@@ -185,17 +192,25 @@ impl Field {
     }
 }
 
-impl Movers<'_> {
-    /// Linear part of canonical px -> picture px.
-    fn back(canon: &Similarity) -> (f32, f32) {
-        let back = canon.inverse();
-        (back.a, back.b)
+/// Points along a row of the picture: x of the first, y, distance, in picture px.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    canon: &'a Similarity,
+    at: (f32, f32, f32),
+}
+
+impl Line<'_> {
+    /// Canonical place of the `i`th point.
+    #[inline(always)]
+    fn place(&self, i: usize) -> (f32, f32) {
+        let (x0, y, step) = self.at;
+        self.canon.apply(x0 + i as f32 * step, y)
     }
 }
 
 leveled! {
     fn to_pixels(canon: &Similarity, dx: &mut [f32], dy: &mut [f32]) {
-        let (a, b) = Movers::back(canon);
+        let Similarity { a, b, .. } = canon.inverse();
         for (dx, dy) in dx.iter_mut().zip(dy) {
             (*dx, *dy) = (a * *dx - b * *dy, b * *dx + a * *dy);
         }
@@ -233,9 +248,9 @@ leveled! {
 
 leveled! {
     /// Adds the mouth's motion to displacements that already hold the head's.
-    fn mouth_nodes(mouth: &Mouth, canon: &Similarity, at: (f32, f32, f32), dx: &mut [f32], dy: &mut [f32]) {
+    fn mouth_nodes(mouth: &Mouth, line: Line<'_>, dx: &mut [f32], dy: &mut [f32]) {
         for (i, (dx, dy)) in dx.iter_mut().zip(dy.iter_mut()).enumerate() {
-            let (x, y) = canon.apply(at.0 + i as f32 * at.2, at.1);
+            let (x, y) = line.place(i);
             let (x, y) = (x + *dx, y + *dy);
             let origin = mouth.origin(x, y);
             *dx += origin.x - x;
@@ -248,13 +263,12 @@ leveled! {
     /// The same for neighbouring pixels, with the paint between the lips.
     fn mouth_pixels(
         cavity: &Cavity<'_>,
-        canon: &Similarity,
-        at: (f32, f32, f32),
+        line: Line<'_>,
         moved: (&mut [f32], &mut [f32]),
         paint: &mut [Paint],
     ) {
         for (i, ((dx, dy), paint)) in moved.0.iter_mut().zip(moved.1.iter_mut()).zip(paint).enumerate() {
-            let (x, y) = canon.apply(at.0 + i as f32, at.1);
+            let (x, y) = line.place(i);
             let (x, y) = (x + *dx, y + *dy);
             let origin = cavity.mouth.origin(x, y);
             *dx += origin.x - x;
