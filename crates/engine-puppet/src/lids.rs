@@ -246,7 +246,9 @@ impl Patch {
                 mean += plane.sample(px + dx, py + dy);
             }
         }
-        (plane.sample(px, py) - mean / 9.0).clamp(-6.0, 6.0)
+        // in a small picture the finest detail is whole features, not grain
+        let fine = smooth(2.8, 1.0, 1.0 / back.scale());
+        (plane.sample(px, py) - mean / 9.0).clamp(-6.0, 6.0) * mix(0.35, 1.0, fine)
     }
 
     fn paint(&self, plane: &mut Plane, luma: &Patch, (canon, eye): (&Similarity, &Outline), blink: f32) {

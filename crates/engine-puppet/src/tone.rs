@@ -83,7 +83,9 @@ fn tooth(skin: Rgb) -> Rgb {
     let gain = (225.0 / high).min(1.25);
     let ivory = [241.0, 229.0, 211.0];
     let tint = [0.97, 1.03, 1.06];
-    std::array::from_fn(|k| (mix(ivory[k] * white, skin[k] * gain * tint[k], own) * 0.96).min(235.0))
+    std::array::from_fn(|k| {
+        (mix(ivory[k] * white, skin[k] * gain * tint[k], own) * (0.98 - 0.20 * (own - 0.28))).min(235.0)
+    })
 }
 
 fn tongue(skin: Rgb, lip: Rgb) -> Rgb {
