@@ -87,7 +87,7 @@ pub struct GenerateArgs {
     /// Where eyes and mouth are, instead of looking for them: a JSON file or the JSON itself, as `--json` reports it
     #[arg(long, value_name = "FILE|JSON")]
     pub landmarks: Option<String>,
-    /// Quality of the picture: x264's constant rate factor, 0 (lossless) to 51
+    /// Quality of the picture on the scale of x264's constant rate factor, 0 (lossless) to 51
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=51))]
     pub crf: u8,
     /// A setting of the engine by name (see `talkie engines`); may be repeated

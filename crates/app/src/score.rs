@@ -85,6 +85,7 @@ fn print(scores: &Scores, gates: &[Gate]) {
     );
     line("closure_control", scores.closure_control, "(chance)");
     line("upper_face_psnr_db", scores.upper_face_psnr_db, "dB");
+    line("  held by the nose", scores.upper_face_nose_psnr_db, "dB");
     line("background_psnr_db", scores.background_psnr_db, "dB");
     line("flicker", scores.flicker, "grey levels");
     line("jerk", scores.jerk, "");

@@ -62,6 +62,7 @@ pub fn scores(scores: &Scores, gates: Option<&[Gate]>) -> serde_json::Value {
         "closure_control": number(scores.closure_control),
         "closures": scores.closures,
         "upper_face_psnr_db": number(scores.upper_face_psnr_db),
+        "upper_face_nose_psnr_db": number(scores.upper_face_nose_psnr_db),
         "background_psnr_db": number(scores.background_psnr_db),
         "flicker": number(scores.flicker),
         "jerk": number(scores.jerk),

@@ -42,6 +42,8 @@ pub struct EngineCard {
     pub device: Device,
     pub weights: Vec<Weights>,
     pub subjects: Vec<SubjectKind>,
+    /// What does not belong to the person keeps the source's pixels: most of a take stands still.
+    pub keeps_background: bool,
     /// It can make a take without a voice.
     pub idles: bool,
     /// Layout in which it wants its frames.

@@ -37,6 +37,7 @@ impl Puppet {
             device: Device::Cpu,
             weights: vec![Weights { name: net.name.into(), sha256: net.sha256.into(), embedded: true }],
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip],
+            keeps_background: true,
             idles: true,
             source_layout: Layout::I420,
             source_longest: SOURCE_LONGEST,

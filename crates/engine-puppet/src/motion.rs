@@ -55,10 +55,10 @@ impl Motions {
         };
         let breath = wave(0.24 * t + self.phases[15]) as f32;
         let head = HeadPose {
-            yaw: 0.058 * sway(0.11, 0),
-            pitch: 0.034 * sway(0.09, 3) + 0.055 * accent,
-            roll: 0.014 * sway(0.07, 6),
-            shift: (1.0 * sway(0.083, 9), 0.8 * sway(0.061, 12) + 0.45 * breath),
+            yaw: 0.044 * sway(0.11, 0),
+            pitch: 0.026 * sway(0.09, 3) + 0.045 * accent,
+            roll: 0.011 * sway(0.07, 6),
+            shift: (0.75 * sway(0.083, 9), 0.6 * sway(0.061, 12) + 0.4 * breath),
         };
         let brow = (1.6 * accent).clamp(0.0, 1.0);
         let gaze = self.eyes.next(t, 1.0 / self.fps.as_f64());

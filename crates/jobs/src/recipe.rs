@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use contract::{Act, Engine, Stop};
-use media::{Limits, Mp4Options, Mp4Sink, Tools, Tts};
+use media::{Content, Limits, Mp4Options, Mp4Sink, Tools, Tts};
 use store::Draft;
 
 use crate::take::{self, OpenEncoder, Phase, PhaseTiming};
-use crate::{Event, Fault, JobSpec, Take, Target, Watcher, inputs};
+use crate::{Event, Fault, JobSpec, SubjectSpec, Take, Target, Watcher, inputs};
 
 /// What every job on this machine works with.
 pub struct Studio {
@@ -39,7 +39,11 @@ pub fn make(
 
     let comment =
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
-    let finish = Finish { sound: inputs.soundtrack, crf: spec.take.crf, comment };
+    let content = match spec.subject {
+        SubjectSpec::Picture(_) if card.keeps_background => Content::Still,
+        SubjectSpec::Picture(_) | SubjectSpec::Clip(_) => Content::Moving,
+    };
+    let finish = Finish { sound: inputs.soundtrack, crf: spec.take.crf, content, comment };
     let encoder = encoder(studio, spec.take.target, draft.as_ref(), finish, stop);
     let (sink, writer) = take::open(encoder, watcher, stop);
     let act = Act {
@@ -98,6 +102,7 @@ pub fn make(
 struct Finish {
     sound: Option<media::Soundtrack>,
     crf: u8,
+    content: Content,
     comment: String,
 }
 
@@ -111,8 +116,8 @@ fn encoder(
     let (tools, limits, stop) = (studio.tools.clone(), studio.limits.clone(), stop.clone());
     let path = draft.map(|draft| draft.path().to_owned());
     Box::new(move |format| {
-        let Finish { sound, crf, comment } = finish;
-        let options = Mp4Options { sound, crf, comment: Some(comment), ..Mp4Options::new(format) };
+        let Finish { sound, crf, content, comment } = finish;
+        let options = Mp4Options { sound, crf, content, comment: Some(comment), ..Mp4Options::new(format) };
         match (target, path) {
             (Target::Stream(out), _) => Mp4Sink::stream(&tools, out, options, &limits, &stop),
             (Target::File { path, .. }, draft) => {

@@ -58,7 +58,7 @@ pub fn clip(
         return Err(MediaError::new(
             "clip_too_long",
             format!("the clip is {seconds:.1} s long, the limit is {:.1} s", limits.clip_seconds),
-            "send a shorter clip, or raise the limit on clips",
+            "send a shorter clip, or raise clip_seconds in the configuration",
         ));
     }
     let fps = spec.fps.or(video.fps.map(usual)).unwrap_or(FALLBACK_FPS);

@@ -105,7 +105,7 @@ impl Input {
             return Err(MediaError::new(
                 "file_too_large",
                 format!("the {noun} file has {} bytes, the limit is {}", meta.len(), limits.file_bytes),
-                "send a smaller file or raise the limit on file size",
+                "send a smaller file, or raise file_mib in the configuration",
             ));
         }
         Ok(Self { file: Arc::new(file), kind })
@@ -246,7 +246,7 @@ pub(crate) fn too_large(noun: &str, (width, height): (u64, u64), limits: &Limits
             limits.picture_side,
             limits.picture_pixels as f64 / 1e6
         ),
-        "scale it down, or raise the limits on pictures",
+        "scale it down, or raise picture_megapixels in the configuration",
     )
 }
 

@@ -25,7 +25,7 @@ pub use clip::{Clip, ClipSpec, clip};
 pub use error::MediaError;
 pub use frames::{FramesSpec, frames};
 pub use limits::Limits;
-pub use mp4::{Mp4Options, Mp4Sink};
+pub use mp4::{Content, Mp4Options, Mp4Sink};
 pub use picture::{Picture, PictureSpec, picture};
 pub use probe::{AudioProbe, Probe, VideoProbe, probe};
 pub use sandbox::SandboxReport;

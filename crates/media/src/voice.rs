@@ -139,8 +139,13 @@ impl Cut {
     }
 }
 
-/// Containers whose length is counted, not estimated from a bit rate.
+/// Containers whose length is counted, not estimated from a bit rate; and it must be the sound's own: a film's pictures may
+/// go on after it.
 fn length_is_exact(probe: &Probe) -> bool {
+    let own = probe.audio.as_ref().is_some_and(|audio| audio.seconds.is_some());
+    if !own && probe.video.is_some() {
+        return false;
+    }
     let counted = ["mov", "matroska", "flac", "ogg", "wav", "aiff", "caf"];
     probe.format.split(',').any(|name| counted.contains(&name))
 }
@@ -161,7 +166,7 @@ fn too_long(seconds: f64, limits: &Limits) -> MediaError {
     MediaError::new(
         "audio_too_long",
         format!("the audio is {seconds:.1} s long, the limit is {:.1} s", limits.audio_seconds),
-        "take a part with --start and --duration, or raise the limit on audio",
+        "take a part with --start and --duration, or raise the limit with --max-audio-seconds",
     )
 }
 

@@ -50,11 +50,11 @@ pub struct Scores {
     pub closure_control: Option<f32>,
     /// How many p, b, m.
     pub closures: Option<usize>,
-    /// Median over the frames, against the portrait where one is given, else against the first frame; stabilised on the
-    /// nose alone, as the spec has it: a head that turns loses decibels on every sharp edge.
+    /// Median over the frames, against the portrait where one is given, else against the first frame; turn, scale and shift
+    /// of the whole upper face are undone first: the likeness without the motion.
     pub upper_face_psnr_db: Option<f32>,
-    /// The same after turn, scale and shift of the whole upper face were undone: the likeness without the motion.
-    pub upper_face_aligned_db: Option<f32>,
+    /// The same with the face held by its nose alone, so that a head that turns loses decibels on every sharp edge.
+    pub upper_face_nose_psnr_db: Option<f32>,
     /// Median over the frames, against the first frame.
     pub background_psnr_db: Option<f32>,
     /// Mean absolute second difference of the upper face's mean luma, grey levels.
@@ -132,8 +132,8 @@ impl Scores {
             closure_hit: None,
             closure_control: None,
             closures: None,
-            upper_face_psnr_db: median(&measured.upper_psnr),
-            upper_face_aligned_db: median(&measured.aligned_psnr),
+            upper_face_psnr_db: median(&measured.aligned_psnr),
+            upper_face_nose_psnr_db: median(&measured.upper_psnr),
             background_psnr_db,
             flicker: roughness(&measured.upper_luma, fps),
             jerk,
