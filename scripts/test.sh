@@ -8,4 +8,3 @@ cargo deny --locked --log-level error check bans licenses sources
 cargo build --release --locked --package app
 scripts/quality.sh
 cargo nextest run --workspace --locked --no-fail-fast
-cargo test --workspace --locked --doc --quiet

@@ -20,6 +20,8 @@ pub trait VoiceSource: Send {
     fn rate_hz(&self) -> u32;
     /// Fills the front of `out` and returns how many samples came; blocks until at least one is there; 0 is the end.
     fn read(&mut self, out: &mut [f32]) -> Result<usize, SourceError>;
+    /// Samples it will have given in all, as far as its container tells: for progress, not for lengths.
+    fn expected(&self) -> Option<u64>;
 }
 
 impl VoiceSource for std::io::Cursor<Pcm> {
@@ -34,5 +36,9 @@ impl VoiceSource for std::io::Cursor<Pcm> {
         out[..n].copy_from_slice(&rest[..n]);
         self.set_position((at + n) as u64);
         Ok(n)
+    }
+
+    fn expected(&self) -> Option<u64> {
+        Some(self.get_ref().samples.len() as u64)
     }
 }

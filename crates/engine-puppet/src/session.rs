@@ -123,7 +123,8 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
         clock.rendering += start.elapsed();
         out.frame(frame)?;
         done += 1;
-        out.stage(Stage::Rendering, done, end.unwrap_or(0))?;
+        let of = end.or_else(|| voice.as_ref()?.expected_frames());
+        out.stage(Stage::Rendering, done, of.map_or(0, |of| of.max(done)))?;
     }
     if let Some(warning) = voice.as_ref().and_then(Voice::warning) {
         out.warn(warning)?;

@@ -47,6 +47,11 @@ impl Voice {
         self.ended.then(|| self.fps.frames_in(self.samples, VOICE_RATE_HZ))
     }
 
+    /// How many frames it will come to, as far as anyone can tell before its end.
+    pub fn expected_frames(&self) -> Option<u64> {
+        self.frames().or_else(|| Some(self.fps.frames_in(self.source.expected()?, VOICE_RATE_HZ)))
+    }
+
     /// Once the voice has ended: what is wrong with it.
     pub fn warning(&self) -> Option<Warning> {
         if !self.ended || self.lips.heard_speech() {

@@ -61,6 +61,7 @@ pub fn voice(
         input,
         limits: limits.clone(),
         rate_hz: spec.rate_hz,
+        estimate,
         expected: estimate.filter(|_| length_is_exact(&probe)),
         delivered: 0,
         first: Vec::new(),
@@ -175,7 +176,9 @@ struct Reader {
     input: Input,
     limits: Limits,
     rate_hz: u32,
-    /// Seconds that must come, where that is known for sure.
+    /// Seconds that should come, as the container tells.
+    estimate: Option<f64>,
+    /// The same, where it is known for sure.
     expected: Option<f64>,
     delivered: u64,
     /// Bytes read at the start, not yet handed out.
@@ -271,6 +274,10 @@ impl Reader {
 impl VoiceSource for Reader {
     fn rate_hz(&self) -> u32 {
         self.rate_hz
+    }
+
+    fn expected(&self) -> Option<u64> {
+        self.estimate.map(|seconds| (seconds * f64::from(self.rate_hz)) as u64)
     }
 
     fn read(&mut self, out: &mut [f32]) -> Result<usize, SourceError> {
