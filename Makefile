@@ -14,10 +14,12 @@ test:
 	@scripts/test.sh
 
 build:
+	@scripts/setup.sh run
 	cargo build --release --locked --package app
 
 ## formatting and clippy, warnings denied
 lint:
+	@scripts/setup.sh run
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 
@@ -38,13 +40,14 @@ bench: build
 
 ## edit-to-test time of the light half
 bench-cycle:
+	@scripts/setup.sh test
 	@benches/cycle.sh
 
 ## dist/talkie-<version>-<target>.tar.gz: binary, licences, docs
 dist: build
 	@scripts/dist.sh
 
-## trains VisNet anew, from nothing but espeak-ng (about an hour)
+## trains VisNet anew, from nothing but espeak-ng (about half an hour)
 visnet:
 	@scripts/setup.sh visnet
 	@tools/visnet/run.sh

@@ -40,14 +40,14 @@ cargo_tool() {  # cargo_tool SUBCOMMAND CRATE
 rust
 packages cc gcc libc6-dev
 packages ffmpeg ffmpeg
+packages python3 python3
 case "${1:?run, test, deny, quality or visnet}" in
   run) ;;
-  test) packages espeak-ng espeak-ng; packages python3 python3; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
+  test) packages espeak-ng espeak-ng; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
   deny) cargo_tool deny cargo-deny ;;
-  quality) packages espeak-ng espeak-ng; packages python3 python3 ;;
+  quality) packages espeak-ng espeak-ng ;;
   visnet)
     packages espeak-ng espeak-ng
-    packages python3 python3
     packages /usr/share/dict/words wamerican
     python3 -c 'import ensurepip' 2>/dev/null || packages /nonexistent python3-venv
     ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains VisNet from nothing and puts the weights, the fixtures of the Rust tests and REPORT.md in their places.
-# About 12 minutes of one free processor; goes on where it was when broken off (work/net.pt).
+# About 8 minutes of processor time, half an hour on a busy machine; goes on where it was when broken off (work/net.pt).
 # NAME=visnet-2 tools/visnet/run.sh gives the new weights a new name; PYTHON=... uses an interpreter that has requirements.txt already.
 set -eu
 cd "$(dirname "$0")"

@@ -18,6 +18,7 @@ use store::Existing;
 use crate::cli::{BenchArgs, MachineArgs};
 use crate::machine::{self, TtsChoice};
 use crate::samples::Samples;
+use crate::say;
 use crate::usage::{self, PeakMemory};
 
 const SIZES: [Size; 2] = [Size::new(512, 512), Size::new(1280, 720)];
@@ -62,29 +63,32 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         let take = samples.folder().join(format!("{size}.mp4"));
         let pipeline = pipeline(machine, &args.engine, (picture, long_voice.clone(), take))?;
         if !args.json {
-            print(size, &alone, &pipeline);
+            say::line(as_text(size, &alone, &pipeline))?;
         }
         rows.push(as_json(size, &alone, &pipeline));
     }
     if args.json {
-        println!("{}", json!({ "engine": args.engine, "seconds": args.seconds, "sizes": rows }));
+        say::line(json!({ "engine": args.engine, "seconds": args.seconds, "sizes": rows }))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(size: Size, alone: &Alone, whole: &Pipeline) {
-    println!("{size}");
-    println!("  engine alone    {:6.2} ms CPU a frame", per_frame_ms(alone));
-    println!(
-        "  first frame     {:6.1} ms after the inputs were decoded",
-        alone.first_frame.as_secs_f64() * 1e3
-    );
-    println!("  whole pipeline  {:6.3} s CPU a second of video", whole.cpu.as_secs_f64() / whole.video_s);
-    println!("  speed           {:6.1} times real time", whole.video_s / whole.elapsed.as_secs_f64());
-    println!(
-        "  peak memory     {:6} MiB, with children {} MiB",
-        whole.peak.own_mib, whole.peak.with_children_mib
-    );
+fn as_text(size: Size, alone: &Alone, whole: &Pipeline) -> String {
+    [
+        size.to_string(),
+        format!("  engine alone    {:6.2} ms CPU a frame", per_frame_ms(alone)),
+        format!(
+            "  first frame     {:6.1} ms after the inputs were decoded",
+            alone.first_frame.as_secs_f64() * 1e3
+        ),
+        format!("  whole pipeline  {:6.3} s CPU a second of video", whole.cpu.as_secs_f64() / whole.video_s),
+        format!("  speed           {:6.1} times real time", whole.video_s / whole.elapsed.as_secs_f64()),
+        format!(
+            "  peak memory     {:6} MiB, with children {} MiB",
+            whole.peak.own_mib, whole.peak.with_children_mib
+        ),
+    ]
+    .join("\n")
 }
 
 fn as_json(size: Size, alone: &Alone, whole: &Pipeline) -> serde_json::Value {

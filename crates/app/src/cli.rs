@@ -50,6 +50,18 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
+impl Command {
+    /// Whether the answer is to be JSON.
+    pub fn json(&self) -> bool {
+        match self {
+            Command::Generate(args) => args.json,
+            Command::Score(args) => args.json,
+            Command::Doctor(args) | Command::Engines(args) => args.json,
+            Command::Bench(args) => args.json,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct JsonArgs {
     /// Print one JSON object
@@ -117,16 +129,16 @@ pub struct VoiceArgs {
     #[command(flatten)]
     pub source: VoiceSourceArgs,
     /// Begin this many seconds into the audio
-    #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_from_zero)]
+    #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_from_zero, allow_hyphen_values = true)]
     pub start: Option<f64>,
     /// Use this many seconds of the audio
-    #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_above_zero, allow_hyphen_values = true)]
     pub duration: Option<f64>,
     /// What speaks a text (default: a configured endpoint, else flite, else espeak-ng)
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with_all = ["audio", "seconds"])]
     pub tts: Option<TtsBackend>,
     /// The voice that speaks a text, by the name the speech synthesis has for it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["audio", "seconds"])]
     pub tts_voice: Option<String>,
 }
 

@@ -24,6 +24,8 @@ pub struct LimitsConfig {
     pub file_mib: Option<u64>,
     /// Largest picture, in million pixels.
     pub picture_megapixels: Option<u64>,
+    /// Longest side of a picture, in pixels.
+    pub picture_side: Option<u32>,
     /// Longest voice, in seconds.
     pub audio_seconds: Option<f64>,
     /// Longest clip, in seconds.
@@ -49,12 +51,12 @@ impl Config {
         let (path, named) = match (&args.config, users_file()) {
             (Some(path), _) => (path.clone(), true),
             (None, Some(path)) => (path, false),
-            (None, None) => return Ok(Self::default().under(args)),
+            (None, None) => return Self::default().under(args).checked(),
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(parse(&text, &path)?.under(args)),
+            Ok(text) => parse(&text, &path)?.under(args).checked(),
             Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self::default().under(args))
+                Self::default().under(args).checked()
             }
             Err(error) => Err(Complaint::new(
                 "bad_config",
@@ -62,6 +64,32 @@ impl Config {
                 "name another file with --config",
             )),
         }
+    }
+
+    /// Limits that no machine can keep, or that let nothing through, are mistakes.
+    fn checked(self) -> Result<Self, Complaint> {
+        let limits = &self.limits;
+        let whole = |value: Option<u64>| value.map(|value| value as f64);
+        let rows = [
+            ("audio_seconds (--max-audio-seconds)", limits.audio_seconds, 0.1, 1e6),
+            ("clip_seconds", limits.clip_seconds, 0.1, 1e6),
+            ("file_mib", whole(limits.file_mib), 1.0, 1e9),
+            ("picture_megapixels", whole(limits.picture_megapixels), 1.0, 2000.0),
+            ("picture_side", whole(limits.picture_side.map(u64::from)), 64.0, 65_535.0),
+            // ffmpeg's libraries alone map about 300 MiB
+            ("decoder_mib", whole(limits.decoder_mib), 512.0, 1e9),
+        ];
+        for (name, value, least, most) in rows {
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                let message = format!("the limit {name} is {value}, it can be {least} to {most}");
+                return Err(Complaint::new(
+                    "bad_config",
+                    message,
+                    "correct it; docs/config.md tells what it means",
+                ));
+            }
+        }
+        Ok(self)
     }
 
     /// Flags and environment lie over the file.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::MachineArgs;
 use crate::config::Config;
-use crate::machine;
+use crate::{machine, say};
 
 /// Free space below which a render may fail half-way.
 const LITTLE_SPACE: u64 = 512 << 20;
@@ -32,9 +32,9 @@ pub fn run(machine: &MachineArgs, json: bool) -> Result<ExitCode, Complaint> {
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     if json {
         let checks: Vec<_> = checks.iter().map(as_json).collect();
-        println!("{}", json!({ "works": !broken, "checks": checks }));
+        say::line(json!({ "works": !broken, "checks": checks }))?;
     } else {
-        checks.iter().for_each(print);
+        checks.iter().try_for_each(|check| say::line(as_text(check)))?;
     }
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -156,19 +156,20 @@ fn gpu() -> Check {
     if std::path::Path::new("/dev/nvidia0").exists() {
         works("gpu", "an NVIDIA device is there; puppet does not need it")
     } else {
-        without("gpu", "none; puppet needs none", "nothing to do")
+        without("gpu", "none; puppet needs none", "")
     }
 }
 
 fn weights() -> Check {
-    let engines = machine::engines();
-    let names: Vec<_> = engines
-        .iter()
-        .flat_map(|engine| {
-            engine.card().weights.iter().map(|w| format!("{} for {}", w.name, engine.card().name))
-        })
-        .collect();
-    works("weights", format!("{} (built in)", names.join(", ")))
+    let mut names = Vec::new();
+    for engine in machine::engines() {
+        let card = engine.card();
+        for weights in &card.weights {
+            let origin = if weights.embedded { "built in" } else { "to be fetched" };
+            names.push(format!("{} for {} ({origin})", weights.name, card.name));
+        }
+    }
+    works("weights", names.join(", "))
 }
 
 fn works(name: &'static str, detail: impl Into<String>) -> Check {
@@ -196,11 +197,9 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn print(check: &Check) {
-    println!("{:<8} {:<18} {}", word(check.verdict), check.name, check.detail);
-    if !check.remedy.is_empty() {
-        println!("{:<8} {:<18} -> {}", "", "", check.remedy);
-    }
+fn as_text(check: &Check) -> String {
+    let line = format!("{:<8} {:<18} {}", word(check.verdict), check.name, check.detail);
+    if check.remedy.is_empty() { line } else { format!("{line}\n{:<8} {:<18} -> {}", "", "", check.remedy) }
 }
 
 fn as_json(check: &Check) -> serde_json::Value {

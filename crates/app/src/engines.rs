@@ -5,22 +5,22 @@ use std::process::ExitCode;
 use contract::{Complaint, Device, EngineCard, SubjectKind};
 use serde_json::json;
 
-use crate::{machine, wire};
+use crate::{machine, say, wire};
 
 pub fn run(json: bool) -> Result<ExitCode, Complaint> {
     let engines = machine::engines();
     let cards: Vec<&EngineCard> = engines.iter().map(|engine| engine.card()).collect();
     if json {
-        println!("{}", json!({ "engines": cards.iter().map(|card| as_json(card)).collect::<Vec<_>>() }));
+        say::line(json!({ "engines": cards.iter().map(|card| as_json(card)).collect::<Vec<_>>() }))?;
     } else {
-        cards.iter().for_each(|card| print(card));
+        cards.iter().try_for_each(|card| say::line(as_text(card)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(card: &EngineCard) {
-    println!("{}: {}", card.name, card.summary);
-    let row = |name: &str, value: String| println!("  {name:<12} {value}");
+fn as_text(card: &EngineCard) -> String {
+    let mut rows = vec![format!("{}: {}", card.name, card.summary)];
+    let mut row = |name: &str, value: String| rows.push(format!("  {name:<12} {value}"));
     row("device", device(card.device).to_owned());
     row("input", card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>().join(", "));
     row("voice", if card.idles { "optional (idles without one)" } else { "required" }.to_owned());
@@ -38,6 +38,7 @@ fn print(card: &EngineCard) {
     for setting in &card.settings {
         row("setting", format!("{}={}: {}", setting.name, setting.default, setting.help));
     }
+    rows.join("\n")
 }
 
 fn as_json(card: &EngineCard) -> serde_json::Value {

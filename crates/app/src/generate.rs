@@ -13,9 +13,9 @@ use store::Existing;
 
 use crate::cli::{Crop, GenerateArgs, MachineArgs, VoiceArgs};
 use crate::machine::{self, TtsChoice};
-use crate::signals;
 use crate::terminal::{Audience, Screen};
 use crate::wire;
+use crate::{say, signals};
 
 /// Longest text that is read from a file or standard input, in bytes.
 const TEXT_LIMIT: u64 = 1 << 20;
@@ -24,53 +24,65 @@ pub fn run(machine: &MachineArgs, args: GenerateArgs) -> Result<ExitCode, Compla
     let (json, streamed) = (args.json, is_dash(&args.out));
     let audience = Audience::of(args.quiet, args.json);
     let path = (!streamed).then(|| args.out.clone());
-    let outcome = make(machine, args, audience);
-    match outcome {
-        Ok(Ended::Made(take)) => {
-            if json {
-                print_json(&wire::take(&take, path.as_deref()), streamed);
-            } else if audience != Audience::Silent {
-                eprintln!("{}", summary(&take, path.as_deref()));
+    let report = |value: serde_json::Value| match (json, streamed) {
+        (false, _) => Ok(()),
+        (true, false) => say::line(value),
+        // the take itself is on standard output
+        (true, true) => {
+            say::aside(value);
+            Ok(())
+        }
+    };
+    match make(machine, args, audience) {
+        Ok(take) => {
+            report(wire::take(&take, path.as_deref()))?;
+            if audience != Audience::Silent {
+                say::aside(summary(&take, path.as_deref()));
             }
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Ended::Signal(code)) => {
-            eprintln!("talkie: canceled; nothing was written");
-            Ok(ExitCode::from(code))
-        }
-        Err(fault) => {
-            if json {
-                print_json(&wire::fault(&fault), streamed);
+        Err(Ended { fault, signal }) => {
+            report(wire::fault(&fault))?;
+            match (signal, streamed) {
+                (None, _) => say::aside(format_args!("talkie: {fault}")),
+                (Some(_), true) => say::aside("talkie: canceled; the stream is not complete"),
+                (Some(_), false) => say::aside("talkie: canceled; nothing was written"),
             }
-            eprintln!("talkie: {fault}");
-            Ok(ExitCode::FAILURE)
+            Ok(signal.map_or(ExitCode::FAILURE, ExitCode::from))
         }
     }
 }
 
-enum Ended {
-    Made(Box<Take>),
-    Signal(u8),
+/// Why there is no take.
+struct Ended {
+    fault: Fault,
+    /// The exit code, if a signal ended it.
+    signal: Option<u8>,
 }
 
-fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Ended, Fault> {
+impl<F: Into<Fault>> From<F> for Ended {
+    fn from(fault: F) -> Self {
+        Self { fault: fault.into(), signal: None }
+    }
+}
+
+fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
     let spec = job_spec(args)?;
     let desk = Arc::new(Desk::open(machine::studio(machine, speech)?, machine::engines(), 1));
-    let job = desk.submit(spec, Arc::new(Screen::new(audience)))?;
     let caught = {
-        let (desk, id) = (Arc::downgrade(&desk), job.id);
+        let desk = Arc::downgrade(&desk);
         signals::watch(move || {
             if let Some(desk) = desk.upgrade() {
-                desk.cancel(id);
+                desk.cancel_all();
             }
         })?
     };
-    match (job.wait(), caught.exit_code()) {
-        (Ok(take), _) => Ok(Ended::Made(Box::new(take))),
-        (Err(_), Some(code)) => Ok(Ended::Signal(code)),
-        (Err(fault), None) => Err(fault),
+    let job = desk.submit(spec, Arc::new(Screen::new(audience)))?;
+    if caught.exit_code().is_some() {
+        desk.cancel_all(); // it came before the job did
     }
+    job.wait().map_err(|fault| Ended { fault, signal: caught.exit_code() })
 }
 
 fn job_spec(args: GenerateArgs) -> Result<JobSpec, Complaint> {
@@ -179,7 +191,7 @@ fn settings(given: &[String]) -> Result<BTreeMap<String, Value>, Complaint> {
 }
 
 fn landmarks(given: &str) -> Result<Landmarks, Complaint> {
-    let (text, name) = if given.trim_start().starts_with('{') {
+    let (text, name) = if given.trim_start().starts_with(['{', '[']) {
         (given.to_owned(), "--landmarks".to_owned())
     } else {
         let path = PathBuf::from(given);
@@ -210,14 +222,6 @@ fn is_dash(path: &Path) -> bool {
 
 fn usage(message: &str, hint: &str) -> Complaint {
     Complaint::new("bad_request", message, hint)
-}
-
-fn print_json(value: &serde_json::Value, take_on_stdout: bool) {
-    if take_on_stdout {
-        eprintln!("{value}");
-    } else {
-        println!("{value}");
-    }
 }
 
 fn summary(take: &Take, path: Option<&Path>) -> String {

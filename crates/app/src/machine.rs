@@ -42,6 +42,9 @@ pub fn limits(config: &Config) -> Limits {
     if let Some(megapixels) = given.picture_megapixels {
         limits.picture_pixels = megapixels * 1_000_000;
     }
+    if let Some(side) = given.picture_side {
+        limits.picture_side = side;
+    }
     if let Some(seconds) = given.audio_seconds {
         limits.audio_seconds = seconds;
     }

@@ -9,6 +9,7 @@ mod engines;
 mod generate;
 mod machine;
 mod samples;
+mod say;
 mod score;
 mod signals;
 mod terminal;
@@ -23,6 +24,7 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.command.json();
     let outcome = match cli.command {
         Command::Generate(args) => generate::run(&cli.machine, *args),
         Command::Score(args) => score::run(&cli.machine, &args),
@@ -30,8 +32,12 @@ fn main() -> ExitCode {
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("talkie: {error}");
+    outcome.unwrap_or_else(|complaint| {
+        if json {
+            // the line below says it in any case
+            let _ = say::line(wire::complaint(&complaint));
+        }
+        say::aside(format_args!("talkie: {complaint}"));
         ExitCode::FAILURE
     })
 }

@@ -7,7 +7,7 @@ use score::{Bar, Gate, Request, Scores, Truth};
 
 use crate::cli::{GateArg, MachineArgs, ScoreArgs};
 use crate::config::Config;
-use crate::{machine, signals, wire};
+use crate::{machine, say, signals, wire};
 
 /// Largest file of phonemes that is read, in bytes.
 const TRUTH_LIMIT: u64 = 64 << 20;
@@ -45,9 +45,9 @@ pub fn run(machine: &MachineArgs, args: &ScoreArgs) -> Result<ExitCode, Complain
         })
     });
     if args.json {
-        println!("{}", wire::scores(&scores, gates.as_deref()));
+        say::line(wire::scores(&scores, gates.as_deref()))?;
     } else {
-        print(&scores, gates.as_deref().unwrap_or_default());
+        say::line(as_text(&scores, gates.as_deref().unwrap_or_default()))?;
     }
     let missed = gates.iter().flatten().any(|gate| !gate.passed);
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -65,10 +65,11 @@ fn read_truth(path: &std::path::Path) -> Result<Truth, Complaint> {
     Truth::parse(&std::fs::read(path).map_err(|error| refuse(error.to_string()))?)
 }
 
-fn print(scores: &Scores, gates: &[Gate]) {
-    let line = |name: &str, value: Option<f32>, unit: &str| match value {
-        Some(value) => println!("{name:<22} {value:8.3} {unit}"),
-        None => println!("{name:<22}        - not measured"),
+fn as_text(scores: &Scores, gates: &[Gate]) -> String {
+    let mut rows = Vec::new();
+    let mut line = |name: &str, value: Option<f32>, unit: &str| match value {
+        Some(value) => rows.push(format!("{name:<22} {value:8.3} {unit}")),
+        None => rows.push(format!("{name:<22}        - not measured")),
     };
     let follows = match (scores.sync_reference, scores.sync_series) {
         (Some(reference), Some(series)) => format!("(reference {}, by {})", reference.name(), series.name()),
@@ -90,12 +91,11 @@ fn print(scores: &Scores, gates: &[Gate]) {
     line("flicker", scores.flicker, "grey levels");
     line("jerk", scores.jerk, "");
     line("silence_aperture", scores.silence_aperture, "");
-    for note in &scores.notes {
-        println!("note: {note}");
-    }
+    rows.extend(scores.notes.iter().map(|note| format!("note: {note}")));
     for gate in gates {
         let word = if gate.passed { "ok" } else { "MISSED" };
         let value = gate.value.map_or("not measured".to_owned(), |value| format!("{value:.3}"));
-        println!("{word:<7} {} is {value}, wanted {}", gate.name, gate.limit);
+        rows.push(format!("{word:<7} {} is {value}, wanted {}", gate.name, gate.limit));
     }
+    rows.join("\n")
 }

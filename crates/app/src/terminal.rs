@@ -6,6 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use jobs::{Event, State, Watcher};
 
+use crate::say;
+
 /// Who is looking.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
@@ -67,7 +69,7 @@ impl Watcher for Screen {
             }
             Event::Warning(warning) => match self.audience {
                 Audience::Terminal | Audience::Log => {
-                    self.bar.suspend(|| eprintln!("warning: {}", warning.message));
+                    self.bar.suspend(|| say::aside(format_args!("warning: {}", warning.message)));
                 }
                 Audience::Silent => {}
             },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use contract::{FaceReport, LandmarkOrigin, Landmarks, Point, Value};
+use contract::{Complaint, FaceReport, LandmarkOrigin, Landmarks, Point, Value};
 use jobs::{Fault, Take};
 use score::{Gate, Scores};
 use serde::Deserialize;
@@ -26,6 +26,7 @@ pub fn take(take: &Take, path: Option<&Path>) -> serde_json::Value {
         "encoder": take.encoder,
         "seed": take.seed,
         "settings": take.settings.iter().map(|(name, v)| (name.clone(), value(v))).collect::<Map<_, _>>(),
+        "speech": take.speech.as_ref().map(|(backend, voice)| json!({ "backend": backend.name(), "voice": voice })),
         "landmarks": take.face.as_ref().map(landmarks),
         "warnings": take.warnings.iter().map(|w| json!({ "code": w.code, "message": w.message })).collect::<Vec<_>>(),
         "timings": timings,
@@ -39,6 +40,10 @@ pub fn fault(fault: &Fault) -> serde_json::Value {
         Fault::Canceled | Fault::Failed { .. } => (fault.to_string(), String::new()),
     };
     json!({ "error": { "code": fault.code(), "message": message, "hint": hint } })
+}
+
+pub fn complaint(complaint: &Complaint) -> serde_json::Value {
+    fault(&Fault::Rejected(complaint.clone()))
 }
 
 /// What `talkie score --json` prints; `null` where an input is missing or something cannot be measured.
@@ -106,6 +111,7 @@ fn round(value: f64, digits: i32) -> f64 {
 
 /// The object under `landmarks`; confidence and origin may stand in it.
 #[derive(Deserialize)]
+#[serde(rename = "an object with five points")]
 struct LandmarksWire {
     left_eye: [f32; 2],
     right_eye: [f32; 2],

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    EngineError, FaceReport, Fps, Frame, FrameSink, FrameSource, LandmarkOrigin, Landmarks, Layout, Length,
-    Point, Report, SourceFormat, Stage, Timing, VideoFormat, VoiceSource, Warning,
+    Complaint, EngineError, FaceReport, Fps, Frame, FrameSink, FrameSource, LandmarkOrigin, Landmarks,
+    Layout, Length, Point, Report, SourceFormat, Stage, Timing, VideoFormat, VoiceSource, Warning,
 };
 use face::{Detector, Face};
 use speech::MouthPose;
@@ -23,6 +23,10 @@ use crate::voice::Voice;
 const UNSURE: f32 = 0.6;
 /// Seconds in which the voice takes hold of a mouth that the picture shows open.
 const TAKE_HOLD: f64 = 0.4;
+
+/// Seconds at the start of a clip in which a face is waited for, and frames between two looks.
+const LATE_FACE: f64 = 3.0;
+const BETWEEN_LOOKS: u64 = 5;
 
 pub enum Subject {
     Picture(Box<dyn FrameSource>),
@@ -55,9 +59,8 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     out.stage(Stage::Preparing, 0, 1)?;
     let is_clip = matches!(take.subject, Subject::Clip(_));
     let (Subject::Picture(mut source) | Subject::Clip(mut source)) = take.subject;
-    let format = source.format();
-    let first = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
-    let found = locate(&first, &format, take.landmarks)?;
+    let search = if is_clip { (LATE_FACE * take.fps.as_f64()) as u64 } else { 0 };
+    let (first, found) = first_face(source.as_mut(), (take.landmarks, take.fps), search)?;
     let framing = Framing::new(first.size(), &found.face, &take.options);
     let planes = first.planes().ok_or_else(|| EngineError::Failed("the picture is not I420".into()))?;
     let mut framer = Framer::new(framing);
@@ -139,6 +142,43 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
             Timing { stage: Stage::Rendering, elapsed: clock.rendering },
         ],
     })
+}
+
+/// The first frame that shows a face; a clip may begin before its person is there, and `search` frames of it may be left out.
+fn first_face(
+    source: &mut dyn FrameSource,
+    (landmarks, fps): (Option<Landmarks>, Fps),
+    search: u64,
+) -> Result<(Frame, Located), EngineError> {
+    let format = source.format();
+    let mut left_out: u64 = 0;
+    loop {
+        let frame = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
+        let looked_at = left_out.is_multiple_of(BETWEEN_LOOKS) || left_out >= search;
+        let found = if looked_at { locate(&frame, &format, landmarks).map(Some) } else { Ok(None) };
+        match found {
+            Ok(Some(mut found)) => {
+                if left_out > 0 {
+                    let seconds = fps.seconds_at(left_out);
+                    let message =
+                        format!("the first {seconds:.2} s of the clip show no face and were left out");
+                    found.warnings.push(Warning::new("late_face", message));
+                }
+                return Ok((frame, found));
+            }
+            Err(EngineError::Rejected(complaint))
+                if complaint.code == "no_face" && left_out >= search && search > 0 =>
+            {
+                let message = format!("in the first {LATE_FACE} s of the clip: {}", complaint.message);
+                return Err(Complaint { message, ..complaint }.into());
+            }
+            Err(EngineError::Rejected(complaint)) if complaint.code == "no_face" && left_out < search => {
+                left_out += 1
+            }
+            Err(error) => return Err(error),
+            Ok(None) => left_out += 1,
+        }
+    }
 }
 
 /// The face of the first frame.

@@ -77,10 +77,6 @@ impl Desk {
         Self { shared, queue: Some(queue), workers }
     }
 
-    pub fn engines(&self) -> &[Arc<dyn Engine>] {
-        &self.shared.engines
-    }
-
     /// Takes a job; `watcher` hears everything that happens to it.
     pub fn submit(&self, spec: JobSpec, watcher: Arc<dyn Watcher>) -> Result<Job, Complaint> {
         let engine = self.engine(&spec.engine)?;
@@ -116,6 +112,12 @@ impl Desk {
         stop.stop();
     }
 
+    /// Cancels whatever has not ended.
+    pub fn cancel_all(&self) {
+        let all: Vec<JobId> = self.shared.records().jobs.keys().copied().collect();
+        all.into_iter().for_each(|id| self.cancel(id));
+    }
+
     pub fn state(&self, id: JobId) -> Option<State> {
         self.shared.records().jobs.get(&id).map(|record| record.state)
     }
@@ -136,10 +138,7 @@ impl Desk {
 impl Drop for Desk {
     /// Cancels what is left and waits for the workers: nothing half-written stays behind.
     fn drop(&mut self) {
-        let left: Vec<JobId> = self.shared.records().jobs.keys().copied().collect();
-        for id in left {
-            self.cancel(id);
-        }
+        self.cancel_all();
         self.queue = None;
         for worker in self.workers.drain(..) {
             // a worker catches its job's panics; should it die all the same there is nobody left to tell

@@ -8,7 +8,7 @@ use media::{ClipSpec, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFor
 use store::Asset;
 
 use crate::recipe::Studio;
-use crate::{Fault, JobSpec, SubjectSpec, VoiceSpec};
+use crate::{Fault, JobSpec, SubjectSpec, Target, VoiceSpec};
 
 pub struct Inputs {
     pub subject: Subject,
@@ -77,6 +77,26 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
         VoiceSpec::File { .. } | VoiceSpec::Text(_) => Length::Voice,
     };
     Ok(Inputs { subject, voices, length, fps, soundtrack, warnings, speech })
+}
+
+/// A take must not take the place of what it is made of.
+pub fn keep_apart(spec: &JobSpec) -> Result<(), Complaint> {
+    let Target::File { path: target, .. } = &spec.take.target else { return Ok(()) };
+    let (SubjectSpec::Picture(subject) | SubjectSpec::Clip(subject)) = &spec.subject;
+    let voice = match &spec.voice {
+        VoiceSpec::File { path, .. } => Some(path),
+        VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+    };
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let Some(there) = real(target) else { return Ok(()) };
+    match [Some(subject), voice].into_iter().flatten().find(|input| real(input).as_ref() == Some(&there)) {
+        None => Ok(()),
+        Some(input) => Err(Complaint::new(
+            "output_is_input",
+            format!("{} is an input of this take and would be lost", input.display()),
+            "give the take another name",
+        )),
+    }
 }
 
 /// A take without a voice may be as long as one with the longest voice.

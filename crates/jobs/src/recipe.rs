@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::{Act, Engine, Stop};
+use contract::{Act, Engine, Stage, Stop};
 use media::{Content, Limits, Mp4Options, Mp4Sink, Tools, Tts};
 use store::Draft;
 
@@ -27,6 +27,7 @@ pub fn make(
 ) -> Result<Take, Fault> {
     let begun = Instant::now();
     let card = engine.card();
+    inputs::keep_apart(&spec)?;
     let draft = match &spec.take.target {
         Target::File { path, existing } => Some(Draft::create(path, *existing)?),
         Target::Stream(_) => None,
@@ -59,6 +60,7 @@ pub fn make(
     };
     let report = engine.start(act, Box::new(sink)).and_then(|session| session.wait());
     let rendered = Instant::now();
+    watcher.event(&Event::Stage { stage: Stage::Finishing, done: 0, of: 0, eta: None });
     // an encoder that broke stops the engine: then its own error is the true one
     let (report, seen) = match (report, writer.finish()) {
         (Ok(report), Ok(seen)) => (report, seen),
@@ -91,6 +93,7 @@ pub fn make(
         seed: spec.seed,
         face: report.face,
         settings: report.settings,
+        speech: inputs.speech.as_ref().map(|spoken| (spoken.backend(), spoken.voice().to_owned())),
         warnings: inputs.warnings.into_iter().chain(seen.warnings).collect(),
         timings,
         encoder: studio.tools.encoder()?.name().to_owned(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use contract::{
     FaceReport, Fps, Frame, FrameSink, Size, Stage, Stop, Stopped, Value, VideoFormat, Warning, Weights,
 };
-use media::{MediaError, Mp4Sink};
+use media::{MediaError, Mp4Sink, TtsBackend};
 
 use crate::progress::Progress;
 use crate::{Fault, Watcher};
@@ -29,6 +29,8 @@ pub struct Take {
     pub seed: u64,
     pub face: Option<FaceReport>,
     pub settings: Vec<(String, Value)>,
+    /// Who spoke the text, and with which voice.
+    pub speech: Option<(TtsBackend, String)>,
     pub warnings: Vec<Warning>,
     pub timings: Vec<PhaseTiming>,
     /// Codec and encoder of the picture: `libx264`, `h264_nvenc`.

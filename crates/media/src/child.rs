@@ -224,7 +224,15 @@ impl Child {
 
     /// Waits for the end, at most the idle time.
     pub(crate) fn wait(&mut self) -> Result<Exit, MediaError> {
-        let ended = self.process.pidfd.as_ref().is_none_or(|fd| ready(fd.as_fd(), PollFlags::IN, self.idle));
+        self.wait_for(self.idle)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
+    pub(crate) fn wait_for(&mut self, patience: Duration) -> Result<Exit, MediaError> {
+        let ended = self.process.pidfd.as_ref().is_none_or(|fd| ready(fd.as_fd(), PollFlags::IN, patience));
         if !ended {
             return Err(self.fell_silent());
         }
@@ -241,7 +249,7 @@ impl Child {
         MediaError::new(
             "media_timeout",
             format!("ffmpeg moved no byte for {:.0} s, the limit is {0:.0} s", self.idle.as_secs_f64()),
-            "convert the file to a common format first, or raise the idle timeout",
+            "convert the file to a common format first; on a busy machine, try again",
         )
     }
 }
@@ -328,7 +336,7 @@ pub(crate) fn ready(fd: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> b
 
 pub(crate) fn widen(pipe: Option<BorrowedFd<'_>>) {
     if let Some(pipe) = pipe {
-        // refused beyond the user's pipe quota: the default size works too
+        // refused beyond the user's pipe quota: the default size costs only more switches between processes
         let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
     }
 }

@@ -246,7 +246,7 @@ pub(crate) fn too_large(noun: &str, (width, height): (u64, u64), limits: &Limits
             limits.picture_side,
             limits.picture_pixels as f64 / 1e6
         ),
-        "scale it down, or raise picture_megapixels in the configuration",
+        "scale it down, or raise picture_side or picture_megapixels in the configuration",
     )
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use contract::{Frame, Layout, Stop, VideoFormat};
 
@@ -98,7 +99,9 @@ impl Mp4Sink {
         limits: &Limits,
         stop: &Stop,
     ) -> Result<Self, MediaError> {
-        let mut sink = Self::start(tools, "pipe:1".into(), options, limits, stop)?;
+        // whoever reads the stream may pause for as long as they like
+        let limits = Limits { idle_timeout: STREAM_PATIENCE, ..limits.clone() };
+        let mut sink = Self::start(tools, "pipe:1".into(), options, &limits, stop)?;
         let stdout = sink.child.take_stdout();
         let kill = sink.child.killer();
         let thread = std::thread::Builder::new().name("media-stream".into());
@@ -180,11 +183,12 @@ impl Mp4Sink {
                 "",
             ));
         }
-        let sounded = self.sound.take().map_or(Ok(()), SoundPump::complete);
+        // the picture's end first: while the encoder waits for a picture it takes no sound, and at a low frame rate the
+        // sound of one picture is more than a pipe holds
         self.child.close_stdin();
-        sounded?;
+        self.sound.take().map_or(Ok(()), SoundPump::complete)?;
         let written = self.writer.take().map_or(Ok(()), |w| w.join().unwrap_or(Ok(())));
-        let exit = self.child.wait()?;
+        let exit = self.child.wait_for(FINISH_PATIENCE)?;
         written?;
         if !exit.well() {
             return Err(encode_failed(&exit));
@@ -198,6 +202,9 @@ impl Mp4Sink {
 
     /// The encoder closed its ears: why?
     fn broken(&mut self) -> MediaError {
+        if self.child.is_stopped() {
+            return MediaError::Stopped;
+        }
         let sounded = self.sound.take();
         let written = self.writer.take().map_or(Ok(()), |w| w.join().unwrap_or(Ok(())));
         let exit = self.child.wait();
@@ -211,12 +218,10 @@ impl Mp4Sink {
 
 impl Drop for Mp4Sink {
     fn drop(&mut self) {
-        // the encoder first: its end frees the sound's thread and the writer's
+        // the encoder first: its end frees the sound's thread
         (self.child.killer())();
         self.sound = None;
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        // the stream's thread is not waited for: it may hang on a reader who has stopped reading
     }
 }
 
@@ -239,7 +244,8 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
         let queue = (fps.as_f64() * SOUND_LAG_SECONDS).ceil() as u64 + 2;
         add(&["-thread_queue_size", &queue.to_string()]);
     }
-    add(&["-i", "pipe:0"]);
+    // all is said: ffmpeg would else wait for twenty frames before it looks at the sound
+    add(&["-probesize", "32", "-fpsprobesize", "0", "-analyzeduration", "0", "-i", "pipe:0"]);
     if let Some(fd) = sound {
         add(&[
             "-nofind_stream_info", // would wait for a packet of sound before the first frame is taken
@@ -303,6 +309,11 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
     args.push(target);
     args
 }
+
+/// How long a reader of a stream may pause.
+const STREAM_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long moving a long take's index to its front may last: the encoder says nothing meanwhile.
+const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 const STREAM_GROUP_SECONDS: f64 = 2.0;
 /// ffmpeg takes no picture while it waits for sound, and sound comes no earlier than its picture: so it must be able to

@@ -30,8 +30,9 @@ pub struct Soundtrack {
 /// Rates AAC has; ffmpeg takes the nearest.
 const NATIVE: &str = "aformat=sample_fmts=flt:channel_layouts=mono|stereo:\
     sample_rates=48000|44100|32000|24000|22050|16000|12000|11025|8000";
-/// The picture may be this far ahead of the sound before it waits.
+/// The picture may be this far ahead of the sound before it waits, whichever is more.
 const LEAD_SECONDS: f64 = 2.0;
+const LEAD_FRAMES: u64 = 32;
 
 pub(crate) struct SoundPump {
     shared: Arc<Shared>,
@@ -90,7 +91,7 @@ impl SoundPump {
 
     /// `frames` pictures exist: the sound may come that far. Waits while the sound is far behind.
     pub(crate) fn grant(&self, frames: u64) -> Result<(), MediaError> {
-        let lead = (self.fps.as_f64() * LEAD_SECONDS).ceil() as u64;
+        let lead = ((self.fps.as_f64() * LEAD_SECONDS).ceil() as u64).max(LEAD_FRAMES);
         let mut state = self.shared.lock();
         state.frames = frames;
         self.shared.changed.notify_all();

@@ -25,6 +25,17 @@ pub enum TtsBackend {
     Http,
 }
 
+impl TtsBackend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Flite => "flite",
+            Self::Espeak => "espeak-ng",
+            Self::Http => "endpoint",
+        }
+    }
+}
+
 /// A server that answers `POST {url}/v1/audio/speech` as OpenAI's does.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TtsEndpoint {

@@ -165,6 +165,61 @@ fn an_output_that_cannot_be() {
 }
 
 #[test]
+fn an_input_is_never_overwritten() {
+    let stage = Stage::new();
+    let image = stage.small_portrait();
+    let clip = stage.ffmpeg(
+        &["-loop", "1", "-i", image.to_str().unwrap(), "-t", "0.2", "-pix_fmt", "yuv420p"],
+        "mine.mp4",
+    );
+    let before = std::fs::read(&clip).unwrap();
+    let args =
+        ["generate", "--video", "mine.mp4", "--seconds", "1", "--overwrite", "--out", "out/../mine.mp4"];
+    stage.run(args).assert_refused(&["mine.mp4", "another name"]);
+    assert_eq!(std::fs::read(&clip).unwrap(), before);
+}
+
+#[test]
+fn limits_that_make_no_sense() {
+    let stage = Stage::new();
+    for limit in ["nan", "-5", "0", "1e12"] {
+        let flag = format!("--max-audio-seconds={limit}");
+        stage
+            .run(["generate", "--image", "x.png", "--seconds", "1", "--out", "y.mp4", &flag])
+            .assert_refused(&["audio_seconds"]);
+    }
+    let config = stage.write("c.toml", "[limits]\ndecoder_mib = 1\n");
+    let run = stage.run(["doctor", "--config", config.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&run.stdout).contains("decoder_mib"), "{}", run.stderr);
+}
+
+#[test]
+fn a_failure_is_json_where_json_was_asked_for() {
+    let stage = Stage::new();
+    for args in [
+        &["generate", "--image", "no.png", "--seconds", "1", "--out", "out/t.mp4", "--json"][..],
+        &["score", "no.mp4", "--json"],
+    ] {
+        let run = stage.run(args);
+        assert_eq!((run.code, run.json()["error"]["code"].as_str()), (1, Some("file_missing")), "{args:?}");
+    }
+}
+
+#[test]
+fn a_stalled_reader_does_not_hold_a_signal_up() {
+    let stage = Stage::new();
+    let portrait = sample("portrait.png");
+    let mut child =
+        stage.spawn(["generate", "--image", portrait.to_str().unwrap(), "--seconds", "600", "--out", "-"]);
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap(); // it flows; from now on nobody reads
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    drop(stdout);
+    stage.assert_nothing_left();
+}
+
+#[test]
 fn a_disk_that_fills_up() {
     let stage = Stage::new();
     let small = stage.path("out");

@@ -256,6 +256,62 @@ fn a_clip_speaks_for_longer_than_it_lasts() {
 }
 
 #[test]
+fn a_clip_may_begin_in_the_dark() {
+    let stage = Stage::new();
+    let portrait = stage.small_portrait();
+    let fade = "fade=in:st=0.5:d=0.2,format=yuv420p";
+    let clip = stage.ffmpeg(
+        &["-loop", "1", "-i", portrait.to_str().unwrap(), "-t", "2", "-r", "25", "-vf", fade],
+        "dark.mp4",
+    );
+    let args = [
+        "generate",
+        "--video",
+        clip.to_str().unwrap(),
+        "--seconds",
+        "0.4",
+        "--out",
+        "out/take.mp4",
+        "--json",
+    ];
+    let run = stage.run(args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report = run.json();
+    assert_eq!(report["frames"], 10);
+    assert!(warnings(&report).contains(&"late_face"), "{report}");
+}
+
+#[test]
+fn few_frames_a_second_and_much_sound_go_together() {
+    let stage = Stage::new();
+    let image = stage.small_portrait();
+    let voice = stage.ffmpeg(
+        &["-stream_loop", "2", "-i", sample("speech.wav").to_str().unwrap(), "-ar", "48000", "-ac", "2"],
+        "studio.wav",
+    );
+    for (fps, frames) in [("1", 29), ("3", 87)] {
+        let args =
+            ["--audio", voice.to_str().unwrap(), "--fps", fps, "--size", "128", "--json", "--overwrite"];
+        assert_eq!(generate(&stage, &image, &args).json()["frames"], frames, "{fps}");
+    }
+}
+
+#[test]
+fn a_reader_of_the_report_may_leave() {
+    let stage = Stage::new();
+    let shell = |script: &str| {
+        let mut command = Command::new("bash");
+        let program = env!("CARGO_BIN_EXE_talkie");
+        command.args(["-c", &format!("set -o pipefail; '{program}' {script}")]).current_dir(stage.path(""));
+        crate::stage::Run::of(command.output().unwrap())
+    };
+    let gone = shell("engines | true");
+    assert!(!gone.stderr.contains("panicked"), "{}", gone.stderr);
+    let full = shell("engines > /dev/full");
+    assert_eq!((full.code, full.stderr.lines().count()), (1, 1), "{}", full.stderr);
+}
+
+#[test]
 fn a_stream_can_be_played_while_it_is_made() {
     let stage = Stage::new();
     let (image, voice) = (stage.small_portrait(), stage.short_speech("1"));
