@@ -31,11 +31,8 @@ pub struct Clip {
     pub source: Box<dyn FrameSource>,
     /// Frame rate at which `source` delivers.
     pub fps: Fps,
-    /// Its own, where it tells.
-    pub fps_natural: Option<Fps>,
     /// Length of the part that is used, where it is known.
     pub seconds: Option<f64>,
-    pub has_audio: bool,
     pub warnings: Vec<Warning>,
 }
 
@@ -72,14 +69,7 @@ pub fn clip(
     let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, Some(fps)), limits, stop);
     let mut source = Bouncing::new(reel, Range { first, count: Some(most) })?;
     source.peek()?;
-    Ok(Clip {
-        source: Box::new(source),
-        fps,
-        fps_natural: video.fps,
-        seconds,
-        has_audio: probe.audio.is_some(),
-        warnings,
-    })
+    Ok(Clip { source: Box::new(source), fps, seconds, warnings })
 }
 
 /// A phone's uneven 29.83 is meant as 29.97; outside 1..120 the container is not believed.
