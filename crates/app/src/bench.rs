@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use contract::{
-    Act, Complaint, Engine, Fps, Frame, FrameSink, FrameSource, Layout, Length, Pcm, Settings, Size,
-    SourceError, SourceFormat, Stage, Stop, Stopped, Subject, VideoFormat, VoiceSource, Warning,
+    Act, Complaint, Engine, Fps, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage, Stop, Stopped,
+    Subject, VideoFormat, VoiceSource, Warning,
 };
 use jobs::{Desk, Fault, JobSpec, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec};
 use serde_json::json;
@@ -180,14 +180,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
 fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, voice: &Path) -> Result<Alone, Complaint> {
     let card = engine.card();
     let spec = media::PictureSpec { layout: card.source_layout, longest: card.source_longest };
-    let mut source =
+    // decoded by now: a still is read whole when it is opened
+    let still =
         media::picture(&studio.tools, picture, spec, &studio.limits, &Stop::new()).map_err(complaint)?.source;
-    let format = source.format();
-    let still = Still { format, frame: source.next().map_err(|error| complaint(error.into()))? };
     let voice: Box<dyn VoiceSource> =
         Box::new(std::io::Cursor::new(sound(studio, voice, card.voice_rate_hz)?));
     let act = Act {
-        subject: Subject::Picture(Box::new(still)),
+        subject: Subject::Picture(still),
         voices: vec![voice],
         prompt: None,
         length: Length::Voice,
@@ -207,21 +206,6 @@ fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, voice: &Path) -> 
             Ok(Alone { frames: report.frames - 1, cpu: *last - *first, first_frame: *at - begun })
         }
         _ => Err(Complaint::new("too_short", "there were too few frames to measure", "give more --seconds")),
-    }
-}
-
-struct Still {
-    format: SourceFormat,
-    frame: Option<Frame>,
-}
-
-impl FrameSource for Still {
-    fn format(&self) -> SourceFormat {
-        self.format
-    }
-
-    fn next(&mut self) -> Result<Option<Frame>, SourceError> {
-        Ok(self.frame.take())
     }
 }
 
