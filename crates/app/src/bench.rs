@@ -11,7 +11,7 @@ use contract::{
     Act, Complaint, Engine, Fps, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage, Stop, Stopped,
     Subject, VideoFormat, VoiceSource, Warning,
 };
-use jobs::{Desk, Fault, JobSpec, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec};
+use jobs::{Fault, Source, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec, Watcher};
 use serde_json::json;
 use store::Existing;
 
@@ -242,22 +242,27 @@ fn pipeline(
     engine: &str,
     (picture, voice, take): (PathBuf, PathBuf, PathBuf),
 ) -> Result<Pipeline, Complaint> {
-    let spec = JobSpec {
+    let spec = TakeSpec {
         engine: engine.to_owned(),
-        subject: SubjectSpec::Picture(picture),
-        voice: VoiceSpec::File { path: voice, start: None, duration: None },
+        subject: SubjectSpec::Picture(Source::Path(picture)),
+        voice: VoiceSpec::File { source: Source::Path(voice), start: None, duration: None },
+        prompt: None,
         fps: None,
+        max_frames: None,
         seed: SEED,
         settings: Settings::default(),
         landmarks: None,
-        take: TakeSpec { target: Target::File { path: take, existing: Existing::Replace }, crf: 20 },
+        crf: 20,
     };
+    let target = Target::File { path: take, existing: Existing::Replace };
+    let engine = machine::engine(engine)?;
     let before = usage::cpu_with_children();
     let begun = Instant::now();
     let memory = usage::MemoryWatch::start();
-    let desk = Desk::open(machine::studio(machine, TtsChoice::default())?, machine::engines(), 1);
-    let take = desk.submit(spec, Arc::new(|_: &jobs::Event| {}))?.wait().map_err(fault)?;
-    drop(desk);
+    let studio = machine::studio(machine, TtsChoice::default())?;
+    let nobody: Arc<dyn Watcher> = Arc::new(|_: &jobs::Event| {});
+    let take = jobs::make(&studio, engine.as_ref(), (spec, target), &nobody, &Stop::new()).map_err(fault)?;
+    drop(studio);
     let elapsed = begun.elapsed();
     Ok(Pipeline {
         video_s: take.duration_s,

@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and how it becomes a `JobSpec`.
+//! The command line: what can be asked, and how it becomes a `TakeSpec`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `talkie generate`: one job at a desk of its own.
+//! `talkie generate`: one take, made in this process.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use contract::{Complaint, Landmarks, Settings, Value};
-use jobs::{Desk, Fault, JobSpec, SubjectSpec, Take, TakeSpec, Target, VoiceSpec};
+use contract::{Complaint, Landmarks, Settings, Stop, Value};
+use jobs::{Fault, Source, SubjectSpec, Take, TakeSpec, Target, VoiceSpec, Watcher};
 use store::Existing;
 
 use crate::cli::{Crop, GenerateArgs, MachineArgs, VoiceArgs};
@@ -68,27 +68,23 @@ impl<F: Into<Fault>> From<F> for Ended {
 
 fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
-    let spec = job_spec(args)?;
-    let desk = Arc::new(Desk::open(machine::studio(machine, speech)?, machine::engines(), 1));
+    let (spec, target) = what(args)?;
+    let engine = machine::engine(&spec.engine)?;
+    let studio = machine::studio(machine, speech)?;
+    let stop = Stop::new();
     let caught = {
-        let desk = Arc::downgrade(&desk);
-        signals::watch(move || {
-            if let Some(desk) = desk.upgrade() {
-                desk.cancel_all();
-            }
-        })?
+        let stop = stop.clone();
+        signals::watch(move || stop.stop())?
     };
-    let job = desk.submit(spec, Arc::new(Screen::new(audience)))?;
-    if caught.exit_code().is_some() {
-        desk.cancel_all(); // it came before the job did
-    }
-    job.wait().map_err(|fault| Ended { fault, signal: caught.exit_code() })
+    let screen: Arc<dyn Watcher> = Arc::new(Screen::new(audience));
+    let made = jobs::make(&studio, engine.as_ref(), (spec, target), &screen, &stop);
+    made.map_err(|fault| Ended { fault, signal: caught.exit_code() })
 }
 
-fn job_spec(args: GenerateArgs) -> Result<JobSpec, Complaint> {
+fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
     let subject = match (args.subject.image, args.subject.video) {
-        (Some(path), _) => SubjectSpec::Picture(path),
-        (None, Some(path)) => SubjectSpec::Clip(path),
+        (Some(path), _) => SubjectSpec::Picture(Source::Path(path)),
+        (None, Some(path)) => SubjectSpec::Clip(Source::Path(path)),
         (None, None) => return Err(usage("neither --image nor --video was given", "give one of them")),
     };
     let mut sent = settings(&args.settings)?;
@@ -109,22 +105,29 @@ fn job_spec(args: GenerateArgs) -> Result<JobSpec, Complaint> {
         let existing = if args.overwrite { Existing::Replace } else { Existing::Refuse };
         Target::File { path: args.out, existing }
     };
-    Ok(JobSpec {
+    let spec = TakeSpec {
         engine: args.engine,
         subject,
         voice: voice(args.voice)?,
+        prompt: None,
         fps: args.fps,
+        max_frames: None,
         seed: args.seed.unwrap_or_else(fresh_seed),
         settings: Settings { preset: None, sent },
         landmarks: args.landmarks.as_deref().map(landmarks).transpose()?,
-        take: TakeSpec { target, crf: args.crf },
-    })
+        crf: args.crf,
+    };
+    Ok((spec, target))
 }
 
 fn voice(args: VoiceArgs) -> Result<VoiceSpec, Complaint> {
     let source = args.source;
     if let Some(path) = source.audio {
-        return Ok(VoiceSpec::File { path, start: args.start, duration: args.duration });
+        return Ok(VoiceSpec::File {
+            source: Source::Path(path),
+            start: args.start,
+            duration: args.duration,
+        });
     }
     if let Some(text) = source.text {
         return Ok(VoiceSpec::Text(text));

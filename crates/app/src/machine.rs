@@ -15,6 +15,16 @@ pub fn engines() -> Vec<Arc<dyn Engine>> {
     vec![Arc::new(Puppet::new())]
 }
 
+pub fn engine(name: &str) -> Result<Arc<dyn Engine>, Complaint> {
+    let engines = engines();
+    let names: Vec<_> = engines.iter().map(|engine| engine.card().name).collect();
+    let unknown = || {
+        let hint = format!("this program has: {}", names.join(", "));
+        Complaint::new("unknown_engine", format!("there is no engine `{name}`"), hint)
+    };
+    engines.iter().find(|engine| engine.card().name == name).cloned().ok_or_else(unknown)
+}
+
 /// What a command line may say about speech.
 #[derive(Default)]
 pub struct TtsChoice {

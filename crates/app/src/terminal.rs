@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jobs::{Event, State, Watcher};
+use jobs::{Event, Watcher};
 
 use crate::say;
 
@@ -53,11 +53,15 @@ fn style(of: u64) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Watcher for Screen {
     fn event(&self, event: &Event) {
         match event {
-            Event::State(state) if state.is_terminal() => self.bar.finish_and_clear(),
-            Event::State(State::Queued | State::Running | State::Done | State::Failed | State::Canceled) => {}
             Event::Stage { stage, done, of, eta } => {
                 if self.bar.length() != Some(*of) {
                     self.bar.set_length(*of);

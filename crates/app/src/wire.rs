@@ -13,7 +13,7 @@ pub fn take(take: &Take, path: Option<&Path>) -> serde_json::Value {
     let timings: Map<_, _> = take
         .timings
         .iter()
-        .map(|timing| (timing.phase.name().to_owned(), json!(round(timing.elapsed.as_secs_f64(), 4))))
+        .map(|timing| (timing.phase.clone(), json!(round(timing.elapsed.as_secs_f64(), 4))))
         .collect();
     json!({
         "path": path.map(|path| path.display().to_string()),
@@ -26,11 +26,11 @@ pub fn take(take: &Take, path: Option<&Path>) -> serde_json::Value {
         "encoder": take.encoder,
         "seed": take.seed,
         "settings": take.settings.iter().map(|(name, v)| (name.clone(), value(v))).collect::<Map<_, _>>(),
-        "speech": take.speech.as_ref().map(|(backend, voice)| json!({ "backend": backend.name(), "voice": voice })),
+        "speech": take.speech.as_ref().map(|(backend, voice)| json!({ "backend": backend, "voice": voice })),
         "landmarks": take.face.as_ref().map(landmarks),
         "warnings": take.warnings.iter().map(|w| json!({ "code": w.code, "message": w.message })).collect::<Vec<_>>(),
         "timings": timings,
-        "first_frame": take.first_frame.map(|elapsed| round(elapsed.as_secs_f64(), 4)),
+        "first_frame": take.first_frame_s.map(|seconds| round(seconds, 4)),
     })
 }
 

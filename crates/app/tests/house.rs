@@ -11,9 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("face", &["contract"]),
     ("speech", &["contract"]),
     ("jobs", &["contract", "media", "store"]),
+    ("dialects", &["contract", "jobs"]),
     ("engine-puppet", &["contract", "face", "speech"]),
     ("score", &["contract", "face", "media", "speech"]),
-    ("app", &["contract", "engine-puppet", "face", "jobs", "media", "score", "speech", "store"]),
+    ("app", &["contract", "dialects", "engine-puppet", "face", "jobs", "media", "score", "speech", "store"]),
 ];
 
 /// Crates that would make the light half heavy.

@@ -14,6 +14,8 @@ pub enum Subject {
 
 /// The parts an engine wrote when it prepared an avatar, by name.
 pub trait AvatarSource: Send {
+    /// The frames of the person's own picture or clip, from the start, as the engine's card wants them.
+    fn frames(&mut self) -> Result<Box<dyn FrameSource>, SourceError>;
     fn part(&mut self, name: &str) -> Result<Vec<u8>, SourceError>;
 }
 

@@ -47,9 +47,11 @@ pub trait AvatarSink {
 #[error("stopped")]
 pub struct Stopped;
 
-/// What an engine is busy with.
+/// What a job is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Inputs are being fetched.
+    Fetching,
     /// Weights are being loaded.
     Loading,
     /// The subject is being read and measured.
@@ -69,6 +71,7 @@ pub enum Stage {
 impl Stage {
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Fetching => "fetching",
             Stage::Loading => "loading",
             Stage::Preparing => "preparing",
             Stage::Conditioning => "conditioning",

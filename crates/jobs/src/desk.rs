@@ -1,218 +1,251 @@
-//! The desk: takes jobs, hands them to its workers in order, knows their states, cancels them.
-//! A job that panics fails; the desk and the other jobs live on.
+//! The desk: takes jobs, hands them to the crew in order, knows their states, cancels them. The record is the only truth:
+//! every answer is read from it, every change is one guarded write to it.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use contract::{Complaint, Engine, Stop};
+use bytes::Bytes;
+use contract::{Complaint, EngineCard};
 
-use crate::recipe::{self, Studio};
-use crate::{Event, Fault, JobSpec, State, Take, Watcher};
+use crate::crew::{Crew, CrewEvent, LiveForm};
+use crate::{AvatarName, AvatarView, JobId, JobView, Listing, LogLine, Order, Source, TakeSpec};
 
-/// Jobs that may wait; more are refused.
-const QUEUE_LIMIT: usize = 256;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub u64);
-
-/// A job, seen by whoever submitted it.
-pub struct Job {
-    pub id: JobId,
-    outcome: Receiver<Result<Take, Fault>>,
+/// What the desk is opened with.
+pub struct DeskConfig {
+    /// `sqlite://PATH?mode=rwc` or `postgres://…`.
+    pub database_url: String,
+    pub store: store::Store,
+    pub engines: Vec<EngineCard>,
+    /// Jobs that may wait; more are refused.
+    pub queue_limit: u64,
+    /// A job that tells no progress for this long is killed with its worker.
+    pub stall: Duration,
+    /// How long a canceled job may take to leave before its worker is killed.
+    pub cancel_grace: Duration,
+    /// How long `open_live` waits for a free slot.
+    pub live_wait: Duration,
+    pub retention: Retention,
 }
 
-impl Job {
-    /// Blocks until the job has ended.
-    pub fn wait(self) -> Result<Take, Fault> {
-        self.outcome.recv().unwrap_or(Err(Fault::Canceled))
-    }
+/// What is removed, oldest first; jobs that have not ended and files that are being read stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    pub takes_age: Option<Duration>,
+    pub takes_bytes: Option<u64>,
+    pub uploads_age: Option<Duration>,
+    /// Records of ended jobs.
+    pub records_age: Option<Duration>,
 }
 
+/// Clones are one desk.
+#[derive(Clone)]
 pub struct Desk {
-    shared: Arc<Shared>,
-    queue: Option<SyncSender<Ticket>>,
-    workers: Vec<JoinHandle<()>>,
+    // private
 }
 
-struct Shared {
-    engines: Vec<Arc<dyn Engine>>,
-    studio: Studio,
-    records: Mutex<Records>,
+/// Why a job was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request itself: unknown engine, an engine that cannot do this, …
+    Rejected(Complaint),
+    /// The idempotency key came with other work before.
+    Mismatch(Complaint),
+    /// Too many jobs wait, no live slot is free, the desk is closing: the same request may succeed in `retry_s` seconds.
+    Busy { complaint: Complaint, retry_s: u32 },
+    /// The record or the store does not answer.
+    Broken(Complaint),
 }
 
-#[derive(Default)]
-struct Records {
-    next: u64,
-    jobs: BTreeMap<JobId, Record>,
+pub struct Submitted {
+    pub id: JobId,
+    /// False if the order met a job that was there already (idempotency key or twin).
+    pub fresh: bool,
 }
 
-struct Record {
-    state: State,
-    stop: Stop,
-    watcher: Arc<dyn Watcher>,
+pub enum Canceling {
+    /// It was queued or waiting: it is canceled now.
+    Canceled,
+    /// It is running: it will be within a frame or a step.
+    Requested,
+    /// It had ended before.
+    Ended,
+    Unknown,
 }
 
-struct Ticket {
-    id: JobId,
-    spec: JobSpec,
-    engine: Arc<dyn Engine>,
-    outcome: SyncSender<Result<Take, Fault>>,
+/// A live session as a dialect orders it.
+pub struct LiveOrder {
+    pub dialect: &'static str,
+    pub owner: String,
+    pub take: TakeSpec,
+    pub form: LiveForm,
+    pub note: serde_json::Value,
+}
+
+/// A live session under way. Dropping it is hanging up: the session is canceled.
+pub struct Live {
+    pub id: JobId,
+    // private: the socket
+}
+
+impl Live {
+    /// The next packet: a JPEG, or a piece of MP4. `None`: the end; `Err`: it broke off, and why.
+    pub async fn next(&mut self) -> Option<Result<Bytes, crate::Failure>> {
+        todo!()
+    }
 }
 
 impl Desk {
-    /// `slots` jobs run at the same time.
-    pub fn open(studio: Studio, engines: Vec<Arc<dyn Engine>>, slots: usize) -> Self {
-        let shared = Arc::new(Shared { engines, studio, records: Mutex::default() });
-        let (queue, tickets) = sync_channel::<Ticket>(QUEUE_LIMIT);
-        let tickets = Arc::new(Mutex::new(tickets));
-        let workers = (0..slots.max(1))
-            .map(|_| {
-                let (shared, tickets) = (Arc::clone(&shared), Arc::clone(&tickets));
-                std::thread::spawn(move || work(&shared, &tickets))
-            })
-            .collect();
-        Self { shared, queue: Some(queue), workers }
+    /// Opens the record (migrating it), puts what an earlier boot left running back into the queue, and listens to the crew.
+    pub async fn open(
+        config: DeskConfig,
+        crew: Arc<dyn Crew>,
+        events: tokio::sync::mpsc::UnboundedReceiver<CrewEvent>,
+    ) -> Result<Self, Complaint> {
+        let _ = (config, crew, events);
+        todo!()
     }
 
-    /// Takes a job; `watcher` hears everything that happens to it.
-    pub fn submit(&self, spec: JobSpec, watcher: Arc<dyn Watcher>) -> Result<Job, Complaint> {
-        let engine = self.engine(&spec.engine)?;
-        let (sender, outcome) = sync_channel(1);
-        let id = self.shared.admit(watcher);
-        let ticket = Ticket { id, spec, engine, outcome: sender };
-        let queue = self.queue.as_ref().expect("the queue is closed only by drop");
-        match queue.try_send(ticket) {
-            Ok(()) => Ok(Job { id, outcome }),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.shared.forget(id);
-                Err(Complaint::new(
-                    "queue_full",
-                    format!("{QUEUE_LIMIT} jobs are waiting already, the limit is {QUEUE_LIMIT}"),
-                    "try again when some are done",
-                ))
-            }
-        }
+    pub fn engines(&self) -> &[EngineCard] {
+        todo!()
     }
 
-    /// Queued: canceled at once. Running: within one frame. Ended: nothing happens.
-    pub fn cancel(&self, id: JobId) {
-        let stop = {
-            let records = self.shared.records();
-            match records.jobs.get(&id) {
-                Some(record) if !record.state.is_terminal() => record.stop.clone(),
-                _ => return,
-            }
-        };
-        if self.state(id) == Some(State::Queued) {
-            self.shared.become_(id, State::Canceled);
-        }
-        stop.stop();
+    /// An input that a request names: `s3://…`, `http(s)://…`, `data:…`, or else a local path, each only where allowed.
+    pub fn source(&self, dialect: &str, name: &str) -> Result<Source, Complaint> {
+        let _ = (dialect, name);
+        todo!()
     }
 
-    /// Cancels whatever has not ended.
-    pub fn cancel_all(&self) {
-        let all: Vec<JobId> = self.shared.records().jobs.keys().copied().collect();
-        all.into_iter().for_each(|id| self.cancel(id));
+    pub async fn submit(&self, order: Order) -> Result<Submitted, Refusal> {
+        let _ = order;
+        todo!()
     }
 
-    pub fn state(&self, id: JobId) -> Option<State> {
-        self.shared.records().jobs.get(&id).map(|record| record.state)
+    pub async fn open_live(&self, order: LiveOrder) -> Result<Live, Refusal> {
+        let _ = order;
+        todo!()
     }
 
-    fn engine(&self, name: &str) -> Result<Arc<dyn Engine>, Complaint> {
-        let found = self.shared.engines.iter().find(|engine| engine.card().name == name);
-        found.cloned().ok_or_else(|| {
-            let names: Vec<_> = self.shared.engines.iter().map(|engine| engine.card().name).collect();
-            Complaint::new(
-                "unknown_engine",
-                format!("there is no engine `{name}`"),
-                format!("this program has: {}", names.join(", ")),
-            )
-        })
+    /// `None`: there is no such job of this owner (`None`: of anybody).
+    pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
+        let _ = (id, owner);
+        todo!()
+    }
+
+    pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {
+        let _ = listing;
+        todo!()
+    }
+
+    /// Lines after `since`, oldest first.
+    pub async fn log(&self, id: &str, since: u64) -> Result<Vec<LogLine>, Complaint> {
+        let _ = (id, since);
+        todo!()
+    }
+
+    /// Resolves when something about the job may have changed since `seen` was marked; never misses, may be early.
+    /// Watch it in a loop: read `job`, answer, `changed().await`.
+    pub fn watch(&self, id: &str) -> tokio::sync::watch::Receiver<u64> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Waits for the end. `None`: there is no such job.
+    pub async fn wait(&self, id: &str) -> Result<Option<JobView>, Complaint> {
+        let _ = id;
+        todo!()
+    }
+
+    pub async fn cancel(&self, id: &str, owner: Option<&str>) -> Result<Canceling, Complaint> {
+        let _ = (id, owner);
+        todo!()
+    }
+
+    /// An upload on its way into the store, at most `limit` bytes.
+    pub async fn receive(&self, file_name: &str, limit: u64) -> Result<Upload, Complaint> {
+        let _ = (file_name, limit);
+        todo!()
+    }
+
+    /// A take of a job that is done, to be read; it is not removed before this is dropped.
+    pub async fn open_take(&self, id: &str) -> Result<Option<store::Reading>, Complaint> {
+        let _ = id;
+        todo!()
+    }
+
+    /// An upload, by its key.
+    pub async fn open_upload(&self, key: &str) -> Result<Option<store::Reading>, Complaint> {
+        let _ = key;
+        todo!()
+    }
+
+    pub async fn avatar(&self, name: &AvatarName) -> Result<Option<AvatarView>, Complaint> {
+        let _ = name;
+        todo!()
+    }
+
+    /// By name. `None` as owner: everybody's.
+    pub async fn avatars(
+        &self,
+        dialect: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<Vec<AvatarView>, Complaint> {
+        let _ = (dialect, owner);
+        todo!()
+    }
+
+    /// False if there was none. A session that uses it goes on.
+    pub async fn delete_avatar(&self, name: &AvatarName) -> Result<bool, Complaint> {
+        let _ = name;
+        todo!()
+    }
+
+    /// Queued, running and live jobs, workers and their slots: for health, `/metrics` and the start screen.
+    pub fn vitals(&self) -> Vitals {
+        todo!()
+    }
+
+    /// Takes no more jobs, lets the running ones end for at most `grace`, then puts them back into the queue.
+    pub async fn close(&self, grace: Duration) {
+        let _ = grace;
+        todo!()
     }
 }
 
-impl Drop for Desk {
-    /// Cancels what is left and waits for the workers: nothing half-written stays behind.
-    fn drop(&mut self) {
-        self.cancel_all();
-        self.queue = None;
-        for worker in self.workers.drain(..) {
-            // a worker catches its job's panics; should it die all the same there is nobody left to tell
-            let _ = worker.join();
-        }
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    pub queued: u64,
+    pub running: u64,
+    pub live: u64,
+    pub workers: u64,
+    pub slots: u64,
+}
+
+/// An upload that is being written. Dropped before `finish`, it leaves nothing.
+pub struct Upload {
+    // private
+}
+
+impl Upload {
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Complaint> {
+        let _ = bytes;
+        todo!()
+    }
+
+    /// Complete: from now on `Source::Stored`, until retention takes it.
+    pub async fn finish(self) -> Result<Received, Complaint> {
+        todo!()
     }
 }
 
-impl Shared {
-    fn records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn admit(&self, watcher: Arc<dyn Watcher>) -> JobId {
-        let mut records = self.records();
-        records.next += 1;
-        let id = JobId(records.next);
-        watcher.event(&Event::State(State::Queued));
-        records.jobs.insert(id, Record { state: State::Queued, stop: Stop::new(), watcher });
-        id
-    }
-
-    fn forget(&self, id: JobId) {
-        self.records().jobs.remove(&id);
-    }
-
-    /// The only place where a state changes. False if the job may not go there (it was canceled meanwhile).
-    fn become_(&self, id: JobId, next: State) -> bool {
-        let mut records = self.records();
-        let Some(record) = records.jobs.get_mut(&id) else { return false };
-        if !record.state.may_become(next) {
-            return false;
-        }
-        record.state = next;
-        let watcher = Arc::clone(&record.watcher);
-        drop(records);
-        watcher.event(&Event::State(next));
-        true
-    }
-
-    fn run(&self, ticket: Ticket) {
-        let Ticket { id, spec, engine, outcome } = ticket;
-        let Some((stop, watcher)) =
-            self.records().jobs.get(&id).map(|r| (r.stop.clone(), Arc::clone(&r.watcher)))
-        else {
-            return;
-        };
-        let ended = if self.become_(id, State::Running) {
-            catch_unwind(AssertUnwindSafe(|| {
-                recipe::make(&self.studio, engine.as_ref(), spec, &watcher, &stop)
-            }))
-            .unwrap_or_else(|_| Err(Fault::failed("internal", "the job panicked; this is a bug in talkie")))
-        } else {
-            Err(Fault::Canceled)
-        };
-        self.become_(
-            id,
-            match &ended {
-                Ok(_) => State::Done,
-                Err(Fault::Canceled) => State::Canceled,
-                Err(Fault::Rejected(_) | Fault::Failed { .. }) => State::Failed,
-            },
-        );
-        // whoever submitted may have gone: the record keeps the state
-        let _ = outcome.send(ended);
-    }
-}
-
-fn work(shared: &Shared, tickets: &Mutex<Receiver<Ticket>>) {
-    loop {
-        let next = tickets.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match next {
-            Ok(ticket) => shared.run(ticket),
-            Err(_) => return,
-        }
-    }
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub source: Source,
+    /// `uploads/<ulid>/<safe file name>`.
+    pub key: String,
+    pub bytes: u64,
+    /// hex
+    pub sha256: String,
+    /// Where it lies on this machine.
+    pub path: PathBuf,
 }

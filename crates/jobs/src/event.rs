@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use contract::{Stage, Warning};
 
-use crate::State;
-
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    State(State),
     /// `of` is 0 and `eta` is `None` while the end is not known.
     Stage {
         stage: Stage,

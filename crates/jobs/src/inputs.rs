@@ -7,8 +7,8 @@ use contract::{Complaint, EngineCard, Fps, Length, Stop, Subject, VoiceSource, W
 use media::{ClipSpec, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
 use store::Asset;
 
-use crate::recipe::Studio;
-use crate::{Fault, JobSpec, SubjectSpec, Target, VoiceSpec};
+use crate::recipe::{Studio, Target};
+use crate::{Fault, Source, SubjectSpec, TakeSpec, VoiceSpec};
 
 pub struct Inputs {
     pub subject: Subject,
@@ -21,14 +21,19 @@ pub struct Inputs {
     pub speech: Option<media::Spoken>,
 }
 
-pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> Result<Inputs, Fault> {
+pub fn open(studio: &Studio, card: &EngineCard, spec: &TakeSpec, stop: &Stop) -> Result<Inputs, Fault> {
     let mut warnings = Vec::new();
     let subject_path = match &spec.subject {
-        SubjectSpec::Picture(path) | SubjectSpec::Clip(path) => path,
+        SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
+            path_of(source)?
+        }
+        SubjectSpec::Avatar(_) => todo!(),
     };
     let subject_asset = Asset::open(subject_path)?;
     let (voice_asset, speech, start, duration) = match &spec.voice {
-        VoiceSpec::File { path, start, duration } => (Some(Asset::open(path)?), None, *start, *duration),
+        VoiceSpec::File { source, start, duration } => {
+            (Some(Asset::open(path_of(source)?)?), None, *start, *duration)
+        }
         VoiceSpec::Text(text) => {
             let spoken = studio.tts.speak(&studio.tools, text, stop)?;
             (Some(Asset::open(spoken.path())?), Some(spoken), None, None)
@@ -47,7 +52,7 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
             warnings.extend(picture.warnings);
             (Subject::Picture(picture.source), spec.fps.unwrap_or(card.default_fps))
         }
-        SubjectSpec::Clip(_) => {
+        _ => {
             let clip = ClipSpec {
                 layout: card.source_layout,
                 longest: card.max_longest,
@@ -79,17 +84,33 @@ pub fn open(studio: &Studio, card: &EngineCard, spec: &JobSpec, stop: &Stop) -> 
     Ok(Inputs { subject, voices, length, fps, soundtrack, warnings, speech })
 }
 
+fn path_of(source: &Source) -> Result<&Path, Complaint> {
+    match source {
+        Source::Path(path) => Ok(path),
+        _ => todo!(),
+    }
+}
+
 /// A take must not take the place of what it is made of.
-pub fn keep_apart(spec: &JobSpec) -> Result<(), Complaint> {
-    let Target::File { path: target, .. } = &spec.take.target else { return Ok(()) };
-    let (SubjectSpec::Picture(subject) | SubjectSpec::Clip(subject)) = &spec.subject;
+pub fn keep_apart(spec: &TakeSpec, target: &Target) -> Result<(), Complaint> {
+    let Target::File { path: target, .. } = target else { return Ok(()) };
+    let subject = match &spec.subject {
+        SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
+            Some(source)
+        }
+        SubjectSpec::Avatar(_) => None,
+    };
     let voice = match &spec.voice {
-        VoiceSpec::File { path, .. } => Some(path),
+        VoiceSpec::File { source, .. } => Some(source),
         VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
     };
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let Some(there) = real(target) else { return Ok(()) };
-    match [Some(subject), voice].into_iter().flatten().find(|input| real(input).as_ref() == Some(&there)) {
+    let named = [subject, voice].into_iter().flatten().filter_map(|source| match source {
+        Source::Path(path) => Some(path),
+        Source::Stored(_) | Source::Url(_) | Source::S3(_) => None,
+    });
+    match named.into_iter().find(|input| real(input).as_ref() == Some(&there)) {
         None => Ok(()),
         Some(input) => Err(Complaint::new(
             "output_is_input",

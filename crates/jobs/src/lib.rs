@@ -1,20 +1,29 @@
 //! A job from the moment it is asked for to the finished take: the desk (submit, watch, cancel), the states a job goes
 //! through, and the recipe, the one place where inputs, engine and output meet.
 
+pub mod crew;
 mod desk;
+mod ending;
 mod event;
 mod fault;
 mod inputs;
+mod order;
 mod progress;
 mod recipe;
-mod spec;
 mod state;
+mod stored;
 mod take;
+mod view;
 
-pub use desk::{Desk, Job, JobId};
+pub use desk::{
+    Canceling, Desk, DeskConfig, Live, LiveOrder, Received, Refusal, Retention, Submitted, Upload, Vitals,
+};
+pub use ending::{Blame, Ending, Failure, Made, Prepared};
 pub use event::{Event, Watcher};
 pub use fault::Fault;
-pub use recipe::Studio;
-pub use spec::{JobSpec, SubjectSpec, TakeSpec, Target, VoiceSpec};
+pub use order::{AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
+pub use recipe::{Studio, Target, make};
 pub use state::State;
-pub use take::{Phase, PhaseTiming, Take};
+pub use stored::Remark;
+pub use take::{PhaseTiming, Take};
+pub use view::{AvatarView, JobId, JobView, Level, Listing, LogLine, ProgressView};

@@ -1,15 +1,17 @@
 //! The one story of a job: inputs are opened and checked, the engine makes frames of them, the encoder makes a take of
 //! the frames, and the take appears under its name only when it is complete.
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use contract::{Act, Engine, Stage, Stop};
 use media::{Content, Limits, Mp4Options, Mp4Sink, Tools, Tts};
-use store::Draft;
+use store::{Draft, Existing};
 
-use crate::take::{self, OpenEncoder, Phase, PhaseTiming};
-use crate::{Event, Fault, JobSpec, SubjectSpec, Take, Target, Watcher, inputs};
+use crate::take::{self, OpenEncoder, PhaseTiming};
+use crate::{Event, Fault, SubjectSpec, Take, TakeSpec, Watcher, inputs};
 
 /// What every job on this machine works with.
 pub struct Studio {
@@ -18,17 +20,25 @@ pub struct Studio {
     pub tts: Tts,
 }
 
+/// Where a take is written.
+pub enum Target {
+    /// A complete file under this name, or nothing.
+    File { path: PathBuf, existing: Existing },
+    /// A fragmented MP4, written as it is made.
+    Stream(Box<dyn Write + Send>),
+}
+
 pub fn make(
     studio: &Studio,
     engine: &dyn Engine,
-    spec: JobSpec,
+    (spec, target): (TakeSpec, Target),
     watcher: &Arc<dyn Watcher>,
     stop: &Stop,
 ) -> Result<Take, Fault> {
     let begun = Instant::now();
     let card = engine.card();
-    inputs::keep_apart(&spec)?;
-    let draft = match &spec.take.target {
+    inputs::keep_apart(&spec, &target)?;
+    let draft = match &target {
         Target::File { path, existing } => Some(Draft::create(path, *existing)?),
         Target::Stream(_) => None,
     };
@@ -42,15 +52,15 @@ pub fn make(
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
     let content = match spec.subject {
         SubjectSpec::Picture(_) if card.keeps_background => Content::Still,
-        SubjectSpec::Picture(_) | SubjectSpec::Clip(_) => Content::Moving,
+        _ => Content::Moving,
     };
-    let finish = Finish { sound: inputs.soundtrack, crf: spec.take.crf, content, comment };
-    let encoder = encoder(studio, spec.take.target, draft.as_ref(), finish, stop);
+    let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content, comment };
+    let encoder = encoder(studio, target, draft.as_ref(), finish, stop);
     let (sink, writer) = take::open(encoder, watcher, stop);
     let act = Act {
         subject: inputs.subject,
         voices: inputs.voices,
-        prompt: None,
+        prompt: spec.prompt,
         length: inputs.length,
         fps: inputs.fps,
         seed: spec.seed,
@@ -74,30 +84,32 @@ pub fn make(
     let done = Instant::now();
 
     let format = seen.format.ok_or_else(|| Fault::failed("engine_failed", "the engine put out no frame"))?;
-    let mut timings = vec![PhaseTiming { phase: Phase::Opening, elapsed: opened - begun }];
+    let timing = |phase: &str, elapsed| PhaseTiming { phase: phase.to_owned(), elapsed };
+    let mut timings = vec![timing("opening", opened - begun)];
     if let Some(speech) = &inputs.speech {
-        timings.push(PhaseTiming { phase: Phase::Speaking, elapsed: speech.elapsed() });
+        timings.push(timing("speaking", speech.elapsed()));
     }
-    timings.extend(
-        report.timings.iter().map(|t| PhaseTiming { phase: Phase::Engine(t.stage), elapsed: t.elapsed }),
-    );
-    timings.push(PhaseTiming { phase: Phase::Finishing, elapsed: done - rendered });
-    timings.push(PhaseTiming { phase: Phase::Total, elapsed: done - begun });
+    timings.extend(report.timings.iter().map(|t| timing(t.stage.name(), t.elapsed)));
+    timings.push(timing("finishing", done - rendered));
+    timings.push(timing("total", done - begun));
     Ok(Take {
         duration_s: format.fps.seconds_at(report.frames),
         frames: report.frames,
         fps: format.fps,
         size: format.size,
-        engine: card.name,
+        engine: card.name.to_owned(),
         weights: card.weights.clone(),
         seed: spec.seed,
         face: report.face,
         settings: report.settings,
-        speech: inputs.speech.as_ref().map(|spoken| (spoken.backend(), spoken.voice().to_owned())),
-        warnings: inputs.warnings.into_iter().chain(seen.warnings).collect(),
+        speech: inputs
+            .speech
+            .as_ref()
+            .map(|spoken| (spoken.backend().name().to_owned(), spoken.voice().to_owned())),
+        warnings: inputs.warnings.into_iter().chain(seen.warnings).map(Into::into).collect(),
         timings,
         encoder: studio.tools.encoder()?.name().to_owned(),
-        first_frame: seen.first_frame.map(|at| at - opened),
+        first_frame_s: seen.first_frame.map(|at| (at - opened).as_secs_f64()),
     })
 }
 

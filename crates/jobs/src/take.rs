@@ -9,64 +9,48 @@ use std::time::{Duration, Instant};
 use contract::{
     FaceReport, Fps, Frame, FrameSink, Size, Stage, Stop, Stopped, Value, VideoFormat, Warning, Weights,
 };
-use media::{MediaError, Mp4Sink, TtsBackend};
+use media::{MediaError, Mp4Sink};
+use serde::{Deserialize, Serialize};
 
 use crate::progress::Progress;
-use crate::{Fault, Watcher};
+use crate::{Fault, Remark, Watcher, stored};
 
 /// Frames that may wait for the encoder.
 const FRAMES_IN_FLIGHT: usize = 4;
 
 /// A finished take and everything it has to say about itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Take {
     pub duration_s: f64,
     pub frames: u64,
+    #[serde(with = "stored::rate")]
     pub fps: Fps,
+    #[serde(with = "stored::size")]
     pub size: Size,
-    pub engine: &'static str,
+    pub engine: String,
+    #[serde(with = "stored::weights")]
     pub weights: Vec<Weights>,
     pub seed: u64,
+    #[serde(with = "stored::face")]
     pub face: Option<FaceReport>,
+    #[serde(with = "stored::resolved")]
     pub settings: Vec<(String, Value)>,
     /// Who spoke the text, and with which voice.
-    pub speech: Option<(TtsBackend, String)>,
-    pub warnings: Vec<Warning>,
+    pub speech: Option<(String, String)>,
+    pub warnings: Vec<Remark>,
     pub timings: Vec<PhaseTiming>,
     /// Codec and encoder of the picture: `libx264`, `h264_nvenc`.
     pub encoder: String,
-    /// From the start of the engine to its first frame.
-    pub first_frame: Option<Duration>,
+    /// From the start of the engine to its first frame, in seconds.
+    pub first_frame_s: Option<f64>,
 }
 
-/// The parts of a job that take time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Checking and opening the inputs.
-    Opening,
-    /// Speech synthesis of a text.
-    Speaking,
-    Engine(Stage),
-    /// From the last frame to the complete file.
-    Finishing,
-    Total,
-}
-
-impl Phase {
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Opening => "opening",
-            Phase::Speaking => "speaking",
-            Phase::Engine(stage) => stage.name(),
-            Phase::Finishing => "finishing",
-            Phase::Total => "total",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A part of a job that takes time: `opening` the inputs, `speaking` a text, each stage of the engine, `finishing` (from the
+/// last frame to the complete file), and the `total`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PhaseTiming {
-    pub phase: Phase,
+    pub phase: String,
+    #[serde(with = "stored::seconds")]
     pub elapsed: Duration,
 }
 

@@ -4,7 +4,9 @@
 mod asset;
 mod draft;
 mod room;
+mod store;
 
 pub use asset::Asset;
 pub use draft::{Draft, Existing};
 pub use room::free_bytes;
+pub use store::{FetchLimits, Reading, Remote, Store, StoreConfig, Stored};

@@ -246,6 +246,10 @@ fn settings_shape_the_picture() {
 struct NoAvatar;
 
 impl AvatarSource for NoAvatar {
+    fn frames(&mut self) -> Result<Box<dyn FrameSource>, SourceError> {
+        unreachable!("puppet refuses avatars before it reads them")
+    }
+
     fn part(&mut self, _name: &str) -> Result<Vec<u8>, SourceError> {
         Ok(Vec::new())
     }
