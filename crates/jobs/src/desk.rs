@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::{Complaint, EngineCard};
 
+use crate::Clock;
 use crate::crew::{Crew, CrewEvent, LiveForm};
 use crate::{AvatarName, AvatarView, JobId, JobView, Listing, LogLine, Order, Source, TakeSpec};
 
@@ -26,6 +27,9 @@ pub struct DeskConfig {
     /// How long `open_live` waits for a free slot.
     pub live_wait: Duration,
     pub retention: Retention,
+    /// For a fleet on one Postgres: a server that shows no sign of life for this long loses its running jobs to another.
+    pub lease: Duration,
+    pub clock: Clock,
 }
 
 /// What is removed, oldest first; jobs that have not ended and files that are being read stay.

@@ -1,6 +1,7 @@
 //! A job from the moment it is asked for to the finished take: the desk (submit, watch, cancel), the states a job goes
 //! through, and the recipe, the one place where inputs, engine and output meet.
 
+mod clock;
 pub mod crew;
 mod desk;
 mod ending;
@@ -15,6 +16,7 @@ mod stored;
 mod take;
 mod view;
 
+pub use clock::Clock;
 pub use desk::{
     Canceling, Desk, DeskConfig, Live, LiveOrder, Received, Refusal, Retention, Submitted, Upload, Vitals,
 };

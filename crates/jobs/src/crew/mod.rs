@@ -17,6 +17,17 @@ pub struct Assignment {
     pub work: Work,
     pub deliver: Delivery,
     pub form: Form,
+    /// The avatar that the work names, as it was when the attempt began: a newer one of that name is not this one.
+    pub avatar: Option<AvatarAsset>,
+}
+
+/// A prepared person, in the store.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AvatarAsset {
+    /// Folder of its parts.
+    pub key: String,
+    pub engine: String,
+    pub source_sha256: String,
 }
 
 #[derive(Debug)]
