@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use contract::{Stage, Warning};
+use contract::Stage;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+use crate::{Remark, stored};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// `of` is 0 and `eta` is `None` while the end is not known.
     Stage {
+        #[serde(with = "stored::stage")]
         stage: Stage,
         done: u64,
         of: u64,
         eta: Option<Duration>,
     },
-    Warning(Warning),
+    Warning(Remark),
 }
 
 /// Whoever wants to know. Called from the job's threads: it must not block.

@@ -21,7 +21,7 @@ impl Progress {
     }
 
     pub fn warn(&self, warning: Warning) {
-        self.watcher.event(&Event::Warning(warning));
+        self.watcher.event(&Event::Warning(warning.into()));
     }
 
     pub fn stage(&mut self, stage: Stage, done: u64, of: u64) {

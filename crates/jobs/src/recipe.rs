@@ -44,7 +44,7 @@ pub fn make(
     };
     let inputs = inputs::open(studio, card, &spec, stop)?;
     for warning in &inputs.warnings {
-        watcher.event(&Event::Warning(warning.clone()));
+        watcher.event(&Event::Warning(warning.clone().into()));
     }
     let opened = Instant::now();
 

@@ -33,6 +33,7 @@ through!(face, Option<FaceReport>, FaceForm);
 through!(size, Size, SizeForm);
 through!(weights, Vec<Weights>, WeightsForm);
 through!(seconds, Duration, SecondsForm);
+through!(stage, Stage, StageForm);
 
 /// `num/den`
 #[derive(Serialize, Deserialize)]
@@ -246,6 +247,23 @@ impl TryFrom<SecondsForm> for Duration {
 
     fn try_from(SecondsForm(seconds): SecondsForm) -> Result<Self, String> {
         Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StageForm(String);
+
+impl From<Stage> for StageForm {
+    fn from(stage: Stage) -> Self {
+        Self(stage.name().to_owned())
+    }
+}
+
+impl TryFrom<StageForm> for Stage {
+    type Error = String;
+
+    fn try_from(StageForm(name): StageForm) -> Result<Self, String> {
+        stage_named(&name).ok_or_else(|| format!("`{name}` is no stage"))
     }
 }
 
