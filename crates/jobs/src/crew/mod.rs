@@ -16,8 +16,6 @@ pub struct Assignment {
     pub attempt: u32,
     pub work: Work,
     pub deliver: Delivery,
-    /// What the avatar of the work is made of, if its subject is one.
-    pub avatar: Option<AvatarAsset>,
     pub form: Form,
     /// The avatar that the work names, as it was when the attempt began: a newer one of that name is not this one.
     pub avatar: Option<AvatarAsset>,
@@ -27,15 +25,6 @@ pub struct Assignment {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AvatarAsset {
     /// Folder of its parts.
-    pub key: String,
-    pub engine: String,
-    pub source_sha256: String,
-}
-
-/// A prepared person, as the record knows it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct AvatarAsset {
-    /// Folder of its parts in the store.
     pub key: String,
     pub engine: String,
     pub source_sha256: String,
