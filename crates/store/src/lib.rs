@@ -1,12 +1,20 @@
-//! Named bytes on this machine: a user's input, checked (`Asset`), and a take that appears under its name only when it
-//! is complete (`Draft`). Never reads what is in a file.
+//! Named bytes: a user's input, checked (`Asset`), a take that appears under its name only when it is complete (`Draft`),
+//! and the store proper (`Store`): what Talkie keeps, on this machine or in S3, and the guarded way in for users' URLs,
+//! `s3:` names and local paths. Never reads what is in a file.
 
 mod asset;
 mod draft;
+mod key;
+mod local;
+mod reading;
 mod room;
+mod roots;
 mod store;
+mod writing;
 
 pub use asset::Asset;
 pub use draft::{Draft, Existing};
+pub use reading::Reading;
 pub use room::free_bytes;
-pub use store::{FetchLimits, Reading, Remote, Store, StoreConfig, Stored};
+pub use store::{FetchLimits, Remote, Store, StoreConfig, Stored};
+pub use writing::Writing;

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use contract::Complaint;
-use futures_util::stream::BoxStream;
+
+use crate::key::Key;
+use crate::local::{LocalShelf, refusal};
+use crate::reading::{From, Readers, Reading};
+use crate::roots::Roots;
+use crate::writing::{Writing, measure};
 
 /// Where things are kept, and what is let in.
 #[derive(Clone, Debug, Default)]
@@ -61,21 +66,12 @@ impl Default for FetchLimits {
 
 /// Clones are one store.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store(Arc<Rooms>);
 
-/// A stored file that is open: retention leaves it until this is dropped.
-pub struct Reading {
-    pub bytes: u64,
-    /// Milliseconds since the epoch.
-    pub modified_ms: i64,
-}
-
-impl Reading {
-    /// `len` bytes from `start`, in pieces.
-    pub async fn range(&self, start: u64, len: u64) -> BoxStream<'static, std::io::Result<Bytes>> {
-        let _ = (start, len);
-        todo!()
-    }
+struct Rooms {
+    local: LocalShelf,
+    readers: Readers,
+    roots: Roots,
 }
 
 /// What `put` knows of a file afterwards.
@@ -88,36 +84,68 @@ pub struct Stored {
 
 impl Store {
     pub async fn open(config: StoreConfig) -> Result<Self, Complaint> {
-        let _ = config;
-        todo!()
+        let roots = Roots::open(&config.media_roots)?;
+        let local = LocalShelf::open(&config.folder)?;
+        Ok(Self(Arc::new(Rooms { local, readers: Readers::default(), roots })))
     }
 
     /// Moves a complete local file below `key`: there whole or not at all. Replaces what was there.
     pub async fn put(&self, local: &Path, key: &str) -> Result<Stored, Complaint> {
-        let _ = (local, key);
-        todo!()
+        let key = Key::parse(key)?;
+        let from = local.to_owned();
+        let stored =
+            blocking(move || measure(&from).map_err(|error| refusal("a file for the store", &from, &error)))
+                .await?;
+        self.place(local, &key).await?;
+        Ok(stored)
+    }
+
+    /// A file that is written in pieces, at most `limit` bytes; below `key` once it is finished.
+    pub async fn write(&self, key: &str, limit: u64) -> Result<Writing, Complaint> {
+        let key = Key::parse(key)?;
+        let file = self.with_local(|local| local.draft()).await?;
+        Ok(Writing::new(self.clone(), key, limit, file))
     }
 
     pub async fn read(&self, key: &str) -> Result<Option<Reading>, Complaint> {
-        let _ = key;
-        todo!()
+        let key = Key::parse(key)?;
+        let Some(reader) = self.0.readers.enter(key.as_str()) else {
+            return Ok(None);
+        };
+        let found = self.with_local(move |local| local.read(&key)).await?;
+        Ok(found
+            .map(|(file, bytes, modified_ms)| Reading::new(From::Local(file), reader, bytes, modified_ms)))
     }
 
-    /// A local file with the bytes of `key`: itself where it lies, or a copy in `scratch`.
+    /// A local file with the bytes of `key`: itself where it lies, or a copy in `scratch`. A folder likewise, with all that is in it.
     pub async fn local(&self, key: &str, scratch: &Path) -> Result<PathBuf, Complaint> {
-        let _ = (key, scratch);
-        todo!()
+        let key = Key::parse(key)?;
+        let _ = scratch;
+        let path = self.0.local.path(&key);
+        blocking(move || match path.symlink_metadata() {
+            Ok(_) => Ok(path),
+            Err(error) => Err(refusal("a file of the store", &path, &error)),
+        })
+        .await
     }
 
     /// Removes the key and everything below it; false if there was nothing, or if it is being read (then it stays).
     pub async fn remove(&self, key: &str) -> Result<bool, Complaint> {
-        let _ = key;
-        todo!()
+        let key = Key::parse(key)?;
+        let Some(_leaving) = self.0.readers.leave(key.as_str()) else {
+            return Ok(false);
+        };
+        self.with_local(move |local| local.remove(&key)).await
     }
 
     /// A fresh private folder for one attempt at one job; the caller removes it.
     pub fn scratch(&self) -> Result<tempfile::TempDir, Complaint> {
-        todo!()
+        self.0.local.scratch()
+    }
+
+    /// Removes what an earlier run left in scratch. For the one process that owns the data folder, before it starts workers.
+    pub async fn clear_scratch(&self) -> Result<(), Complaint> {
+        self.with_local(|local| local.clear_scratch()).await
     }
 
     /// Fetches `http:`, `https:` and `data:` URLs into `folder`, under the guard.
@@ -140,15 +168,15 @@ impl Store {
 
     /// A URL under which the key can be read for `valid`, without credentials; `None` for a local store.
     pub async fn presign(&self, key: &str, valid: Duration) -> Result<Option<String>, Complaint> {
-        let _ = (key, valid);
-        todo!()
+        let _ = valid;
+        Key::parse(key)?;
+        Ok(None)
     }
 
     /// A local path of a request: below a media root after its symbolic links are resolved, else a complaint that
-    /// does not tell whether the file exists.
+    /// does not tell whether the file exists. Below a root, a file that is not there is `file_missing`.
     pub fn allow_path(&self, path: &str) -> Result<PathBuf, Complaint> {
-        let _ = path;
-        todo!()
+        self.0.roots.allow(path)
     }
 
     /// A URL whose form alone is acceptable (scheme, host, port, length); what it resolves to is checked when it is fetched.
@@ -165,6 +193,28 @@ impl Store {
 
     /// The data folder.
     pub fn folder(&self) -> &Path {
-        todo!()
+        self.0.local.folder()
+    }
+
+    pub(crate) async fn place(&self, from: &Path, key: &Key) -> Result<(), Complaint> {
+        let (from, key) = (from.to_owned(), key.clone());
+        self.with_local(move |local| local.put(&from, &key)).await
+    }
+
+    async fn with_local<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&LocalShelf) -> Result<T, Complaint> + Send + 'static,
+    ) -> Result<T, Complaint> {
+        let rooms = Arc::clone(&self.0);
+        blocking(move || work(&rooms.local)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Complaint> + Send + 'static,
+) -> Result<T, Complaint> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Complaint::new("internal", "a task of the store broke off", "this is a bug in talkie")),
     }
 }
