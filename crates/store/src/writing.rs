@@ -47,6 +47,9 @@ impl Writing {
 
     /// After an error nothing more can be written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Complaint> {
+        if self.draft.is_none() {
+            return Err(broken_off(self.key.file_name()));
+        }
         let total = self.bytes.saturating_add(bytes.len() as u64);
         if total > self.limit {
             self.draft = None;
