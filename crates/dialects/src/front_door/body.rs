@@ -1,0 +1,77 @@
+//! Bodies and queries in, as FastAPI takes them: a query's mistakes before a body's, JSON only under a JSON content type.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, header};
+use http_body_util::{BodyExt, Limited};
+
+use super::json::Json;
+use super::model::{Fitting, Mistake, Model, Place, Sent};
+use super::refused::Refused;
+
+/// A JSON request, whole: bodies that only hold words.
+pub const JSON_LIMIT: u64 = 1 << 20;
+
+/// `application/json`, `application/anything+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
+}
+
+pub async fn bytes(body: Body, limit: u64) -> Result<bytes::Bytes, Refused> {
+    match Limited::new(body, limit as usize).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Refused::too_large("the body", limit))
+        }
+        Err(_) => Err(Refused::bad("There was an error parsing the body")),
+    }
+}
+
+/// Texts of a query by name; the last of equal names counts.
+pub fn query(raw: &str, model: &'static Model, mistakes: &mut Vec<Mistake>) -> Fitting {
+    let pairs: Vec<(String, String)> = url::form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
+    let sent = |field: &super::model::Field| {
+        let last = pairs.iter().rev().find(|(name, _)| name == field.name);
+        last.map(|(_, value)| Sent::Text(value.clone()))
+    };
+    model.read_texts(sent, Place::Root("query"), mistakes)
+}
+
+/// A query alone.
+pub fn read_query(raw: Option<&str>, model: &'static Model) -> Result<Fitting, Refused> {
+    let mut mistakes = Vec::new();
+    let fitting = query(raw.unwrap_or_default(), model, &mut mistakes);
+    if mistakes.is_empty() { Ok(fitting) } else { Err(Refused::Invalid(mistakes)) }
+}
+
+/// A query and a JSON body, or every mistake of both.
+pub async fn read(
+    request: Request<Body>,
+    query_model: Option<&'static Model>,
+    model: &'static Model,
+) -> Result<(Option<Fitting>, Fitting), Refused> {
+    let (parts, body) = request.into_parts();
+    let bytes = bytes(body, JSON_LIMIT).await?;
+    // a body that is no JSON is told before anything else is looked at
+    let input = if bytes.is_empty() {
+        None
+    } else if is_json(&parts.headers) {
+        Some(Json::read(&bytes).map_err(Refused::unreadable)?)
+    } else {
+        Some(Json::Text(String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let mut mistakes = Vec::new();
+    let query = query_model.map(|model| query(parts.uri.query().unwrap_or_default(), model, &mut mistakes));
+    let fitting = match input {
+        Some(input) => Some(model.read(&input, Place::Root("body"), &mut mistakes)),
+        None => {
+            mistakes.push(Place::Root("body").missing(&Json::Null));
+            None
+        }
+    };
+    match fitting {
+        Some(fitting) if mistakes.is_empty() => Ok((query, fitting)),
+        _ => Err(Refused::Invalid(mistakes)),
+    }
+}

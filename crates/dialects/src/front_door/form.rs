@@ -1,0 +1,208 @@
+//! Forms in: files go straight into the store as they arrive, under a limit each; what breaks off leaves nothing behind,
+//! because an upload that is not finished is removed when it is dropped.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Multipart};
+use axum::http::{Request, header};
+use jobs::{Desk, Received, Upload};
+
+use super::body;
+use super::model::{Field, Fitting, Kind, Model, Place, Sent};
+use super::refused::Refused;
+
+/// A plain field holds a word or a number.
+const TEXT_LIMIT: usize = 64 << 10;
+/// More parts than any form of ours has; Starlette's own limit.
+const PARTS: usize = 1000;
+
+/// A form that fits its model, with its files on hold: dropped, they are gone.
+pub struct Form {
+    pub fields: Fitting,
+    files: Vec<(String, Incoming)>,
+}
+
+/// A file that has arrived but was not accepted yet.
+pub struct Incoming {
+    upload: Upload,
+    /// As the client named it, its folders cut off.
+    pub file_name: String,
+    pub content_type: Option<String>,
+    /// The first bytes, for a look at what it is.
+    pub head: Vec<u8>,
+}
+
+impl Incoming {
+    /// Keeps it.
+    pub async fn accept(self) -> Result<Received, Refused> {
+        self.upload.finish().await.map_err(|complaint| Refused::complaint(&complaint))
+    }
+}
+
+impl Form {
+    /// The file of a required field.
+    pub fn file(&mut self, name: &str) -> Result<Incoming, Refused> {
+        let place = self.files.iter().position(|(known, _)| known == name);
+        let place = place.ok_or_else(|| Refused::Invalid(vec![
+            Place::In(&Place::Root("body"), name).missing(&super::json::Json::Null),
+        ]))?;
+        Ok(self.files.swap_remove(place).1)
+    }
+}
+
+enum Entry {
+    Text(String),
+    File(Incoming),
+}
+
+/// Reads the form of `model`; each of its files may have `limit` bytes.
+pub async fn read(
+    desk: &Desk,
+    request: Request<Body>,
+    model: &'static Model,
+    limit: u64,
+) -> Result<Form, Refused> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    let entries = match kind.split(';').next().unwrap_or_default().trim() {
+        "multipart/form-data" => multipart(desk, request, model, limit).await?,
+        "application/x-www-form-urlencoded" => {
+            let bytes = body::bytes(request.into_body(), body::JSON_LIMIT).await?;
+            url::form_urlencoded::parse(&bytes)
+                .map(|(name, value)| (name.into_owned(), Entry::Text(value.into_owned())))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    // an empty text, like no text at all, is not there
+    let sent = |field: &Field| match entries.iter().rev().find(|(name, _)| name == field.name)? {
+        (_, Entry::Text(text)) if text.is_empty() => None,
+        (_, Entry::Text(text)) => Some(Sent::Text(text.clone())),
+        (_, Entry::File(file)) => Some(Sent::File(file.file_name.clone())),
+    };
+    let mut mistakes = Vec::new();
+    let fields = model.read_texts(sent, Place::Root("body"), &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(Refused::Invalid(mistakes));
+    }
+    let mut files: Vec<(String, Incoming)> = Vec::new();
+    for (name, entry) in entries {
+        if let Entry::File(file) = entry {
+            files.retain(|(known, _)| *known != name);
+            files.push((name, file));
+        }
+    }
+    Ok(Form { fields, files })
+}
+
+async fn multipart(
+    desk: &Desk,
+    request: Request<Body>,
+    model: &'static Model,
+    limit: u64,
+) -> Result<Vec<(String, Entry)>, Refused> {
+    if let Some(length) = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()) {
+        let files = model.fields.iter().filter(|field| matches!(field.kind, Kind::File)).count() as u64;
+        if length.parse::<u64>().is_ok_and(|bytes| bytes > limit.saturating_mul(files.max(1)) + (1 << 20)) {
+            return Err(Refused::too_large("the upload", limit));
+        }
+    }
+    let request = request.map(|body| Body::new(axum::body::Body::new(body)));
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
+    let mut entries = Vec::new();
+    for _ in 0..PARTS {
+        let part = match form.next_field().await {
+            Ok(Some(part)) => part,
+            Ok(None) => return Ok(entries),
+            Err(error) => return broken_off(&error.body_text(), entries),
+        };
+        let Some(name) = part.name().map(str::to_owned) else {
+            let detail = "The Content-Disposition header field \"name\" must be provided.";
+            return Err(Refused::bad(detail));
+        };
+        let known = model.fields.iter().find(|field| field.name == name);
+        match part.file_name().map(bare) {
+            Some(file_name) => {
+                let wanted = known.is_some_and(|field| matches!(field.kind, Kind::File));
+                let store = wanted.then_some(desk);
+                if let Some(file) = file(store, part, file_name, limit).await? {
+                    entries.push((name, Entry::File(file)));
+                }
+            }
+            None => {
+                let Some(bytes) = small(part).await? else { return Ok(entries) };
+                // a text that is no UTF-8 is read as Latin 1, as Starlette does
+                let text = String::from_utf8(bytes)
+                    .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect());
+                entries.push((name, Entry::Text(text)));
+            }
+        }
+    }
+    Err(Refused::bad(format!("Too many fields. Maximum number of fields is {PARTS}.")))
+}
+
+/// A form that ends too early has the parts that were complete; anything else is no form.
+fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String, Entry)>, Refused> {
+    if error.contains("incomplete") { Ok(entries) } else { Err(Refused::bad("Invalid multipart data.")) }
+}
+
+/// `None` if the form ended within it.
+async fn small(mut part: axum::extract::multipart::Field<'_>) -> Result<Option<Vec<u8>>, Refused> {
+    let mut bytes = Vec::new();
+    loop {
+        match part.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > TEXT_LIMIT => {
+                let kib = TEXT_LIMIT >> 10;
+                return Err(Refused::bad(format!("Part exceeded maximum size of {kib}KB.")));
+            }
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Some(bytes)),
+            Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
+        }
+    }
+}
+
+/// Streams a part into the store; without a desk it is read past. `None` if the form ended within it.
+async fn file(
+    desk: Option<&Desk>,
+    mut part: axum::extract::multipart::Field<'_>,
+    file_name: String,
+    limit: u64,
+) -> Result<Option<Incoming>, Refused> {
+    let content_type = part.content_type().map(str::to_owned);
+    let mut upload = match desk {
+        Some(desk) => {
+            let safe = if file_name.is_empty() { "upload" } else { &file_name };
+            Some(desk.receive(safe, limit).await.map_err(|complaint| Refused::complaint(&complaint))?)
+        }
+        None => None,
+    };
+    let (mut head, mut bytes) = (Vec::new(), 0u64);
+    loop {
+        let chunk = match part.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
+        };
+        bytes += chunk.len() as u64;
+        if bytes > limit {
+            return Err(Refused::too_large("the upload", limit));
+        }
+        head.extend(chunk.iter().take(32usize.saturating_sub(head.len())));
+        if let Some(upload) = &mut upload {
+            upload.write(&chunk).await.map_err(|complaint| Refused::complaint(&complaint))?;
+        }
+    }
+    // a file field that was left empty in a browser
+    if file_name.is_empty() && bytes == 0 {
+        return Ok(None);
+    }
+    Ok(upload.map(|upload| Incoming { upload, file_name, content_type, head }))
+}
+
+/// The last part of a name, whatever separates its folders.
+fn bare(name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    if matches!(name.as_str(), "." | "..") { String::new() } else { name }
+}

@@ -1,0 +1,144 @@
+//! The door: which `Host` is meant (against DNS rebinding), whose key it is, whether a page of another site may ask, and
+//! CORS as Starlette answers it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::house::{Hosts, House};
+use super::keys::{LOCAL, Owner};
+use super::refused::Refused;
+
+/// What a route asks of whoever calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Health, documents, and files whose names cannot be guessed: no key.
+    Public,
+    Keyed,
+    /// Reads local paths or cloud storage: a key, and no page of another site.
+    KeyedOwnSite,
+}
+
+pub async fn enter(
+    State((house, access)): State<(Arc<House>, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admit(&house, access, request.headers(), request.uri()) {
+        Ok(owner) => {
+            request.extensions_mut().insert(owner);
+            next.run(request).await
+        }
+        Err(refused) => {
+            let unauthorized =
+                matches!(&refused, Refused::Said { status, .. } if *status == StatusCode::UNAUTHORIZED);
+            let mut response = refused.into_response();
+            if unauthorized {
+                let scheme = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            response
+        }
+    }
+}
+
+fn admit(house: &House, access: Access, headers: &HeaderMap, uri: &Uri) -> Result<Owner, Refused> {
+    if access == Access::Public {
+        return Ok(house.keys.owner(headers).unwrap_or(Owner(LOCAL.to_owned())));
+    }
+    if access == Access::KeyedOwnSite {
+        own_site(&house.hosts, headers, uri)?;
+    }
+    let owner = house.keys.owner(headers)?;
+    house.keys.admit(&owner)?;
+    Ok(owner)
+}
+
+/// The name in `Host`, without its port.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let given = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let given = given.or_else(|| uri.authority().map(|authority| authority.as_str()))?;
+    Some(bare(given))
+}
+
+fn bare(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// For every route: a name that leads here by somebody else's DNS is not ours.
+pub async fn known_host(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    let Some(allowed) = &house.hosts.allowed else { return next.run(request).await };
+    let host = host(request.headers(), request.uri()).unwrap_or_default();
+    if allowed.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        return next.run(request).await;
+    }
+    let detail = format!("this server is not called `{host}`; add it to the allowed hosts of the configuration");
+    Refused::said(StatusCode::FORBIDDEN, detail).into_response()
+}
+
+fn own_site(hosts: &Hosts, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text("origin");
+    if origin.is_some_and(|origin| hosts.trusted_origins.iter().any(|known| known == origin)) {
+        return Ok(());
+    }
+    let other_site = text("sec-fetch-site") == Some("cross-site");
+    let other_origin = origin.is_some_and(|origin| {
+        let name = origin.split_once("://").map(|(_, host)| bare(host));
+        name.is_none() || name != host(headers, uri)
+    });
+    if other_site || other_origin {
+        let from = origin.unwrap_or("another site");
+        let detail = format!(
+            "a page of {from} may not name files of this machine or its cloud storage; \
+             add it to the trusted origins of the configuration"
+        );
+        return Err(Refused::said(StatusCode::FORBIDDEN, detail));
+    }
+    Ok(())
+}
+
+const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY";
+
+/// `CORSMiddleware` with everything allowed but credentials.
+pub async fn cors(request: Request<Body>, next: Next) -> Response {
+    let text = |name: &str| request.headers().get(name).cloned();
+    let origin = text("origin");
+    let asked = text("access-control-request-method");
+    let preflight = *request.method() == Method::OPTIONS && origin.is_some();
+    let any = HeaderValue::from_static("*");
+    let mut response = match asked.filter(|_| preflight) {
+        Some(method) => {
+            let known = METHODS.split(", ").any(|known| method == known);
+            let mut response = if known {
+                (StatusCode::OK, "OK").into_response()
+            } else {
+                (StatusCode::BAD_REQUEST, "Disallowed CORS method").into_response()
+            };
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+            if let Some(wanted) = text("access-control-request-headers") {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
+            }
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+            response
+        }
+        None => {
+            let mut response = next.run(request).await;
+            if origin.is_some() {
+                response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+            }
+            response
+        }
+    };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    response
+}

@@ -1,0 +1,20 @@
+//! What every dialect stands behind: the door (hosts, keys, rates, CORS), bodies and forms read as FastAPI reads them, files
+//! and held-open answers out, and the documents. Neutral: nothing here knows a dialect's words.
+
+pub mod body;
+pub mod docs;
+pub mod files;
+pub mod form;
+pub mod guard;
+pub mod hold;
+pub mod house;
+pub mod json;
+pub mod keys;
+pub mod model;
+pub mod refused;
+pub mod table;
+
+pub use house::{
+    Casting, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup,
+};
+pub use keys::{Key, Keys};

@@ -1,0 +1,150 @@
+//! How a route says no: validation errors and `HTTPException`s in FastAPI's shapes, and what the desk's refusals become.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contract::Complaint;
+use jobs::{Blame, Failure, Refusal};
+
+use super::json::{Json, Unreadable};
+use super::model::{Mistake, Step};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refused {
+    /// 422, with everything that is wrong.
+    Invalid(Vec<Mistake>),
+    /// `{"detail": …}`
+    Said {
+        status: StatusCode,
+        detail: String,
+        retry_s: Option<u32>,
+    },
+}
+
+impl Refused {
+    pub fn said(status: StatusCode, detail: impl Into<String>) -> Self {
+        Refused::Said { status, detail: detail.into(), retry_s: None }
+    }
+
+    pub fn bad(detail: impl Into<String>) -> Self {
+        Self::said(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub fn missing(detail: impl Into<String>) -> Self {
+        Self::said(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub fn unreadable(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Invalid { at, error } => Refused::Invalid(vec![Mistake {
+                kind: "json_invalid",
+                loc: vec![Step::Name("body".into()), Step::At(at)],
+                msg: "JSON decode error".into(),
+                input: Json::Object(Vec::new()),
+                ctx: Some(Json::Object(vec![("error".into(), Json::Text(error.into()))])),
+            }]),
+            Unreadable::Hopeless => Self::bad("There was an error parsing the body"),
+        }
+    }
+
+    /// A body or a part of it beyond `limit` bytes.
+    pub fn too_large(what: &str, limit: u64) -> Self {
+        let mib = limit as f64 / f64::from(1 << 20);
+        let detail = format!("{what} is larger than {mib:.1} MiB, the limit of this server");
+        Self::said(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// What a door of the desk refuses: what is not there is 404, too much is 413, a broken store is 503.
+    pub fn complaint(complaint: &Complaint) -> Self {
+        let detail = complaint.to_string();
+        match complaint.code {
+            "file_missing" => Self::missing(detail),
+            "upload_too_large" | "file_too_large" | "too_large" => {
+                Self::said(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            "disk_full" => Refused::Said { status: StatusCode::INSUFFICIENT_STORAGE, detail, retry_s: None },
+            code if code.starts_with("record") || code.starts_with("store") => Self::later(detail, 5),
+            _ => Self::bad(detail),
+        }
+    }
+
+    pub fn later(detail: impl Into<String>, retry_s: u32) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Refused::Said { status, detail: detail.into(), retry_s: Some(retry_s) }
+    }
+
+    /// A job that failed, in the words its dialect opens with (`Inference failed: `).
+    pub fn failure(opening: &str, failure: &Failure) -> Self {
+        let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
+        let detail = format!("{opening}{}{hint}", failure.message);
+        match (failure.blame, failure.code.as_str()) {
+            (Blame::Client, "file_missing") => Self::missing(detail),
+            (Blame::Client, _) => Self::bad(detail),
+            (Blame::Server, _) => Self::said(StatusCode::INTERNAL_SERVER_ERROR, detail),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rejected(complaint) => Self::complaint(&complaint),
+            Refusal::Mismatch(complaint) => Self::said(StatusCode::CONFLICT, complaint.to_string()),
+            Refusal::Busy { complaint, retry_s } => Self::later(complaint.to_string(), retry_s),
+            Refusal::Broken(complaint) => Self::later(complaint.to_string(), 5),
+        }
+    }
+}
+
+/// The record or the store does not answer.
+pub fn broken(complaint: Complaint) -> Refused {
+    Refused::later(complaint.to_string(), 5)
+}
+
+pub fn answer(status: StatusCode, body: &Json) -> Response {
+    json_text(status, body.to_string())
+}
+
+pub fn json_text(status: StatusCode, body: String) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn told(mistake: Mistake) -> Json {
+    let step = |step| match step {
+        Step::Name(name) => Json::Text(name),
+        Step::At(at) => Json::Int(at as i64),
+    };
+    let mut fields = vec![
+        ("type".to_owned(), Json::Text(mistake.kind.into())),
+        ("loc".to_owned(), Json::List(mistake.loc.into_iter().map(step).collect())),
+        ("msg".to_owned(), Json::Text(mistake.msg)),
+        ("input".to_owned(), mistake.input),
+    ];
+    fields.extend(mistake.ctx.map(|ctx| ("ctx".to_owned(), ctx)));
+    Json::Object(fields)
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Refused::Invalid(mistakes) => {
+                let detail = Json::List(mistakes.into_iter().map(told).collect());
+                answer(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    &Json::Object(vec![("detail".into(), detail)]),
+                )
+            }
+            Refused::Said { status, detail, retry_s } => {
+                let mut response = answer(status, &Json::Object(vec![("detail".into(), Json::Text(detail))]));
+                if let Some(seconds) = retry_s {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                response
+            }
+        }
+    }
+}

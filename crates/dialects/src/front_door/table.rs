@@ -1,0 +1,294 @@
+//! The routes of a dialect as FastAPI would have them: 404, 405 and the redirect over a trailing slash in its words, and
+//! around all of them the door, the request's id, its trace and its count. The same table makes the documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path, Request, State};
+use axum::handler::Handler;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Router, body::Body};
+use serde_json::Value;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use super::docs::{self, Operation};
+use super::guard::{self, Access};
+use super::hold::Audience;
+use super::house::{House, Room};
+use super::refused::Refused;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a dialect says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    pub dialect: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    pub cors: Cors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// As most originals: none.
+    Absent,
+    /// Every page may ask.
+    Any,
+}
+
+pub struct Table {
+    about: About,
+    room: Room,
+    paths: BTreeMap<&'static str, Vec<Method>>,
+    routers: BTreeMap<&'static str, MethodRouter<Room>>,
+    documented: serde_json::Map<String, Value>,
+}
+
+/// The variable parts of a path, in order.
+pub struct Segments(pub Vec<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let found = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Path(found) = found.map_err(|_| Refused::missing("Not Found"))?;
+        Ok(Self(found.into_iter().map(|(_, value)| value).collect()))
+    }
+}
+
+impl Segments {
+    pub fn first(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+
+    pub fn second(&self) -> &str {
+        self.0.get(1).map_or("", String::as_str)
+    }
+}
+
+impl Table {
+    pub fn new(house: Arc<House>, about: About) -> Self {
+        let room = Room { house, dialect: about.dialect, audience: Arc::new(Audience::default()) };
+        Self {
+            about,
+            room,
+            paths: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            documented: serde_json::Map::new(),
+        }
+    }
+
+    pub fn get<H, T>(self, path: &'static str, access: Access, handler: H, told: Operation) -> Self
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        self.route((Method::GET, path), access, handler, told)
+    }
+
+    pub fn post<H, T>(self, path: &'static str, access: Access, handler: H, told: Operation) -> Self
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        self.route((Method::POST, path), access, handler, told)
+    }
+
+    pub fn delete<H, T>(self, path: &'static str, access: Access, handler: H, told: Operation) -> Self
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        self.route((Method::DELETE, path), access, handler, told)
+    }
+
+    /// An operation without documents: another name for one that has them.
+    pub fn alias<H, T>(mut self, (method, path): (Method, &'static str), access: Access, handler: H) -> Self
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        self.add((method, path), access, handler);
+        self
+    }
+
+    fn route<H, T>(
+        mut self,
+        (method, path): (Method, &'static str),
+        access: Access,
+        handler: H,
+        told: Operation,
+    ) -> Self
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        let operations = self.documented.entry(path).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        operations[method.as_str().to_ascii_lowercase()] = told.finish(access, &self.room.house.keys);
+        self.add((method, path), access, handler);
+        self
+    }
+
+    fn add<H, T>(&mut self, (method, path): (Method, &'static str), access: Access, handler: H)
+    where
+        H: Handler<T, Room>,
+        T: 'static,
+    {
+        let filter = match method {
+            Method::POST => MethodFilter::POST,
+            Method::DELETE => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        let door = from_fn_with_state((Arc::clone(&self.room.house), access), guard::enter);
+        let one = on(filter, handler).route_layer(door);
+        let known = self.routers.remove(path).unwrap_or_default();
+        self.routers.insert(path, known.merge(one));
+        self.paths.entry(path).or_default().push(method);
+    }
+
+    pub fn finish(self) -> Router {
+        let Self { about, room, paths, routers, documented } = self;
+        let document = docs::document(about, documented);
+        let mut router = Router::new();
+        for (path, one) in routers {
+            let methods = &paths[path];
+            // a file of a folder answers HEAD; an API route of FastAPI does not
+            let folder = path.contains("{*") || path.starts_with("/uploads/") || path.starts_with("/videos/");
+            let allow = if folder { "GET, HEAD".to_owned() } else { methods[0].to_string() };
+            let refuse = {
+                let allow = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static("GET"));
+                move || {
+                    let allow = allow.clone();
+                    async move { not_allowed(allow) }
+                }
+            };
+            let one = if folder { one } else { one.on(MethodFilter::HEAD, refuse.clone()) };
+            router = router.route(path, one.fallback(refuse));
+        }
+        let templates: Arc<[&'static str]> = paths.keys().copied().collect();
+        let https = room.house.https;
+        let router = router
+            .merge(docs::routes(document))
+            .fallback(move |uri: OriginalUri, request: Request| {
+                let templates = Arc::clone(&templates);
+                async move { unknown(&templates, https, &uri.0, &request) }
+            })
+            .with_state(room.clone());
+        let router = match about.cors {
+            Cors::Any => router.layer(from_fn(guard::cors)),
+            Cors::Absent => router,
+        };
+        router
+            .layer(from_fn_with_state(Arc::clone(&room.house), guard::known_host))
+            .layer(CatchPanicLayer::custom(|_| broken_down()))
+            .layer(from_fn_with_state(about.dialect, observe))
+    }
+}
+
+fn not_allowed(allow: HeaderValue) -> Response {
+    let mut response = Refused::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response();
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+/// Starlette's last resort: text, and outside CORS.
+fn broken_down() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
+}
+
+/// 404, or 307 to the same path with or without its last slash if that one exists.
+fn unknown(templates: &[&str], https: bool, original: &axum::http::Uri, request: &Request) -> Response {
+    let path = request.uri().path();
+    let other = match path.strip_suffix('/') {
+        Some(shorter) => shorter.to_owned(),
+        None => format!("{path}/"),
+    };
+    if path != "/" && templates.iter().any(|template| matches(template, &other)) {
+        let whole = original.path();
+        let target = match whole.strip_suffix('/') {
+            Some(shorter) => shorter.to_owned(),
+            None => format!("{whole}/"),
+        };
+        let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+        let host = host.or_else(|| original.authority().map(|authority| authority.as_str()));
+        let query = original.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let scheme = if https { "https" } else { "http" };
+        let location = format!("{scheme}://{}{target}{query}", host.unwrap_or("localhost"));
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
+        }
+    }
+    Refused::missing("Not Found").into_response()
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(part), Some(value)) if part.starts_with('{') && !value.is_empty() => {}
+            (Some(part), Some(value)) if part == value => {}
+            _ => return false,
+        }
+    }
+}
+
+/// An id for the request (the client's own, if it is decent), a span around it, a count after it.
+async fn observe(State(dialect): State<&'static str>, request: Request<Body>, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| "unknown".to_owned());
+    let method = request.method().clone();
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        dialect,
+        %method,
+        route = route.as_str(),
+        job = tracing::field::Empty
+    );
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let (status, seconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
+    span.in_scope(|| tracing::info!(status, seconds, "answered"));
+    let labels = [
+        ("dialect", dialect.to_owned()),
+        ("route", route),
+        ("method", short(&method).to_owned()),
+        ("status", status.to_string()),
+    ];
+    metrics::counter!("talkie_http_requests_total", &labels).increment(1);
+    metrics::histogram!("talkie_http_request_seconds", &labels).record(seconds);
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// Methods anybody may invent would make as many time series.
+fn short(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID);
+    let decent = given.filter(|id| id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic));
+    decent.cloned().unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4().to_string();
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
