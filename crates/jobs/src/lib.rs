@@ -26,6 +26,7 @@ pub use fault::Fault;
 pub use order::{AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
 pub use recipe::{Studio, Target, make};
 pub use state::State;
+pub use store::Reading;
 pub use stored::Remark;
 pub use take::{PhaseTiming, Take};
 pub use view::{AvatarView, JobId, JobView, Level, Listing, LogLine, ProgressView};

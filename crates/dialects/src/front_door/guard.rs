@@ -109,9 +109,10 @@ const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY";
 
 /// `CORSMiddleware` with everything allowed but credentials.
 pub async fn cors(request: Request<Body>, next: Next) -> Response {
-    let text = |name: &str| request.headers().get(name).cloned();
-    let origin = text("origin");
-    let asked = text("access-control-request-method");
+    let (origin, asked, wanted) = {
+        let text = |name: &str| request.headers().get(name).cloned();
+        (text("origin"), text("access-control-request-method"), text("access-control-request-headers"))
+    };
     let preflight = *request.method() == Method::OPTIONS && origin.is_some();
     let any = HeaderValue::from_static("*");
     let mut response = match asked.filter(|_| preflight) {
@@ -125,7 +126,7 @@ pub async fn cors(request: Request<Body>, next: Next) -> Response {
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            if let Some(wanted) = text("access-control-request-headers") {
+            if let Some(wanted) = wanted {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
             }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
