@@ -1,3 +1,5 @@
 //! The HTTP APIs we speak: a front door that knows no dialect, and a folder for each of the services we stand in for.
 
 pub mod front_door;
+pub mod infinitetalk;
+pub mod svd;

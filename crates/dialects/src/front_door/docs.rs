@@ -138,6 +138,14 @@ impl Operation {
     }
 }
 
+/// JSON Schema of an object whose fields (name, type) are always there.
+pub fn object(fields: &[(&str, &str)]) -> Value {
+    let properties: Map<_, _> =
+        fields.iter().map(|(name, kind)| ((*name).to_owned(), json!({ "type": kind }))).collect();
+    let required: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
 pub fn document(about: About, paths: Map<String, Value>) -> Value {
     json!({
         "openapi": "3.1.0",
@@ -213,7 +221,9 @@ pub fn routes(document: Value) -> Router<Room> {
 async fn asset(Path(name): Path<String>) -> Response {
     let config = Arc::new(utoipa_swagger_ui::Config::from("openapi.json"));
     match utoipa_swagger_ui::serve(&name, config) {
-        Ok(Some(file)) => ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response(),
+        Ok(Some(file)) => {
+            ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()
+        }
         Ok(None) | Err(_) => Refused::missing("Not Found").into_response(),
     }
 }

@@ -71,8 +71,11 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
             let range = format!("bytes {start}-{}/{whole}", end - 1);
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
             headers.extend(HeaderValue::from_str(&range).map(|value| (header::CONTENT_RANGE, value)));
-            let body =
-                if head { Body::empty() } else { Body::from_stream(piece(reading, start, end - start).await) };
+            let body = if head {
+                Body::empty()
+            } else {
+                Body::from_stream(piece(reading, start, end - start).await)
+            };
             (StatusCode::PARTIAL_CONTENT, headers, body).into_response()
         }
         several => {
@@ -84,8 +87,10 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
                 )
             };
             let closing = format!("--{boundary}--");
-            let length: u64 =
-                several.iter().map(|&(start, end)| opening(start, end).len() as u64 + (end - start) + 2).sum();
+            let length: u64 = several
+                .iter()
+                .map(|&(start, end)| opening(start, end).len() as u64 + (end - start) + 2)
+                .sum();
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length + closing.len() as u64));
             let kind = format!("multipart/byteranges; boundary={boundary}");
             headers.extend(HeaderValue::from_str(&kind).map(|value| (header::CONTENT_TYPE, value)));
@@ -129,7 +134,8 @@ fn unchanged(request: &HeaderMap, etag: &str, modified: &str) -> bool {
         let tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
         return tags.into_iter().any(|tag| tag == etag || tag == "*");
     }
-    let since = text(request, header::IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let since =
+        text(request, header::IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
     since.zip(httpdate::parse_http_date(modified).ok()).is_some_and(|(since, modified)| since >= modified)
 }
 

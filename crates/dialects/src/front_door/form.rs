@@ -2,6 +2,7 @@
 //! because an upload that is not finished is removed when it is dropped.
 
 use axum::body::Body;
+use axum::extract::multipart::Field as Part;
 use axum::extract::{FromRequest, Multipart};
 use axum::http::{Request, header};
 use jobs::{Desk, Received, Upload};
@@ -12,6 +13,8 @@ use super::refused::Refused;
 
 /// A plain field holds a word or a number.
 const TEXT_LIMIT: usize = 64 << 10;
+/// Bytes that tell what a file is.
+const HEAD: usize = 32;
 /// More parts than any form of ours has; Starlette's own limit.
 const PARTS: usize = 1000;
 
@@ -24,11 +27,30 @@ pub struct Form {
 /// A file that has arrived but was not accepted yet.
 pub struct Incoming {
     upload: Upload,
-    /// As the client named it, its folders cut off.
+    file_name: String,
+}
+
+/// What a file says of itself before it is stored.
+pub struct Arriving {
+    /// As the client named it, its folders cut off; may be empty.
     pub file_name: String,
     pub content_type: Option<String>,
-    /// The first bytes, for a look at what it is.
+    /// Its first bytes, at most 32.
     pub head: Vec<u8>,
+}
+
+/// Where files go, and how large one may be.
+pub struct Intake<'a> {
+    pub desk: &'a Desk,
+    pub limit: u64,
+    /// The name under which it is stored, or why it is not.
+    pub name: fn(&Arriving) -> Result<String, Refused>,
+}
+
+/// By the client's own name.
+pub fn own_name(arriving: &Arriving) -> Result<String, Refused> {
+    let name = &arriving.file_name;
+    Ok(if name.is_empty() { "upload".to_owned() } else { name.clone() })
 }
 
 impl Incoming {
@@ -42,9 +64,9 @@ impl Form {
     /// The file of a required field.
     pub fn file(&mut self, name: &str) -> Result<Incoming, Refused> {
         let place = self.files.iter().position(|(known, _)| known == name);
-        let place = place.ok_or_else(|| Refused::Invalid(vec![
-            Place::In(&Place::Root("body"), name).missing(&super::json::Json::Null),
-        ]))?;
+        let place = place.ok_or_else(|| {
+            Refused::Invalid(vec![Place::In(&Place::Root("body"), name).missing(&super::json::Json::Null)])
+        })?;
         Ok(self.files.swap_remove(place).1)
     }
 }
@@ -54,17 +76,16 @@ enum Entry {
     File(Incoming),
 }
 
-/// Reads the form of `model`; each of its files may have `limit` bytes.
+/// Reads the form of `model`.
 pub async fn read(
-    desk: &Desk,
+    intake: Intake<'_>,
     request: Request<Body>,
     model: &'static Model,
-    limit: u64,
 ) -> Result<Form, Refused> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
     let entries = match kind.split(';').next().unwrap_or_default().trim() {
-        "multipart/form-data" => multipart(desk, request, model, limit).await?,
+        "multipart/form-data" => multipart(&intake, request, model).await?,
         "application/x-www-form-urlencoded" => {
             let bytes = body::bytes(request.into_body(), body::JSON_LIMIT).await?;
             url::form_urlencoded::parse(&bytes)
@@ -95,15 +116,17 @@ pub async fn read(
 }
 
 async fn multipart(
-    desk: &Desk,
+    intake: &Intake<'_>,
     request: Request<Body>,
     model: &'static Model,
-    limit: u64,
 ) -> Result<Vec<(String, Entry)>, Refused> {
     if let Some(length) = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()) {
         let files = model.fields.iter().filter(|field| matches!(field.kind, Kind::File)).count() as u64;
-        if length.parse::<u64>().is_ok_and(|bytes| bytes > limit.saturating_mul(files.max(1)) + (1 << 20)) {
-            return Err(Refused::too_large("the upload", limit));
+        if length
+            .parse::<u64>()
+            .is_ok_and(|bytes| bytes > intake.limit.saturating_mul(files.max(1)) + (1 << 20))
+        {
+            return Err(Refused::too_large("the upload", intake.limit));
         }
     }
     let request = request.map(|body| Body::new(axum::body::Body::new(body)));
@@ -124,9 +147,11 @@ async fn multipart(
         match part.file_name().map(bare) {
             Some(file_name) => {
                 let wanted = known.is_some_and(|field| matches!(field.kind, Kind::File));
-                let store = wanted.then_some(desk);
-                if let Some(file) = file(store, part, file_name, limit).await? {
-                    entries.push((name, Entry::File(file)));
+                if wanted {
+                    let file = file(intake, part, file_name).await?;
+                    entries.extend(file.map(|file| (name, Entry::File(file))));
+                } else if !passed(part, intake.limit).await? {
+                    return Ok(entries);
                 }
             }
             None => {
@@ -147,7 +172,7 @@ fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String,
 }
 
 /// `None` if the form ended within it.
-async fn small(mut part: axum::extract::multipart::Field<'_>) -> Result<Option<Vec<u8>>, Refused> {
+async fn small(mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
     let mut bytes = Vec::new();
     loop {
         match part.chunk().await {
@@ -162,42 +187,62 @@ async fn small(mut part: axum::extract::multipart::Field<'_>) -> Result<Option<V
     }
 }
 
-/// Streams a part into the store; without a desk it is read past. `None` if the form ended within it.
-async fn file(
-    desk: Option<&Desk>,
-    mut part: axum::extract::multipart::Field<'_>,
-    file_name: String,
-    limit: u64,
-) -> Result<Option<Incoming>, Refused> {
-    let content_type = part.content_type().map(str::to_owned);
-    let mut upload = match desk {
-        Some(desk) => {
-            let safe = if file_name.is_empty() { "upload" } else { &file_name };
-            Some(desk.receive(safe, limit).await.map_err(|complaint| Refused::complaint(&complaint))?)
-        }
-        None => None,
-    };
-    let (mut head, mut bytes) = (Vec::new(), 0u64);
+/// Reads past a part that nobody asked for; false if the form ended within it.
+async fn passed(mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
+    let mut bytes = 0;
     loop {
-        let chunk = match part.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
-        };
-        bytes += chunk.len() as u64;
+        match part.chunk().await {
+            Ok(Some(chunk)) => bytes += chunk.len() as u64,
+            Ok(None) => return Ok(true),
+            Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| false),
+        }
         if bytes > limit {
             return Err(Refused::too_large("the upload", limit));
         }
-        head.extend(chunk.iter().take(32usize.saturating_sub(head.len())));
-        if let Some(upload) = &mut upload {
-            upload.write(&chunk).await.map_err(|complaint| Refused::complaint(&complaint))?;
+    }
+}
+
+/// Streams a part into the store. `None` if the form ended within it, or if the field was left empty in a browser.
+async fn file(
+    intake: &Intake<'_>,
+    mut part: Part<'_>,
+    file_name: String,
+) -> Result<Option<Incoming>, Refused> {
+    let content_type = part.content_type().map(str::to_owned);
+    let mut arriving = Arriving { file_name, content_type, head: Vec::new() };
+    let (mut upload, mut waiting, mut bytes) = (None, Vec::new(), 0u64);
+    loop {
+        let chunk = match part.chunk().await {
+            Ok(chunk) => chunk,
+            Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
+        };
+        let ended = chunk.is_none();
+        let chunk = chunk.unwrap_or_default();
+        bytes += chunk.len() as u64;
+        if bytes > intake.limit {
+            return Err(Refused::too_large("the upload", intake.limit));
+        }
+        if ended && bytes == 0 && arriving.file_name.is_empty() {
+            return Ok(None);
+        }
+        arriving.head.extend(chunk.iter().take(HEAD.saturating_sub(arriving.head.len())));
+        let complaint = |complaint| Refused::complaint(&complaint);
+        match &mut upload {
+            None if arriving.head.len() < HEAD && !ended => waiting.extend_from_slice(&chunk),
+            None => {
+                let name = (intake.name)(&arriving)?;
+                let mut begun = intake.desk.receive(&name, intake.limit).await.map_err(complaint)?;
+                begun.write(&waiting).await.map_err(complaint)?;
+                begun.write(&chunk).await.map_err(complaint)?;
+                upload = Some(begun);
+            }
+            Some(upload) => upload.write(&chunk).await.map_err(complaint)?,
+        }
+        if ended {
+            let file_name = arriving.file_name;
+            return Ok(upload.map(|upload| Incoming { upload, file_name }));
         }
     }
-    // a file field that was left empty in a browser
-    if file_name.is_empty() && bytes == 0 {
-        return Ok(None);
-    }
-    Ok(upload.map(|upload| Incoming { upload, file_name, content_type, head }))
 }
 
 /// The last part of a name, whatever separates its folders.

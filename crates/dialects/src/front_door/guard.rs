@@ -79,7 +79,8 @@ pub async fn known_host(State(house): State<Arc<House>>, request: Request, next:
     if allowed.iter().any(|known| known.eq_ignore_ascii_case(host)) {
         return next.run(request).await;
     }
-    let detail = format!("this server is not called `{host}`; add it to the allowed hosts of the configuration");
+    let detail =
+        format!("this server is not called `{host}`; add it to the allowed hosts of the configuration");
     Refused::said(StatusCode::FORBIDDEN, detail).into_response()
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
@@ -120,6 +121,7 @@ pub struct Room {
     pub house: Arc<House>,
     pub dialect: &'static str,
     pub audience: Arc<Audience>,
+    pub last_second: Arc<AtomicI64>,
 }
 
 impl Room {
@@ -148,7 +150,8 @@ impl Room {
 /// `puppet; weights=visnet-1`
 pub fn engine_header(name: &str, weights: &[contract::Weights]) -> HeaderValue {
     let names: Vec<_> = weights.iter().map(|weights| weights.name.as_str()).collect();
-    let line = if names.is_empty() { name.to_owned() } else { format!("{name}; weights={}", names.join(",")) };
+    let line =
+        if names.is_empty() { name.to_owned() } else { format!("{name}; weights={}", names.join(",")) };
     HeaderValue::from_str(&line).unwrap_or(HeaderValue::from_static("unnamed"))
 }
 

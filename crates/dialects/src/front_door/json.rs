@@ -387,10 +387,7 @@ impl Reader<'_> {
             return Err(wrong);
         }
         let digits = &self.chars[u + 1..u + 5];
-        digits
-            .iter()
-            .try_fold(0, |value, c| Some(value << 4 | c.to_digit(16)?))
-            .ok_or(wrong)
+        digits.iter().try_fold(0, |value, c| Some(value << 4 | c.to_digit(16)?)).ok_or(wrong)
     }
 }
 

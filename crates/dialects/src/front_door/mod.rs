@@ -2,7 +2,9 @@
 //! and held-open answers out, and the documents. Neutral: nothing here knows a dialect's words.
 
 pub mod body;
+pub mod dates;
 pub mod docs;
+pub mod errand;
 pub mod files;
 pub mod form;
 pub mod guard;
@@ -14,7 +16,5 @@ pub mod model;
 pub mod refused;
 pub mod table;
 
-pub use house::{
-    Casting, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup,
-};
+pub use house::{Casting, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup};
 pub use keys::{Key, Keys};

@@ -327,7 +327,9 @@ impl Kind {
                 Json::Text(text) => Ok(Json::Text(text.clone())),
                 _ => Err(place.mistake("string_type", "Input should be a valid string", input)),
             },
-            Kind::Int { ge, le } => int(input, place).and_then(|value| bounded(value, (*ge, *le), input, place)),
+            Kind::Int { ge, le } => {
+                int(input, place).and_then(|value| bounded(value, (*ge, *le), input, place))
+            }
             Kind::Float => number(input, place),
             Kind::Bool => flag(input, place),
             Kind::Nested(model) => return Some(Fit::Nested(model.read(input, place, mistakes))),

@@ -14,11 +14,7 @@ pub enum Refused {
     /// 422, with everything that is wrong.
     Invalid(Vec<Mistake>),
     /// `{"detail": …}`
-    Said {
-        status: StatusCode,
-        detail: String,
-        retry_s: Option<u32>,
-    },
+    Said { status: StatusCode, detail: String, retry_s: Option<u32> },
 }
 
 impl Refused {
@@ -105,6 +101,17 @@ pub fn answer(status: StatusCode, body: &Json) -> Response {
     json_text(status, body.to_string())
 }
 
+/// 200 with what a wire type says.
+pub fn told_as<T: serde::Serialize>(body: &T) -> Response {
+    match serde_json::to_string(body) {
+        Ok(body) => json_text(StatusCode::OK, body),
+        Err(error) => {
+            let detail = format!("the answer cannot be written: {error}");
+            Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }
+    }
+}
+
 pub fn json_text(status: StatusCode, body: String) -> Response {
     let kind = HeaderValue::from_static("application/json");
     let mut response = Response::new(Body::from(body));
@@ -113,7 +120,7 @@ pub fn json_text(status: StatusCode, body: String) -> Response {
     response
 }
 
-fn told(mistake: Mistake) -> Json {
+fn mistake_told(mistake: Mistake) -> Json {
     let step = |step| match step {
         Step::Name(name) => Json::Text(name),
         Step::At(at) => Json::Int(at as i64),
@@ -132,11 +139,8 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Refused::Invalid(mistakes) => {
-                let detail = Json::List(mistakes.into_iter().map(told).collect());
-                answer(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    &Json::Object(vec![("detail".into(), detail)]),
-                )
+                let detail = Json::List(mistakes.into_iter().map(mistake_told).collect());
+                answer(StatusCode::UNPROCESSABLE_ENTITY, &Json::Object(vec![("detail".into(), detail)]))
             }
             Refused::Said { status, detail, retry_s } => {
                 let mut response = answer(status, &Json::Object(vec![("detail".into(), Json::Text(detail))]));

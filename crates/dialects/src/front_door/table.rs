@@ -75,7 +75,8 @@ impl Segments {
 
 impl Table {
     pub fn new(house: Arc<House>, about: About) -> Self {
-        let room = Room { house, dialect: about.dialect, audience: Arc::new(Audience::default()) };
+        let audience = Arc::new(Audience::default());
+        let room = Room { house, dialect: about.dialect, audience, last_second: Arc::default() };
         Self {
             about,
             room,

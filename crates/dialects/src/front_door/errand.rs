@@ -1,0 +1,88 @@
+//! A job as a handler sees it: handed in, waited for, and what came of it.
+
+use std::sync::atomic::Ordering;
+
+use axum::http::{HeaderMap, StatusCode};
+use jobs::{Ending, JobView, Made, Order, Prepared, Source, Submitted};
+use sha2::{Digest, Sha256};
+
+use super::house::Room;
+use super::refused::{Refused, broken};
+
+impl Room {
+    pub async fn submit(&self, order: Order) -> Result<Submitted, Refused> {
+        let submitted = self.house.desk.submit(order).await?;
+        tracing::Span::current().record("job", &submitted.id);
+        Ok(submitted)
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self, job: &str) -> Result<JobView, Refused> {
+        let view = self.house.desk.wait(job).await.map_err(broken)?;
+        view.ok_or_else(|| Refused::later(format!("the record no longer has job {job}"), 1))
+    }
+
+    /// A second since the epoch that this dialect has not used before, so that names made of it never meet.
+    pub fn own_second(&self) -> i64 {
+        let now = self.house.clock.now_ms().div_euclid(1000);
+        let next = |last: i64| Some(now.max(last + 1));
+        match self.last_second.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
+            Ok(last) | Err(last) => now.max(last + 1),
+        }
+    }
+}
+
+/// The take of a job that has ended; `opening` are the dialect's words before a reason (`Inference failed: `).
+pub fn made(opening: &str, view: &JobView) -> Result<Made, Refused> {
+    match &view.ending {
+        Some(Ending::Made(made)) => Ok(made.clone()),
+        other => Err(unmade(opening, view, other.as_ref())),
+    }
+}
+
+pub fn prepared(opening: &str, view: &JobView) -> Result<Prepared, Refused> {
+    match &view.ending {
+        Some(Ending::Prepared(prepared)) => Ok(prepared.clone()),
+        other => Err(unmade(opening, view, other.as_ref())),
+    }
+}
+
+fn unmade(opening: &str, view: &JobView, ending: Option<&Ending>) -> Refused {
+    match ending {
+        Some(Ending::Failed(failure)) => Refused::failure(opening, failure),
+        Some(Ending::Canceled) => {
+            Refused::said(StatusCode::CONFLICT, format!("{opening}job {} was canceled", view.id))
+        }
+        Some(Ending::Made(_) | Ending::Prepared(_)) | None => {
+            let detail = format!("{opening}job {} ended as something else", view.id);
+            Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        }
+    }
+}
+
+/// The client's own key for its request.
+pub fn idempotency(headers: &HeaderMap) -> Option<String> {
+    let key = headers.get("idempotency-key")?.to_str().ok()?;
+    (!key.is_empty() && key.len() <= 255).then(|| key.to_owned())
+}
+
+/// What makes two requests the same: their words, and of files their place, size and time.
+pub async fn fingerprint(dialect: &str, words: &str, sources: &[&Source]) -> String {
+    let mut text = format!("{dialect}\n{words}");
+    for source in sources {
+        text.push('\n');
+        if let Source::Path(path) = source {
+            let meta = tokio::fs::metadata(path).await.ok();
+            let size = meta.as_ref().map_or(0, std::fs::Metadata::len);
+            let changed = meta.and_then(|meta| meta.modified().ok());
+            text.push_str(&format!("{} {size} {changed:?}", path.display()));
+        } else {
+            text.push_str(&format!("{source:?}"));
+        }
+    }
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

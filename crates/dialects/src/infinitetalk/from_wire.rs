@@ -1,0 +1,154 @@
+//! From InfiniteTalk's words to an order. The only place that knows its defaults.
+
+use axum::http::HeaderMap;
+use contract::{EngineCard, Fps, Value};
+use jobs::{Delivery, Order, SubjectSpec, TakeSpec, VoiceSpec, Work};
+
+use super::wire::{GenerateRequest, Metadata, Resolution};
+use crate::front_door::dates;
+use crate::front_door::errand::{fingerprint, idempotency};
+use crate::front_door::house::{Room, settings};
+use crate::front_door::json;
+use crate::front_door::keys::Owner;
+use crate::front_door::model::{Field, Fitting, INT, Kind, Model, Need};
+use crate::front_door::refused::Refused;
+
+/// The same request finds its job for this long after its end.
+const ATTACH_S: u32 = 60;
+/// Characters of the prompt in a file's name.
+const PROMPT_IN_NAME: usize = 30;
+const FPS: Fps = Fps::whole(25);
+/// x264; the original saves at ffmpeg's default quality.
+const CRF: u8 = 20;
+
+pub static GENERATE: Model = Model {
+    name: "VideoGenerationRequest",
+    fields: &[
+        Field {
+            name: "audio_path",
+            kind: Kind::Text,
+            need: Need::Required,
+            help: "The voice: a file below a media root of this server",
+        },
+        Field {
+            name: "image_path",
+            kind: Kind::Text,
+            need: Need::Required,
+            help: "The portrait: a file below a media root of this server",
+        },
+        Field { name: "prompt", kind: Kind::Text, need: Need::Text(""), help: "What is to be seen" },
+        Field {
+            name: "resolution",
+            kind: Kind::Text,
+            need: Need::Text("infinitetalk-480"),
+            help: "infinitetalk-480 or infinitetalk-720",
+        },
+        Field { name: "seed", kind: INT, need: Need::Int(42), help: "Equal seeds give equal videos" },
+        Field { name: "diffusion_steps", kind: INT, need: Need::Int(40), help: "" },
+        Field { name: "text_guide_scale", kind: Kind::Float, need: Need::Float(5.0), help: "" },
+        Field { name: "audio_guide_scale", kind: Kind::Float, need: Need::Float(4.0), help: "" },
+        Field {
+            name: "motion_frame",
+            kind: INT,
+            need: Need::Int(9),
+            help: "Frames by which the pieces of a video overlap",
+        },
+        Field { name: "use_color_correction", kind: Kind::Bool, need: Need::Bool(true), help: "" },
+    ],
+};
+
+pub fn request(fitting: &Fitting) -> Result<GenerateRequest, Refused> {
+    let resolution = match fitting.text("resolution") {
+        "infinitetalk-480" => Resolution::P480,
+        "infinitetalk-720" => Resolution::P720,
+        other => {
+            let detail =
+                format!("Unsupported resolution: {other}. Use 'infinitetalk-480' or 'infinitetalk-720'");
+            return Err(Refused::bad(detail));
+        }
+    };
+    Ok(GenerateRequest {
+        audio_path: fitting.text("audio_path").to_owned(),
+        image_path: fitting.text("image_path").to_owned(),
+        prompt: fitting.text("prompt").to_owned(),
+        resolution,
+        seed: fitting.int("seed").unwrap_or_default(),
+        diffusion_steps: fitting.int("diffusion_steps").unwrap_or_default(),
+        text_guide_scale: fitting.float("text_guide_scale").unwrap_or_default(),
+        audio_guide_scale: fitting.float("audio_guide_scale").unwrap_or_default(),
+        motion_frame: fitting.int("motion_frame").unwrap_or_default(),
+        use_color_correction: fitting.flag("use_color_correction"),
+    })
+}
+
+pub async fn order(
+    room: &Room,
+    card: &EngineCard,
+    Owner(owner): Owner,
+    headers: &HeaderMap,
+    request: &GenerateRequest,
+) -> Result<Order, Refused> {
+    let desk = &room.house.desk;
+    let source =
+        |name: &str| desk.source(room.dialect, name).map_err(|complaint| Refused::complaint(&complaint));
+    let (voice, picture) = (source(&request.audio_path)?, source(&request.image_path)?);
+    let twin = fingerprint(room.dialect, &format!("{owner} {request:?}"), &[&voice, &picture]).await;
+    let sent = vec![
+        ("size", Value::Int(request.resolution.longest())),
+        ("diffusion_steps", Value::Int(request.diffusion_steps)),
+        ("text_guide_scale", Value::Float(request.text_guide_scale)),
+        ("audio_guide_scale", Value::Float(request.audio_guide_scale)),
+        ("motion_frame", Value::Int(request.motion_frame)),
+        ("color_correction", Value::Bool(request.use_color_correction)),
+    ];
+    let take = TakeSpec {
+        engine: card.name.to_owned(),
+        subject: SubjectSpec::Picture(picture),
+        voice: VoiceSpec::File { source: voice, start: None, duration: None },
+        prompt: Some(request.prompt.clone()).filter(|prompt| !prompt.is_empty()),
+        fps: Some(FPS),
+        max_frames: None,
+        seed: request.seed as u64,
+        settings: settings(card, sent),
+        landmarks: None,
+        crf: CRF,
+    };
+    let timestamp = dates::stamp(room.own_second() * 1000);
+    let name = file_name(request, &timestamp);
+    Ok(Order {
+        dialect: room.dialect,
+        owner,
+        work: Work::Take(take),
+        priority: 0,
+        idempotency: idempotency(headers),
+        twin: Some(twin),
+        attach_s: ATTACH_S,
+        deliver: Delivery { path: Some(room.house.infinitetalk.output.join(name)), s3: None },
+        note: serde_json::to_value(metadata(request, timestamp)).unwrap_or_default(),
+    })
+}
+
+/// `infinitetalk_{resolution}_{prompt}_{timestamp}.mp4`
+pub fn file_name(request: &GenerateRequest, timestamp: &str) -> String {
+    let safe = |c: char| if c == ' ' || c == '/' || c.is_control() { '_' } else { c };
+    let prompt: String = request.prompt.chars().map(safe).take(PROMPT_IN_NAME).collect();
+    format!("infinitetalk_{}_{prompt}_{timestamp}.mp4", request.resolution.name())
+}
+
+/// What is known of it before it is made.
+fn metadata(request: &GenerateRequest, timestamp: String) -> Metadata {
+    let float = |value| json::float(value).unwrap_or_default();
+    Metadata {
+        seed: request.seed.to_string(),
+        diffusion_steps: request.diffusion_steps.to_string(),
+        text_guide_scale: float(request.text_guide_scale),
+        audio_guide_scale: float(request.audio_guide_scale),
+        resolution_bucket: request.resolution.name().to_owned(),
+        actual_resolution: String::new(),
+        motion_frame: request.motion_frame.to_string(),
+        color_correction: request.use_color_correction.to_string(),
+        timestamp,
+        engine: String::new(),
+        weights: String::new(),
+    }
+}

@@ -1,0 +1,239 @@
+//! From the backend's words to orders. The only place that knows its defaults.
+
+use axum::http::HeaderMap;
+use contract::{EngineCard, Value};
+use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
+
+use super::wire::GenerateRequest;
+use crate::front_door::errand::idempotency;
+use crate::front_door::form::Arriving;
+use crate::front_door::house::{Room, settings};
+use crate::front_door::keys::Owner;
+use crate::front_door::model::{Field, Fitting, Kind, Model, Need};
+use crate::front_door::refused::Refused;
+
+/// Of the script, as the original's page has it.
+const SCRIPT_CHARS: usize = 500;
+/// Longest sides a quality may ask for, in pixels.
+const SIDES: std::ops::RangeInclusive<i64> = 64..=1920;
+const SEED: u64 = 42;
+const CRF: u8 = 20;
+
+pub static UPLOAD: Model = Model {
+    name: "Body_upload_character",
+    fields: &[Field {
+        name: "character",
+        kind: Kind::File,
+        need: Need::Required,
+        help: "The picture: JPEG, PNG, WebP, GIF or BMP",
+    }],
+};
+
+pub static GENERATE: Model = Model {
+    name: "GenerateVideoRequest",
+    fields: &[
+        Field {
+            name: "characterImageUrl",
+            kind: Kind::Text,
+            need: Need::Required,
+            help: "What /upload-character answered",
+        },
+        Field { name: "script", kind: Kind::Text, need: Need::Required, help: "At most 500 characters" },
+        Field {
+            name: "duration",
+            kind: Kind::Int { ge: Some(1), le: Some(3600) },
+            need: Need::Int(5),
+            help: "Seconds",
+        },
+        Field { name: "quality", kind: Kind::Text, need: Need::Text("768"), help: "512, 768 or 1024" },
+    ],
+};
+
+pub fn request(fitting: &Fitting) -> GenerateRequest {
+    GenerateRequest {
+        character_image_url: fitting.text("characterImageUrl").to_owned(),
+        script: fitting.text("script").to_owned(),
+        duration: fitting.int("duration").unwrap_or_default(),
+        quality: fitting.text("quality").to_owned(),
+    }
+}
+
+pub fn order(
+    room: &Room,
+    card: &EngineCard,
+    Owner(owner): Owner,
+    headers: &HeaderMap,
+    request: &GenerateRequest,
+) -> Result<Order, Refused> {
+    let limit = i64::from(room.house.limits.video_seconds);
+    if request.duration > limit {
+        let detail = format!("a duration of {} s is asked for, the limit is {limit} s", request.duration);
+        return Err(Refused::bad(detail));
+    }
+    let letters = request.script.chars().count();
+    if letters > SCRIPT_CHARS {
+        let detail = format!("the script has {letters} characters, the limit is {SCRIPT_CHARS}");
+        return Err(Refused::bad(detail));
+    }
+    let side = side(&request.quality)?;
+    let take = TakeSpec {
+        engine: card.name.to_owned(),
+        subject: SubjectSpec::Picture(picture(room, &request.character_image_url)?),
+        voice: VoiceSpec::Idle { seconds: request.duration as f64 },
+        prompt: None,
+        fps: None,
+        max_frames: None,
+        seed: SEED,
+        settings: settings(card, vec![("size", Value::Int(side))]),
+        landmarks: None,
+        crf: CRF,
+    };
+    Ok(Order {
+        dialect: room.dialect,
+        owner,
+        work: Work::Take(take),
+        priority: 0,
+        idempotency: idempotency(headers),
+        twin: None,
+        attach_s: 0,
+        deliver: Delivery::default(),
+        note: serde_json::to_value(request).unwrap_or_default(),
+    })
+}
+
+/// `768` or `768x768`.
+fn side(quality: &str) -> Result<i64, Refused> {
+    let longest =
+        quality.split(['x', 'X']).map(|side| side.trim().parse::<i64>().ok()).collect::<Option<Vec<_>>>();
+    let longest = longest.and_then(|sides| sides.into_iter().max()).filter(|side| SIDES.contains(side));
+    longest.ok_or_else(|| Refused::bad(format!("Unsupported quality: {quality}. Use '512', '768' or '1024'")))
+}
+
+/// One of our uploads, or an address that this server may fetch. A picture that is not there fails its generation, later.
+fn picture(room: &Room, url: &str) -> Result<Source, Refused> {
+    if let Some(key) = upload_key(url.split_once("/uploads/").map_or(url, |(_, name)| name)) {
+        return Ok(Source::Stored(key));
+    }
+    let remote = ["http://", "https://", "data:"].iter().any(|scheme| url.starts_with(scheme));
+    if !remote {
+        return Ok(Source::Stored(format!("uploads/{}/character", ulid_text(0))));
+    }
+    room.house.desk.source(room.dialect, url).map_err(|complaint| Refused::complaint(&complaint))
+}
+
+/// Under which an upload is stored; what is no picture is refused before a byte of it is.
+pub fn picture_name(arriving: &Arriving) -> Result<String, Refused> {
+    let declared = arriving.content_type.as_deref().is_none_or(|kind| kind.starts_with("image/"));
+    let extension = extension(&arriving.head).filter(|_| declared);
+    let extension = extension.ok_or_else(|| Refused::bad("File must be an image"))?;
+    Ok(format!("character.{extension}"))
+}
+
+/// The picture kinds we take, by their first bytes: the extension of their name.
+fn extension(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
+        [0x89, b'P', b'N', b'G', ..] => Some("png"),
+        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
+        [b'B', b'M', ..] => Some("bmp"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
+        _ => None,
+    }
+}
+
+pub fn content_type(extension: &str) -> &'static str {
+    match extension {
+        "png" => "image/png",
+        "gif" => "image/gif",
+        "bmp" => "image/bmp",
+        "webp" => "image/webp",
+        _ => "image/jpeg",
+    }
+}
+
+/// Crockford's alphabet, in which the ids of uploads are written.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+fn ulid_text(value: u128) -> String {
+    (0..26).rev().map(|n| char::from(ALPHABET[(value >> (5 * n)) as usize & 31])).collect()
+}
+
+fn ulid_value(text: &str) -> Option<u128> {
+    let fits = text.len() == 26 && text.as_bytes()[0] <= b'7';
+    let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte).map(|at| at as u128);
+    fits.then_some(())?;
+    text.bytes().try_fold(0u128, |value, byte| Some(value << 5 | digit(byte)?))
+}
+
+/// `uploads/<ulid>/character.png` -> `character_<the same 128 bits as a UUID>.png`: no table of names is needed.
+pub fn upload_name(key: &str) -> Option<String> {
+    let mut parts = key.split('/');
+    let ("uploads", ulid, file) = (parts.next()?, parts.next()?, parts.next()?) else { return None };
+    let extension = file.strip_prefix("character.")?;
+    Some(format!("character_{}.{extension}", uuid::Uuid::from_u128(ulid_value(ulid)?)))
+}
+
+/// The way back.
+pub fn upload_key(name: &str) -> Option<String> {
+    let (id, extension) = name.strip_prefix("character_")?.split_once('.')?;
+    let known = ["jpg", "png", "gif", "bmp", "webp"].contains(&extension) && id.len() == 36;
+    let id = uuid::Uuid::try_parse(id).ok().filter(|_| known)?;
+    Some(format!("uploads/{}/character.{extension}", ulid_text(id.as_u128())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uploads_name_leads_back_to_its_key() {
+        for ulid in ["01arz3ndektsv4rrffq69g5fav", "7zzzzzzzzzzzzzzzzzzzzzzzzz", "00000000000000000000000000"]
+        {
+            let key = format!("uploads/{ulid}/character.png");
+            let name = upload_name(&key).unwrap();
+            assert!(name.starts_with("character_") && name.ends_with(".png") && name.len() == 50, "{name}");
+            assert_eq!(upload_key(&name).unwrap(), key);
+        }
+        let strange = [
+            "uploads/8zzzzzzzzzzzzzzzzzzzzzzzzz/character.png",
+            "uploads/01arz3ndektsv4rrffq69g5fav/other.png",
+            "uploads/short/character.png",
+            "takes/01arz3ndektsv4rrffq69g5fav/character.png",
+        ];
+        assert!(strange.into_iter().all(|key| upload_name(key).is_none()));
+        let strange = [
+            "character_.png",
+            "../character_x.png",
+            "character_01890a5d-ac96-774b-bcce-b302099a8057.exe",
+            "",
+        ];
+        assert!(strange.into_iter().all(|name| upload_key(name).is_none()));
+    }
+
+    #[test]
+    fn qualities_are_longest_sides() {
+        let rows = [("768", Some(768)), ("1024x1024", Some(1024)), ("512x768", Some(768))];
+        for (quality, expected) in rows {
+            assert_eq!(side(quality).ok(), expected, "{quality}");
+        }
+        for quality in ["", "high", "10", "99999", "768x", "-768"] {
+            assert!(side(quality).is_err(), "{quality}");
+        }
+    }
+
+    #[test]
+    fn pictures_are_known_by_their_bytes() {
+        let rows: [(&[u8], _); 7] = [
+            (b"\xff\xd8\xff\xe0", Some("jpg")),
+            (b"\x89PNG\r\n", Some("png")),
+            (b"GIF89a", Some("gif")),
+            (b"RIFF\x00\x00\x00\x00WEBP", Some("webp")),
+            (b"RIFF\x00\x00\x00\x00WAVE", None),
+            (b"<svg>", None),
+            (b"", None),
+        ];
+        for (head, expected) in rows {
+            assert_eq!(extension(head), expected, "{head:?}");
+        }
+    }
+}
