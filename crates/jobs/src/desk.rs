@@ -1,16 +1,37 @@
 //! The desk: takes jobs, hands them to the crew in order, knows their states, cancels them. The record is the only truth:
 //! every answer is read from it, every change is one guarded write to it.
 
+mod bells;
+pub(crate) mod intake;
+pub(crate) mod live;
+pub(crate) mod now;
+mod upload;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use contract::{Complaint, EngineCard};
+use sea_orm::ActiveValue::Set;
+use sea_orm::DbErr;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
-use crate::Clock;
 use crate::crew::{Crew, CrewEvent, LiveForm};
-use crate::{AvatarName, AvatarView, JobId, JobView, Listing, LogLine, Order, Source, TakeSpec};
+use crate::dispatch::{Ask, Dispatch, LiveAsk};
+use crate::record::claim::{self, Met, Ticket};
+use crate::record::settle::{self, Outcome};
+use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
+use crate::{AvatarName, AvatarView, Clock, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec, Work};
+
+pub use live::Live;
+pub use upload::Upload;
+
+/// Most jobs that one listing tells of.
+const LISTING_LIMIT: u32 = 1000;
+/// How often a server of a fleet looks for what the others did.
+const FLEET_LOOK: Duration = Duration::from_secs(1);
 
 /// What the desk is opened with.
 pub struct DeskConfig {
@@ -40,12 +61,6 @@ pub struct Retention {
     pub uploads_age: Option<Duration>,
     /// Records of ended jobs.
     pub records_age: Option<Duration>,
-}
-
-/// Clones are one desk.
-#[derive(Clone)]
-pub struct Desk {
-    // private
 }
 
 /// Why a job was not taken.
@@ -86,16 +101,43 @@ pub struct LiveOrder {
     pub note: serde_json::Value,
 }
 
-/// A live session under way. Dropping it is hanging up: the session is canceled.
-pub struct Live {
-    pub id: JobId,
-    // private: the socket
+
+/// Clones are one desk. When the last is dropped without `close`, its tasks end as if the server had been killed.
+#[derive(Clone)]
+pub struct Desk {
+    inner: Arc<Inner>,
+    _tasks: Arc<Tasks>,
 }
 
-impl Live {
-    /// The next packet: a JPEG, or a piece of MP4. `None`: the end; `Err`: it broke off, and why.
-    pub async fn next(&mut self) -> Option<Result<Bytes, crate::Failure>> {
-        todo!()
+/// What the desk, its tasks and its sessions share.
+pub(crate) struct Inner {
+    pub record: Record,
+    pub store: store::Store,
+    pub engines: Vec<EngineCard>,
+    pub clock: Clock,
+    /// This start of the server, in the rows that it runs.
+    pub boot: String,
+    pub queue_limit: u64,
+    pub stall: Duration,
+    pub cancel_grace: Duration,
+    pub live_wait: Duration,
+    pub lease: Duration,
+    pub retention: Retention,
+    pub bells: bells::Bells,
+    pub progress: now::Running,
+    pub counts: now::Counts,
+    pub closing: AtomicBool,
+    /// A job was submitted.
+    pub submitted: Notify,
+    pub asks: mpsc::UnboundedSender<Ask>,
+    _lock: FolderLock,
+}
+
+struct Tasks(Vec<AbortHandle>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -104,88 +146,213 @@ impl Desk {
     pub async fn open(
         config: DeskConfig,
         crew: Arc<dyn Crew>,
-        events: tokio::sync::mpsc::UnboundedReceiver<CrewEvent>,
+        events: mpsc::UnboundedReceiver<CrewEvent>,
     ) -> Result<Self, Complaint> {
-        let _ = (config, crew, events);
-        todo!()
+        let lock = FolderLock::take(config.store.folder())?;
+        let record = Record::open(&config.database_url).await?;
+        let (asks, asked) = mpsc::unbounded_channel();
+        let inner = Arc::new(Inner {
+            record,
+            store: config.store,
+            engines: config.engines,
+            clock: config.clock,
+            boot: ulid::Ulid::new().to_string(),
+            queue_limit: config.queue_limit,
+            stall: config.stall,
+            cancel_grace: config.cancel_grace,
+            live_wait: config.live_wait,
+            lease: config.lease,
+            retention: config.retention,
+            bells: bells::Bells::default(),
+            progress: now::Running::default(),
+            counts: now::Counts::default(),
+            closing: AtomicBool::new(false),
+            submitted: Notify::new(),
+            asks,
+            _lock: lock,
+        });
+        if !inner.record.shared {
+            // the folder's lock says that nobody else runs these
+            inner.take_back().await.map_err(|error| broken(&error))?;
+        }
+        let dispatch = Dispatch::new(Arc::clone(&inner), crew);
+        let tasks = [
+            tokio::spawn(dispatch.run(events, asked)).abort_handle(),
+            tokio::spawn(crate::retention::watch(Arc::clone(&inner))).abort_handle(),
+        ];
+        Ok(Self { inner, _tasks: Arc::new(Tasks(tasks.into())) })
     }
 
     pub fn engines(&self) -> &[EngineCard] {
-        todo!()
+        &self.inner.engines
     }
 
     /// An input that a request names: `s3://…`, `http(s)://…`, `data:…`, or else a local path, each only where allowed.
     pub fn source(&self, dialect: &str, name: &str) -> Result<Source, Complaint> {
-        let _ = (dialect, name);
-        todo!()
+        let store = &self.inner.store;
+        let scheme = name.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("s3") => store.allow_s3(dialect, name).map(|()| Source::S3(name.to_owned())),
+            Some("http" | "https" | "data") => store.allow_url(name).map(|()| Source::Url(name.to_owned())),
+            _ => store.allow_path(name).map(Source::Path),
+        }
     }
 
     pub async fn submit(&self, order: Order) -> Result<Submitted, Refusal> {
-        let _ = order;
-        todo!()
+        let inner = &self.inner;
+        inner.check_open()?;
+        intake::check(&inner.engines, &order.work).map_err(Refusal::Rejected)?;
+        inner.check_avatar(&order).await?;
+        let id = new_id();
+        let now_ms = inner.clock.now_ms();
+        let row = job::ActiveModel {
+            id: Set(id.clone()),
+            dialect: Set(order.dialect.to_owned()),
+            owner: Set(order.owner.clone()),
+            work: Set(kept(&order.work)),
+            deliver: Set(kept(&order.deliver)),
+            note: Set(kept(&order.note)),
+            work_hash: Set(intake::identity(&order)),
+            idempotency: Set(order.idempotency.clone()),
+            twin: Set(order.twin.clone()),
+            living_twin: Set(order.twin.clone()),
+            state: Set(State::Queued.name().to_owned()),
+            priority: Set(order.priority),
+            created_ms: Set(now_ms),
+            ..job::blank()
+        };
+        let attach_ms = i64::from(order.attach_s) * 1000;
+        let ticket = Ticket { row, work: order.work, queue_limit: inner.queue_limit, attach_ms, now_ms };
+        match claim::enter(&inner.record, &ticket).await.map_err(refused)? {
+            Met::Fresh => {
+                metrics::counter!("talkie_jobs_submitted_total", "dialect" => order.dialect).increment(1);
+                tracing::info!(job = %id, dialect = order.dialect, "queued");
+                inner.submitted.notify_one();
+                Ok(Submitted { id, fresh: true })
+            }
+            Met::Known(id) => Ok(Submitted { id, fresh: false }),
+            Met::Mismatch(key) => Err(Refusal::Mismatch(Complaint::new(
+                "idempotency_mismatch",
+                format!("the idempotency key `{key}` came with other work before"),
+                "send other work with a key of its own",
+            ))),
+            Met::Full(waiting) => Err(Refusal::Busy {
+                complaint: Complaint::new(
+                    "queue_full",
+                    format!("{waiting} jobs wait already, the limit is {}", inner.queue_limit),
+                    "send the request again later",
+                ),
+                retry_s: inner.counts.retry_s(),
+            }),
+            Met::Missing(key) => Err(Refusal::Rejected(Complaint::new(
+                "upload_unknown",
+                format!("there is no upload `{key}` (any more)"),
+                "send the file again",
+            ))),
+        }
     }
 
     pub async fn open_live(&self, order: LiveOrder) -> Result<Live, Refusal> {
-        let _ = order;
-        todo!()
+        let inner = &self.inner;
+        inner.check_open()?;
+        // the words of `Order` fit: a session is checked like a job
+        let work = Work::Take(order.take.clone());
+        intake::check(&inner.engines, &work).map_err(Refusal::Rejected)?;
+        let (reply, answer) = oneshot::channel();
+        let dialect = order.dialect;
+        let _ = inner.asks.send(Ask::Live(Box::new(LiveAsk { order, reply })));
+        match tokio::time::timeout(inner.live_wait, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(closing()),
+            Err(_) => {
+                metrics::counter!("talkie_live_refused_total", "dialect" => dialect).increment(1);
+                Err(Refusal::Busy {
+                    complaint: Complaint::new(
+                        "no_live_slot",
+                        format!("no place for a live session came free in {} s", inner.live_wait.as_secs_f64()),
+                        "try again when another session has ended",
+                    ),
+                    retry_s: inner.counts.retry_s(),
+                })
+            }
+        }
     }
 
     /// `None`: there is no such job of this owner (`None`: of anybody).
     pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
-        let _ = (id, owner);
-        todo!()
+        let view = job::view(&self.inner.record, id, owner).await.map_err(|error| broken(&error))?;
+        Ok(view.map(|view| self.inner.freshen(view)))
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {
-        let _ = listing;
-        todo!()
+        let limit = match listing.limit {
+            0 => LISTING_LIMIT,
+            limit => limit.min(LISTING_LIMIT),
+        };
+        let listing = Listing { limit, ..listing };
+        let views = job::list(&self.inner.record, &listing).await.map_err(|error| broken(&error))?;
+        Ok(views.into_iter().map(|view| self.inner.freshen(view)).collect())
     }
 
     /// Lines after `since`, oldest first.
     pub async fn log(&self, id: &str, since: u64) -> Result<Vec<LogLine>, Complaint> {
-        let _ = (id, since);
-        todo!()
+        log::since(&self.inner.record.read, id, since).await.map_err(|error| broken(&error))
     }
 
     /// Resolves when something about the job may have changed since `seen` was marked; never misses, may be early.
     /// Watch it in a loop: read `job`, answer, `changed().await`.
-    pub fn watch(&self, id: &str) -> tokio::sync::watch::Receiver<u64> {
-        let _ = id;
-        todo!()
+    pub fn watch(&self, id: &str) -> watch::Receiver<u64> {
+        self.inner.bells.watch(id)
     }
 
     /// Waits for the end. `None`: there is no such job.
     pub async fn wait(&self, id: &str) -> Result<Option<JobView>, Complaint> {
-        let _ = id;
-        todo!()
+        let mut bell = self.watch(id);
+        loop {
+            match self.job(id, None).await? {
+                Some(view) if !view.state.is_terminal() => {}
+                found => return Ok(found),
+            }
+            // the bell outlives its receivers, so this cannot end early
+            let _ = bell.changed().await;
+        }
     }
 
     pub async fn cancel(&self, id: &str, owner: Option<&str>) -> Result<Canceling, Complaint> {
-        let _ = (id, owner);
-        todo!()
+        let canceled = self.inner.cancel(id, owner).await.map_err(|error| broken(&error))?;
+        Ok(match canceled {
+            job::Cancel::Now => Canceling::Canceled,
+            job::Cancel::Asked => {
+                let _ = self.inner.asks.send(Ask::Cancel(id.to_owned()));
+                Canceling::Requested
+            }
+            job::Cancel::Late => Canceling::Ended,
+            job::Cancel::Unknown => Canceling::Unknown,
+        })
     }
 
     /// An upload on its way into the store, at most `limit` bytes.
     pub async fn receive(&self, file_name: &str, limit: u64) -> Result<Upload, Complaint> {
-        let _ = (file_name, limit);
-        todo!()
+        Upload::begin(Arc::clone(&self.inner), file_name, limit).await
     }
 
     /// A take of a job that is done, to be read; it is not removed before this is dropped.
     pub async fn open_take(&self, id: &str) -> Result<Option<store::Reading>, Complaint> {
-        let _ = id;
-        todo!()
+        match self.job(id, None).await?.and_then(|view| view.ending) {
+            Some(Ending::Made(made)) if made.removed_ms.is_none() => self.inner.store.read(&made.key).await,
+            _ => Ok(None),
+        }
     }
 
     /// An upload, by its key.
     pub async fn open_upload(&self, key: &str) -> Result<Option<store::Reading>, Complaint> {
-        let _ = key;
-        todo!()
+        let known = keep::has_upload(&self.inner.record.read, key).await.map_err(|error| broken(&error))?;
+        if known { self.inner.store.read(key).await } else { Ok(None) }
     }
 
     pub async fn avatar(&self, name: &AvatarName) -> Result<Option<AvatarView>, Complaint> {
-        let _ = name;
-        todo!()
+        let found = avatar::find(&self.inner.record.read, name).await;
+        found.and_then(|row| row.map(avatar::Model::view).transpose()).map_err(|error| broken(&error))
     }
 
     /// By name. `None` as owner: everybody's.
@@ -194,25 +361,105 @@ impl Desk {
         dialect: Option<&str>,
         owner: Option<&str>,
     ) -> Result<Vec<AvatarView>, Complaint> {
-        let _ = (dialect, owner);
-        todo!()
+        avatar::list(&self.inner.record.read, dialect, owner).await.map_err(|error| broken(&error))
     }
 
     /// False if there was none. A session that uses it goes on.
     pub async fn delete_avatar(&self, name: &AvatarName) -> Result<bool, Complaint> {
-        let _ = name;
-        todo!()
+        let deleted = avatar::delete(&self.inner.record, name).await.map_err(|error| broken(&error))?;
+        if deleted {
+            self.inner.drop_doomed().await?;
+        }
+        Ok(deleted)
     }
 
     /// Queued, running and live jobs, workers and their slots: for health, `/metrics` and the start screen.
     pub fn vitals(&self) -> Vitals {
-        todo!()
+        self.inner.counts.vitals()
+    }
+
+    /// Removes what retention allows to be removed; runs by itself every minute.
+    pub async fn sweep(&self) -> Result<crate::retention::Swept, Complaint> {
+        self.inner.sweep().await
     }
 
     /// Takes no more jobs, lets the running ones end for at most `grace`, then puts them back into the queue.
     pub async fn close(&self, grace: Duration) {
-        let _ = grace;
-        todo!()
+        self.inner.closing.store(true, Ordering::SeqCst);
+        let (done, closed) = oneshot::channel();
+        let _ = self.inner.asks.send(Ask::Close { grace, done });
+        // an error means that it was closed before
+        let _ = closed.await;
+        self._tasks.0.iter().for_each(AbortHandle::abort);
+        self.inner.record.close().await;
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<(), Refusal> {
+        if self.closing.load(Ordering::SeqCst) { Err(closing()) } else { Ok(()) }
+    }
+
+    async fn check_avatar(&self, order: &Order) -> Result<(), Refusal> {
+        let Some(name) = intake::avatar_of(&order.work) else { return Ok(()) };
+        let unknown = || Refusal::Rejected(intake::unknown_avatar(&name.name));
+        if name.dialect != order.dialect || name.owner != order.owner {
+            return Err(unknown());
+        }
+        let row = avatar::find(&self.record.read, name).await.map_err(refused)?.ok_or_else(unknown)?;
+        intake::check_avatar_engine(&row.engine, order.work.engine(), name).map_err(Refusal::Rejected)
+    }
+
+    /// What an earlier boot was running waits again; sessions of it have failed.
+    async fn take_back(&self) -> Result<(), DbErr> {
+        for row in claim::of_others(&self.record, &self.boot).await? {
+            let why = "the server was restarted".to_owned();
+            settle::settle(&self.record, row.fence(), Outcome::Lost { why }, self.clock.now_ms()).await?;
+            tracing::info!(job = %row.id, "taken back from an earlier start of the server");
+        }
+        Ok(())
+    }
+
+    pub async fn cancel(&self, id: &str, owner: Option<&str>) -> Result<job::Cancel, DbErr> {
+        let ending = kept(&Ending::Canceled);
+        let canceled = job::cancel(&self.record, id, owner, (self.clock.now_ms(), ending)).await?;
+        if let job::Cancel::Now | job::Cancel::Asked = canceled {
+            tracing::info!(job = %id, "asked to cancel");
+            self.bells.ring(id);
+        }
+        Ok(canceled)
+    }
+
+    /// The record's progress is up to a second old; a running job of this server is known better.
+    fn freshen(&self, view: JobView) -> JobView {
+        match view.state {
+            State::Running => {
+                let progress = self.progress.get(&view.id, view.attempt).or(view.progress);
+                JobView { progress, ..view }
+            }
+            State::Queued | State::Done | State::Failed | State::Canceled => view,
+        }
+    }
+
+    /// How often this server looks at what others of its fleet did; `None`: it is alone.
+    pub fn fleet_look(&self) -> Option<Duration> {
+        self.record.shared.then(|| FLEET_LOOK.min(self.lease / 3))
+    }
+}
+
+pub(crate) fn new_id() -> JobId {
+    uuid::Uuid::new_v4().to_string()
+}
+
+pub(crate) fn refused(error: DbErr) -> Refusal {
+    tracing::error!(%error, "the record does not answer");
+    Refusal::Broken(broken(&error))
+}
+
+pub(crate) fn closing() -> Refusal {
+    Refusal::Busy {
+        complaint: Complaint::new("closing", "the server is going down", "send the request again in a moment"),
+        retry_s: 5,
     }
 }
 
@@ -223,23 +470,6 @@ pub struct Vitals {
     pub live: u64,
     pub workers: u64,
     pub slots: u64,
-}
-
-/// An upload that is being written. Dropped before `finish`, it leaves nothing.
-pub struct Upload {
-    // private
-}
-
-impl Upload {
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Complaint> {
-        let _ = bytes;
-        todo!()
-    }
-
-    /// Complete: from now on `Source::Stored`, until retention takes it.
-    pub async fn finish(self) -> Result<Received, Complaint> {
-        todo!()
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

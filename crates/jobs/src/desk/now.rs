@@ -1,0 +1,87 @@
+//! What is known between two writes to the record: how far the running jobs are, how long the last ones took, and the counts
+//! for health and metrics.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Vitals;
+use crate::{JobId, ProgressView};
+
+/// Jobs whose duration counts for an estimate.
+const REMEMBERED: usize = 32;
+
+#[derive(Default)]
+pub struct Running {
+    told: Mutex<HashMap<JobId, Told>>,
+}
+
+#[derive(Clone, Copy)]
+struct Told {
+    attempt: u32,
+    progress: ProgressView,
+    at: Instant,
+}
+
+impl Running {
+    pub fn tell(&self, id: &str, attempt: u32, progress: ProgressView) {
+        lock(&self.told).insert(id.to_owned(), Told { attempt, progress, at: Instant::now() });
+    }
+
+    pub fn get(&self, id: &str, attempt: u32) -> Option<ProgressView> {
+        lock(&self.told).get(id).filter(|told| told.attempt == attempt).map(|told| told.progress)
+    }
+
+    pub fn heard_within(&self, id: &str, span: Duration) -> bool {
+        lock(&self.told).get(id).is_some_and(|told| told.at.elapsed() < span)
+    }
+
+    pub fn forget(&self, id: &str) {
+        lock(&self.told).remove(id);
+    }
+}
+
+#[derive(Default)]
+pub struct Counts {
+    vitals: Mutex<Vitals>,
+    durations: Mutex<VecDeque<Duration>>,
+}
+
+impl Counts {
+    pub fn vitals(&self) -> Vitals {
+        lock(&self.vitals).clone()
+    }
+
+    pub fn set(&self, vitals: Vitals) {
+        metrics::gauge!("talkie_queue_depth").set(vitals.queued as f64);
+        metrics::gauge!("talkie_jobs_running").set(vitals.running as f64);
+        metrics::gauge!("talkie_live_sessions").set(vitals.live as f64);
+        metrics::gauge!("talkie_workers").set(vitals.workers as f64);
+        metrics::gauge!("talkie_slots").set(vitals.slots as f64);
+        *lock(&self.vitals) = vitals;
+    }
+
+    pub fn took(&self, duration: Duration) {
+        let mut durations = lock(&self.durations);
+        if durations.len() == REMEMBERED {
+            durations.pop_front();
+        }
+        durations.push_back(duration);
+    }
+
+    /// When a place is likely to come free: the slots end one job each in the time a job takes.
+    pub fn retry_s(&self) -> u32 {
+        let durations = lock(&self.durations);
+        let mean = match durations.len() {
+            0 => Duration::from_secs(10), // nothing has ended yet
+            n => durations.iter().sum::<Duration>() / n as u32,
+        };
+        let slots = self.vitals().slots.max(1) as f64;
+        (mean.as_secs_f64() / slots).ceil().clamp(1.0, 600.0) as u32
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // what is under these locks is replaced whole
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! Into the queue and out of it: a new job's row, the heads of the queue, and the claim that makes one of them an attempt of
+//! this boot. Leases are counters that their holder counts up: whoever waits for one to end watches it on its own monotonic
+//! clock, so that no jump of a wall clock gives a job to two servers.
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+
+use super::job::{self, ActiveModel, Column, Entity, Fence, Model};
+use super::log::{self, Line};
+use super::{Record, avatar, is_collision, keep};
+use crate::crew::AvatarAsset;
+use crate::{Source, State, SubjectSpec, TakeSpec, VoiceSpec, Work};
+
+/// What a new order meets.
+pub enum Met {
+    Fresh,
+    /// The same order was there.
+    Known(String),
+    /// Its idempotency key came with other work.
+    Mismatch(String),
+    /// So many jobs wait already.
+    Full(u64),
+    /// An upload that it names is gone.
+    Missing(String),
+}
+
+pub struct Ticket {
+    pub row: ActiveModel,
+    pub work: Work,
+    pub queue_limit: u64,
+    /// Since when an ended twin still counts, in milliseconds.
+    pub attach_ms: i64,
+    pub now_ms: i64,
+}
+
+/// Takes an order in, once: whoever loses a race at a unique index looks again and finds the winner's row.
+pub async fn enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_enter(record, ticket).await {
+            Err(error) if is_collision(&error) && tries < 5 => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn try_enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
+    let tx = record.begin().await?;
+    if let Some(met) = earlier(&tx, ticket).await? {
+        return Ok(met);
+    }
+    let waiting = job::queued(&tx).await?;
+    if waiting >= ticket.queue_limit {
+        return Ok(Met::Full(waiting));
+    }
+    for key in stored_inputs(&ticket.work) {
+        if !keep::touch_upload(&tx, key, ticket.now_ms).await? {
+            return Ok(Met::Missing(key.to_owned()));
+        }
+    }
+    insert(&tx, ticket.row.clone(), Line::info(ticket.now_ms, "queued")).await?;
+    tx.commit().await?;
+    Ok(Met::Fresh)
+}
+
+async fn earlier(tx: &DatabaseTransaction, ticket: &Ticket) -> Result<Option<Met>, DbErr> {
+    let row = &ticket.row;
+    let (dialect, owner) = (row.dialect.clone().unwrap(), row.owner.clone().unwrap());
+    let same_door = || {
+        Entity::find().filter(Column::Dialect.eq(dialect.as_str())).filter(Column::Owner.eq(owner.as_str()))
+    };
+    if let Some(key) = row.idempotency.clone().unwrap() {
+        let known = same_door().filter(Column::Idempotency.eq(key.as_str())).one(tx).await?;
+        match known {
+            Some(known) if known.work_hash == *row.work_hash.as_ref() => return Ok(Some(Met::Known(known.id))),
+            Some(_) => return Ok(Some(Met::Mismatch(key))),
+            None => {}
+        }
+    }
+    let Some(twin) = row.twin.clone().unwrap() else { return Ok(None) };
+    let living = same_door().filter(Column::LivingTwin.eq(twin.as_str())).one(tx).await?;
+    if let Some(living) = living {
+        return Ok(Some(Met::Known(living.id)));
+    }
+    let ended = same_door()
+        .filter(Column::Twin.eq(twin.as_str()))
+        .filter(Column::State.is_in([State::Done.name(), State::Failed.name()]))
+        .order_by_desc(Column::Seq)
+        .one(tx)
+        .await?;
+    // both ways: after the clock was set back, an end in the future is not recent for as long as the jump was
+    let recent = |row: &Model| {
+        row.ended_ms.is_some_and(|ended| ticket.now_ms.saturating_sub(ended).abs() < ticket.attach_ms)
+    };
+    Ok(ended.filter(recent).map(|row| Met::Known(row.id)))
+}
+
+async fn insert(tx: &DatabaseTransaction, row: ActiveModel, line: Line<'_>) -> Result<i64, DbErr> {
+    let row = ActiveModel { lines: Set(1), ..row };
+    let seq = Entity::insert(row).exec(tx).await?.last_insert_id;
+    log::write_drawn(tx, seq, line).await?;
+    Ok(seq)
+}
+
+/// Keys of our own uploads that the work reads.
+pub fn stored_inputs(work: &Work) -> Vec<&str> {
+    let sources: Vec<&Source> = match work {
+        Work::Prepare(prepare) => vec![&prepare.source],
+        Work::Take(take) => {
+            let subject = match &take.subject {
+                SubjectSpec::Picture(s) | SubjectSpec::Clip(s) | SubjectSpec::PictureOrClip(s) => Some(s),
+                SubjectSpec::Avatar(_) => None,
+            };
+            let voice = match &take.voice {
+                VoiceSpec::File { source, .. } => Some(source),
+                VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+            };
+            subject.into_iter().chain(voice).collect()
+        }
+    };
+    sources
+        .into_iter()
+        .filter_map(|source| match source {
+            Source::Stored(key) => Some(key.as_str()),
+            Source::Path(_) | Source::Url(_) | Source::S3(_) => None,
+        })
+        .collect()
+}
+
+/// The next jobs, in order.
+pub async fn heads(record: &Record, count: u64) -> Result<Vec<Model>, DbErr> {
+    job::in_order(job::queue()).limit(count).all(&record.read).await
+}
+
+pub enum Claimed {
+    /// This attempt is ours, with the asset it will use.
+    Ours {
+        attempt: i32,
+        avatar: Option<AvatarAsset>,
+    },
+    /// Canceled, or another server was faster.
+    Gone,
+    /// The avatar that it names is not there any more.
+    NoAvatar,
+}
+
+/// Makes a queued job an attempt of `boot`.
+pub async fn claim(record: &Record, row: &Model, (boot, now_ms): (&str, i64)) -> Result<Claimed, DbErr> {
+    let tx = record.begin().await?;
+    let avatar = match row.work()? {
+        Work::Take(TakeSpec { subject: SubjectSpec::Avatar(name), .. }) => {
+            match avatar::asset(&tx, &name).await? {
+                Some(asset) => Some(asset),
+                None => return Ok(Claimed::NoAvatar),
+            }
+        }
+        Work::Take(_) | Work::Prepare(_) => None,
+    };
+    let attempt = row.attempt + 1;
+    let change = ActiveModel {
+        attempt: Set(attempt),
+        boot: Set(Some(boot.to_owned())),
+        litter: Set(true),
+        avatar_key: Set(avatar.as_ref().map(|asset| asset.key.clone())),
+        started_ms: Set(Some(now_ms)),
+        stage: Set(None),
+        done: Set(0),
+        of: Set(0),
+        eta_ms: Set(None),
+        ..Default::default()
+    };
+    let message = format!("running, attempt {attempt}");
+    let line = Line::info(now_ms, &message);
+    if !job::pass(&tx, (row.fence(), State::Queued, State::Running), change, line).await? {
+        return Ok(Claimed::Gone);
+    }
+    tx.commit().await?;
+    Ok(Claimed::Ours { attempt, avatar })
+}
+
+/// A live session's row, running from the start. `None`: its avatar is not there.
+pub async fn begin_live(
+    record: &Record,
+    row: ActiveModel,
+    take: &TakeSpec,
+    now_ms: i64,
+) -> Result<Option<(Fence, Option<AvatarAsset>)>, DbErr> {
+    let tx = record.begin().await?;
+    for key in stored_inputs(&Work::Take(take.clone())) {
+        keep::touch_upload(&tx, key, now_ms).await?;
+    }
+    let avatar = match &take.subject {
+        SubjectSpec::Avatar(name) => match avatar::asset(&tx, name).await? {
+            Some(asset) => Some(asset),
+            None => return Ok(None),
+        },
+        SubjectSpec::Picture(_) | SubjectSpec::Clip(_) | SubjectSpec::PictureOrClip(_) => None,
+    };
+    let row = ActiveModel { avatar_key: Set(avatar.as_ref().map(|asset| asset.key.clone())), ..row };
+    let seq = insert(&tx, row, Line::info(now_ms, "live session begun")).await?;
+    tx.commit().await?;
+    Ok(Some((Fence { seq, attempt: 1 }, avatar)))
+}
+
+/// Running rows of other boots.
+pub async fn of_others(record: &Record, boot: &str) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::State.eq(State::Running.name()))
+        .filter(Column::Boot.ne(boot).or(Column::Boot.is_null()))
+        .order_by_asc(Column::Seq)
+        .all(&record.write)
+        .await
+}
+
+/// Shows that this boot lives, and tells which rows it still holds, with whether somebody asked for their end.
+pub async fn renew(record: &Record, boot: &str) -> Result<Vec<(Fence, bool)>, DbErr> {
+    let mine = Column::State.eq(State::Running.name()).and(Column::Boot.eq(boot));
+    Entity::update_many()
+        .col_expr(Column::Beat, Expr::col(Column::Beat).add(1))
+        .filter(mine.clone())
+        .exec(&record.write)
+        .await?;
+    let rows: Vec<(i64, i32, bool)> = Entity::find()
+        .filter(mine)
+        .select_only()
+        .column(Column::Seq)
+        .column(Column::Attempt)
+        .column(Column::Cancel)
+        .into_tuple()
+        .all(&record.write)
+        .await?;
+    Ok(rows.into_iter().map(|(seq, attempt, cancel)| (Fence { seq, attempt }, cancel)).collect())
+}

@@ -1,0 +1,128 @@
+//! The tables, made by the server alone. A new version of them is a new migration at the end of the list.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{
+    big_integer, big_integer_null, big_pk_auto, boolean, integer, string, string_null, text, text_null,
+};
+
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Tables)]
+    }
+
+    /// Not the default's name: the database may be shared with another program.
+    fn migration_table_name() -> DynIden {
+        "talkie_migrations".into_iden()
+    }
+}
+
+struct Tables;
+
+impl MigrationName for Tables {
+    fn name(&self) -> &str {
+        "m0001_tables"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Tables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let jobs = Table::create()
+            .table("jobs")
+            .col(big_pk_auto("seq"))
+            .col(string("id"))
+            .col(string("dialect"))
+            .col(string("owner"))
+            .col(text("work"))
+            .col(boolean("live"))
+            .col(text("deliver"))
+            .col(text("note"))
+            .col(string("work_hash"))
+            .col(string_null("idempotency"))
+            .col(string_null("twin"))
+            .col(string_null("living_twin"))
+            .col(string("state"))
+            .col(integer("priority"))
+            .col(integer("attempt"))
+            .col(integer("deaths"))
+            .col(integer("shortages"))
+            .col(boolean("cancel"))
+            .col(boolean("litter"))
+            .col(string_null("boot"))
+            .col(big_integer("beat"))
+            .col(text_null("avatar_key"))
+            .col(big_integer("created_ms"))
+            .col(big_integer_null("started_ms"))
+            .col(big_integer_null("ended_ms"))
+            .col(string_null("stage"))
+            .col(big_integer("done"))
+            .col(big_integer("of"))
+            .col(big_integer_null("eta_ms"))
+            .col(text_null("ending"))
+            .col(text_null("take_key"))
+            .col(big_integer_null("take_bytes"))
+            .col(big_integer("lines"))
+            .to_owned();
+        let log = Table::create()
+            .table("job_log")
+            .col(big_integer("job"))
+            .col(big_integer("n"))
+            .col(big_integer("at_ms"))
+            .col(string("level"))
+            .col(text("message"))
+            .primary_key(Index::create().col("job").col("n"))
+            .foreign_key(
+                ForeignKey::create()
+                    .from("job_log", "job")
+                    .to("jobs", "seq")
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        let avatars = Table::create()
+            .table("avatars")
+            .col(string("dialect"))
+            .col(string("owner"))
+            .col(string("name"))
+            .col(string("engine"))
+            .col(text("key"))
+            .col(string("source_sha256"))
+            .col(big_integer("created_ms"))
+            .col(text("note"))
+            .col(big_integer("made_by"))
+            .primary_key(Index::create().col("dialect").col("owner").col("name"))
+            .to_owned();
+        let uploads = Table::create()
+            .table("uploads")
+            .col(string("key").primary_key())
+            .col(big_integer("used_ms"))
+            .to_owned();
+        let doomed = Table::create().table("doomed").col(string("key").primary_key()).to_owned();
+        for table in [jobs, log, avatars, uploads, doomed] {
+            manager.create_table(table).await?;
+        }
+        let unique = |name: &str, columns: [&'static str; 3]| {
+            let mut index = Index::create();
+            index.name(name.to_owned()).table("jobs").unique();
+            columns.into_iter().for_each(|column| {
+                index.col(column);
+            });
+            index.to_owned()
+        };
+        let indexes = [
+            Index::create().name("jobs_id").table("jobs").unique().col("id").to_owned(),
+            unique("jobs_idempotency", ["dialect", "owner", "idempotency"]),
+            unique("jobs_living_twin", ["dialect", "owner", "living_twin"]),
+            Index::create().name("jobs_queue").table("jobs").col("state").col("priority").col("seq").to_owned(),
+            Index::create().name("jobs_twin").table("jobs").col("dialect").col("owner").col("twin").to_owned(),
+            Index::create().name("jobs_ended").table("jobs").col("ended_ms").to_owned(),
+            Index::create().name("jobs_take").table("jobs").col("take_bytes").to_owned(),
+        ];
+        for index in indexes {
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+}

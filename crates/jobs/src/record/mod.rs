@@ -1,0 +1,166 @@
+//! The record: every job, its log, the avatars and the uploads, in SQLite or Postgres by one code path. Nothing else in this
+//! room writes SQL. A change of state is one guarded UPDATE; who meets another state or attempt than expected changes nothing.
+
+pub mod avatar;
+pub mod claim;
+pub mod job;
+pub mod keep;
+pub mod log;
+mod migration;
+pub mod settle;
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use contract::Complaint;
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+/// How long a statement waits for a lock that another program holds on the SQLite file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 8;
+/// Key of the advisory lock under which one server of a fleet migrates: "talkie" in ASCII.
+const MIGRATION_LOCK: i64 = 0x74_61_6c_6b_69_65;
+
+/// Clones are one record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub write: DatabaseConnection,
+    pub read: DatabaseConnection,
+    /// Other servers may work on it too.
+    pub shared: bool,
+}
+
+/// Held for as long as a server works on its data folder.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    pub fn take(folder: &Path) -> Result<Self, Complaint> {
+        let path = folder.join("talkie.lock");
+        let cannot = |error: std::io::Error| {
+            let message = format!("{} cannot be locked: {error}", path.display());
+            Complaint::new("data_unusable", message, "check the data folder and its rights")
+        };
+        std::fs::create_dir_all(folder).map_err(cannot)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Complaint::new(
+                "data_in_use",
+                format!("another talkie server works in {} (it holds {})", folder.display(), path.display()),
+                "stop it, or give this one another folder with --data",
+            )),
+            Err(errno) => Err(cannot(errno.into())),
+        }
+    }
+}
+
+impl Record {
+    /// Opens and migrates.
+    pub async fn open(url: &str) -> Result<Self, Complaint> {
+        let opened = if url.starts_with("sqlite:") {
+            Self::sqlite(url).await
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::postgres(url).await
+        } else {
+            let scheme = url.split(':').next().unwrap_or_default();
+            return Err(Complaint::new(
+                "bad_database",
+                format!("a database URL cannot begin with `{scheme}:`"),
+                "write sqlite://PATH?mode=rwc or postgres://USER@HOST/DATABASE",
+            ));
+        };
+        opened.map_err(|error| broken(&error))
+    }
+
+    /// One connection writes, so that no two writers of ours meet at the file's lock; WAL lets readers go on beside it.
+    /// synchronous=FULL: a submit that was answered survives a power cut. It costs one sync of the log a commit, and jobs come by
+    /// the second, not by the millisecond; NORMAL would lose the last commits.
+    async fn sqlite(url: &str) -> Result<Self, DbErr> {
+        let mut options = options(url, 1);
+        options.map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(BUSY_TIMEOUT)
+                .foreign_keys(true)
+                .create_if_missing(true)
+        });
+        let write = Database::connect(options).await?;
+        migration::Migrator::up(&write, None).await?;
+        let mut options = self::options(url, READERS);
+        options.map_sqlx_sqlite_opts(|sqlite| sqlite.read_only(true).busy_timeout(BUSY_TIMEOUT));
+        let read = Database::connect(options).await?;
+        Ok(Self { write, read, shared: false })
+    }
+
+    async fn postgres(url: &str) -> Result<Self, DbErr> {
+        let pool = Database::connect(options(url, POSTGRES_CONNECTIONS)).await?;
+        // two servers that start at once must not both create the tables
+        let lock = pool.begin().await?;
+        let sql = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+        lock.execute_raw(Statement::from_string(pool.get_database_backend(), sql)).await?;
+        migration::Migrator::up(&pool, None).await?;
+        lock.commit().await?;
+        Ok(Self { write: pool.clone(), read: pool, shared: true })
+    }
+
+    /// A transaction that will write: on SQLite it has the write lock from its first statement, so that it never fails for a
+    /// reader that turned writer too late.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let immediate = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.write.begin_with_options(immediate).await
+    }
+
+    pub async fn close(&self) {
+        // an error here means that the connections are gone already
+        let _ = self.read.close_by_ref().await;
+        let _ = self.write.close_by_ref().await;
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    options
+}
+
+/// Two transactions met at a unique index: the one that lost looks again and finds the other's row.
+pub fn is_collision(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+}
+
+pub fn broken(error: &DbErr) -> Complaint {
+    let text = error.to_string();
+    let (code, hint) = if text.contains("disk is full") || text.contains("No space left") {
+        ("disk_full", "free some space where the database is")
+    } else if text.contains("is locked") {
+        ("record_unavailable", "another program holds a lock on the database; end it and send the request again")
+    } else {
+        ("record_unavailable", "check that the database is reachable, then send the request again")
+    };
+    Complaint::new(code, format!("the record of jobs cannot be used: {text}"), hint)
+}
+
+/// Nouns that are kept as JSON were made by us.
+pub fn kept<T: serde::Serialize>(noun: &T) -> String {
+    serde_json::to_string(noun).expect("nouns of the record have string keys and no unserialisable parts")
+}
+
+pub fn found<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DbErr> {
+    serde_json::from_str(text).map_err(|error| DbErr::Type(format!("{error} in {text}")))
+}

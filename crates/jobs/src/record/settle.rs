@@ -1,0 +1,183 @@
+//! The end of an attempt, decided and written in one transaction: done, failed, canceled, or back into the queue. Only the
+//! newest attempt of a running job is heard.
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::entity::prelude::*;
+
+use super::job::{self, ActiveModel, Fence, Model};
+use super::log::Line;
+use super::{Record, avatar, kept};
+use crate::{Blame, Ending, Failure, Level, State, Work};
+
+/// A job that has taken so many workers with it, or run out of memory so often, is not tried again.
+pub const MOST_ATTEMPTS: i32 = 3;
+
+/// How an attempt came to its end.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The worker said so.
+    Ended(Ending),
+    /// Its worker is gone, and it may be the cause.
+    Died { why: String },
+    /// Its worker is gone or going for another's sake.
+    Lost { why: String },
+}
+
+#[derive(Debug)]
+pub enum Settled {
+    /// It has ended; the row as it was before.
+    Ended { row: Box<Model>, ending: Ending },
+    /// It waits again.
+    Requeued,
+    /// The attempt does not count any more: its file is nobody's.
+    Stale,
+}
+
+/// What is to be written.
+struct Verdict {
+    to: State,
+    change: ActiveModel,
+    ending: Option<Ending>,
+    level: Level,
+    message: String,
+}
+
+pub async fn settle(
+    record: &Record,
+    fence: Fence,
+    outcome: Outcome,
+    now_ms: i64,
+) -> Result<Settled, DbErr> {
+    let tx = record.begin().await?;
+    let Some(row) = job::held(&tx, fence.seq).await? else { return Ok(Settled::Stale) };
+    if row.state()? != State::Running || row.fence() != fence {
+        return Ok(Settled::Stale);
+    }
+    let verdict = judge(&row, outcome);
+    if let (Some(Ending::Prepared(prepared)), Work::Prepare(spec)) = (&verdict.ending, row.work()?) {
+        avatar::replace(&tx, &row, (&spec, prepared), now_ms).await?;
+    }
+    let ending = verdict.ending.clone();
+    let change = ActiveModel { ending: Set(ending.as_ref().map(kept)), ..verdict.change };
+    let line = Line { at_ms: now_ms, level: verdict.level, message: &verdict.message };
+    if !job::pass(&tx, (fence, State::Running, verdict.to), change, line).await? {
+        return Ok(Settled::Stale);
+    }
+    tx.commit().await?;
+    Ok(match ending {
+        Some(ending) => Settled::Ended { row: Box::new(row), ending },
+        None => Settled::Requeued,
+    })
+}
+
+fn judge(row: &Model, outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Ended(Ending::Made(made)) => {
+            let change = ActiveModel {
+                litter: Set(false),
+                take_key: Set((!row.live).then(|| made.key.clone())),
+                take_bytes: Set((!row.live).then_some(made.bytes as i64)),
+                ..Default::default()
+            };
+            Verdict {
+                to: State::Done,
+                change,
+                ending: Some(Ending::Made(made)),
+                level: Level::Info,
+                message: "done".to_owned(),
+            }
+        }
+        Outcome::Ended(ending @ Ending::Prepared(_)) => Verdict {
+            to: State::Done,
+            change: ActiveModel { litter: Set(false), ..Default::default() },
+            ending: Some(ending),
+            level: Level::Info,
+            message: "done".to_owned(),
+        },
+        // whatever else happens to a job that somebody wants to end is its end
+        _ if row.cancel => canceled(),
+        Outcome::Ended(Ending::Failed(failure)) if failure.code == "out_of_memory" && !row.live => {
+            let shortages = row.shortages + 1;
+            if shortages >= MOST_ATTEMPTS {
+                return failed(failure);
+            }
+            let change = ActiveModel { shortages: Set(shortages), ..Default::default() };
+            again(change, format!("attempt {} ran out of memory; it is tried again alone", row.attempt))
+        }
+        Outcome::Ended(Ending::Failed(failure)) => failed(failure),
+        Outcome::Ended(Ending::Canceled) if row.live => canceled(),
+        Outcome::Ended(Ending::Canceled) => died(row, "its worker gave it up unasked"),
+        Outcome::Died { why } => died(row, &why),
+        Outcome::Lost { why } if row.live => failed(server_failure("server_restarted", &why)),
+        Outcome::Lost { why } => again(job::unchanged(), format!("back in the queue: {why}")),
+    }
+}
+
+fn died(row: &Model, why: &str) -> Verdict {
+    if row.live {
+        return failed(server_failure("worker_died", &format!("the worker of this session is gone: {why}")));
+    }
+    let deaths = row.deaths + 1;
+    let change = ActiveModel { deaths: Set(deaths), ..Default::default() };
+    if deaths >= MOST_ATTEMPTS {
+        let message = format!("it ended its worker {deaths} times, the limit is {MOST_ATTEMPTS}; at last: {why}");
+        let verdict = failed(Failure {
+            hint: "check the inputs; if they are sound, report it with the server's log".to_owned(),
+            ..server_failure("poison", &message)
+        });
+        return Verdict { change, ..verdict };
+    }
+    let message = format!("attempt {} is lost: {why}; it is tried again alone", row.attempt);
+    again(change, message)
+}
+
+pub fn server_failure(code: &str, message: &str) -> Failure {
+    Failure {
+        blame: Blame::Server,
+        code: code.to_owned(),
+        message: message.to_owned(),
+        hint: "send the request again".to_owned(),
+    }
+}
+
+fn canceled() -> Verdict {
+    Verdict {
+        to: State::Canceled,
+        change: job::unchanged(),
+        ending: Some(Ending::Canceled),
+        level: Level::Info,
+        message: "canceled".to_owned(),
+    }
+}
+
+fn failed(failure: Failure) -> Verdict {
+    Verdict {
+        to: State::Failed,
+        change: job::unchanged(),
+        level: Level::Error,
+        message: format!("failed: {}", failure.message),
+        ending: Some(Ending::Failed(failure)),
+    }
+}
+
+fn again(change: ActiveModel, message: String) -> Verdict {
+    Verdict { to: State::Queued, change, ending: None, level: Level::Warn, message }
+}
+
+/// A job that cannot even begin.
+pub async fn refuse(record: &Record, row: &Model, failure: Failure, now_ms: i64) -> Result<bool, DbErr> {
+    let tx = record.begin().await?;
+    let message = format!("failed: {}", failure.message);
+    // through Running, as every failure: no job fails without an attempt
+    let change = ActiveModel { attempt: Set(row.attempt + 1), ..Default::default() };
+    let line = Line::info(now_ms, "taken out of the queue");
+    if !job::pass(&tx, (row.fence(), State::Queued, State::Running), change, line).await? {
+        return Ok(false);
+    }
+    let fence = Fence { attempt: row.attempt + 1, ..row.fence() };
+    let change = ActiveModel { ending: Set(Some(kept(&Ending::Failed(failure)))), ..Default::default() };
+    let line = Line { at_ms: now_ms, level: Level::Error, message: &message };
+    job::pass(&tx, (fence, State::Running, State::Failed), change, line).await?;
+    tx.commit().await?;
+    Ok(true)
+}

@@ -1,0 +1,126 @@
+//! What may go: takes by age and by total size, uploads that nobody needs, assets of avatars that have lost their name, files
+//! of attempts that came to nothing, and old records. Nothing that is being read goes, and nothing that a living job names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Complaint;
+
+use crate::desk::Inner;
+use crate::record::{avatar, broken, keep};
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a sweep removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub takes: u64,
+    pub uploads: u64,
+    pub records: u64,
+}
+
+pub async fn watch(desk: Arc<Inner>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match desk.sweep().await {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(Swept { takes, uploads, records }) => {
+                tracing::info!(takes, uploads, records, "retention removed what was due");
+            }
+            Err(complaint) => tracing::warn!(%complaint, "retention could not remove what was due"),
+        }
+    }
+}
+
+impl Inner {
+    pub async fn sweep(&self) -> Result<Swept, Complaint> {
+        self.tidy_all().await?;
+        self.drop_doomed().await?;
+        let takes = self.sweep_takes().await?;
+        let uploads = self.sweep_uploads().await?;
+        let records = match self.cutoff(self.retention.records_age) {
+            Some(cutoff) => keep::forget_jobs(&self.record.write, cutoff).await.map_err(|e| broken(&e))?,
+            None => 0,
+        };
+        Ok(Swept { takes, uploads, records })
+    }
+
+    fn cutoff(&self, age: Option<Duration>) -> Option<i64> {
+        let age = i64::try_from(age?.as_millis()).unwrap_or(i64::MAX);
+        Some(self.clock.now_ms().saturating_sub(age))
+    }
+
+    /// By age, and from the oldest on until the rest fits.
+    async fn sweep_takes(&self) -> Result<u64, Complaint> {
+        let cutoff = self.cutoff(self.retention.takes_age);
+        let limit = self.retention.takes_bytes;
+        if cutoff.is_none() && limit.is_none() {
+            return Ok(0);
+        }
+        let takes = keep::takes(&self.record.read).await.map_err(|error| broken(&error))?;
+        let (mut room, mut removed) = (limit.unwrap_or(u64::MAX), 0);
+        for take in takes {
+            let fits = room.checked_sub(take.bytes);
+            room = fits.unwrap_or(0); // what is older than one that does not fit goes too
+            let old = cutoff.is_some_and(|cutoff| take.ended_ms < cutoff);
+            if (old || fits.is_none()) && self.remove(&take.key).await? {
+                let now_ms = self.clock.now_ms();
+                keep::mark_removed(&self.record.write, take.seq, now_ms).await.map_err(|e| broken(&e))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn sweep_uploads(&self) -> Result<u64, Complaint> {
+        let Some(cutoff) = self.cutoff(self.retention.uploads_age) else { return Ok(0) };
+        let old = keep::old_uploads(&self.record.read, cutoff).await.map_err(|error| broken(&error))?;
+        let mut removed = 0;
+        for key in old {
+            // in this order: a job that names it now finds either both, or no row and is refused
+            let forgotten = keep::forget_upload(&self.record.write, &key, cutoff).await;
+            if !forgotten.map_err(|error| broken(&error))? {
+                continue;
+            }
+            if self.remove(&key).await? {
+                removed += 1;
+            } else {
+                let known = keep::add_upload(&self.record.write, &key, cutoff).await;
+                known.map_err(|error| broken(&error))?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// True when it is not there any more; false while somebody reads it.
+    async fn remove(&self, key: &str) -> Result<bool, Complaint> {
+        Ok(self.store.remove(key).await? || self.store.read(key).await?.is_none())
+    }
+
+    /// Assets without a name go as soon as no running job holds them.
+    pub async fn drop_doomed(&self) -> Result<(), Complaint> {
+        let unused = avatar::unused(&self.record.write).await.map_err(|error| broken(&error))?;
+        for key in unused {
+            self.store.remove(&key).await?;
+            avatar::forget_doomed(&self.record.write, &key).await.map_err(|error| broken(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn tidy_all(&self) -> Result<(), Complaint> {
+        let littered = keep::littered(&self.record.read).await.map_err(|error| broken(&error))?;
+        for row in littered {
+            self.tidy(row.seq, &row.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what attempts of a job have left; only for a job that nobody runs and that has no take.
+    pub async fn tidy(&self, seq: i64, id: &str) -> Result<(), Complaint> {
+        self.store.remove(&format!("takes/{id}")).await?;
+        self.store.remove(&format!("avatars/{id}")).await?;
+        keep::mark_tidy(&self.record.write, seq).await.map_err(|error| broken(&error))
+    }
+}
