@@ -23,7 +23,10 @@ use crate::dispatch::{Ask, Dispatch, LiveAsk};
 use crate::record::claim::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
-use crate::{AvatarName, AvatarView, Clock, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec, Work};
+use crate::{
+    AvatarName, AvatarView, Clock, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec,
+    Work,
+};
 
 pub use live::Live;
 pub use upload::Upload;
@@ -100,7 +103,6 @@ pub struct LiveOrder {
     pub form: LiveForm,
     pub note: serde_json::Value,
 }
-
 
 /// Clones are one desk. When the last is dropped without `close`, its tasks end as if the server had been killed.
 #[derive(Clone)]
@@ -269,7 +271,10 @@ impl Desk {
                 Err(Refusal::Busy {
                     complaint: Complaint::new(
                         "no_live_slot",
-                        format!("no place for a live session came free in {} s", inner.live_wait.as_secs_f64()),
+                        format!(
+                            "no place for a live session came free in {} s",
+                            inner.live_wait.as_secs_f64()
+                        ),
                         "try again when another session has ended",
                     ),
                     retry_s: inner.counts.retry_s(),
@@ -458,7 +463,11 @@ pub(crate) fn refused(error: DbErr) -> Refusal {
 
 pub(crate) fn closing() -> Refusal {
     Refusal::Busy {
-        complaint: Complaint::new("closing", "the server is going down", "send the request again in a moment"),
+        complaint: Complaint::new(
+            "closing",
+            "the server is going down",
+            "send the request again in a moment",
+        ),
         retry_s: 5,
     }
 }

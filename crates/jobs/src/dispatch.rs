@@ -1,8 +1,8 @@
 //! The one loop that hands out work: woken by a submit, by the crew and by its own deadlines, never by a poll. It claims in
 //! order, hears what the workers tell, ends attempts in the record, and watches for those that stall or do not leave.
 
-mod floor;
 mod fleet;
+mod floor;
 mod settling;
 
 use std::collections::{HashMap, VecDeque};
@@ -305,7 +305,12 @@ impl Dispatch {
     }
 
     /// True if the queue is not as it was.
-    async fn claim(&mut self, row: &job::Model, worker: WorkerId, place: Place) -> Result<bool, sea_orm::DbErr> {
+    async fn claim(
+        &mut self,
+        row: &job::Model,
+        worker: WorkerId,
+        place: Place,
+    ) -> Result<bool, sea_orm::DbErr> {
         let desk = &self.desk;
         if row.litter
             && let Err(complaint) = desk.tidy(row.seq, &row.id).await

@@ -48,7 +48,8 @@ pub fn check_take(card: &EngineCard, take: &TakeSpec) -> Result<(), Complaint> {
     }
     let (least, most) = card.fps_range;
     if let Some(fps) = take.fps.filter(|fps| fps.as_f64() < least || fps.as_f64() > most) {
-        let message = format!("{fps} frames per second are outside {least} to {most} of the engine {}", card.name);
+        let message =
+            format!("{fps} frames per second are outside {least} to {most} of the engine {}", card.name);
         return Err(Complaint::new("bad_fps", message, "ask for a rate in that range"));
     }
     check_settings(card, &take.settings)
@@ -108,7 +109,10 @@ pub fn check_avatar_engine(made_by: &str, asked: &str, avatar: &AvatarName) -> R
     }
     Err(Complaint::new(
         "avatar_of_other_engine",
-        format!("the avatar `{}` was made by the engine {made_by}, the request asks for {asked}", avatar.name),
+        format!(
+            "the avatar `{}` was made by the engine {made_by}, the request asks for {asked}",
+            avatar.name
+        ),
         "prepare it again with that engine",
     ))
 }

@@ -41,7 +41,11 @@ impl Upload {
         self.bytes += bytes.len() as u64;
         if self.bytes > self.limit {
             let message = format!("the upload has more than {} bytes, the limit", self.limit);
-            return Err(Complaint::new("upload_too_large", message, "send a smaller file, or raise the limit"));
+            return Err(Complaint::new(
+                "upload_too_large",
+                message,
+                "send a smaller file, or raise the limit",
+            ));
         }
         self.sha256.update(bytes);
         self.file.write_all(bytes).await.map_err(|error| unwritten(&error))

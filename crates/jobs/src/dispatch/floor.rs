@@ -189,8 +189,13 @@ mod tests {
         floor.seat(a, key("one"), Place::Job);
         floor.seat(a, key("show"), Place::Live);
         assert!(floor.condemn(a, key("one"), "stalled".into()));
-        assert!(!floor.condemn(a, key("one"), "stalled".into()) && !floor.condemn(a, key("show"), "x".into()));
-        assert_eq!((floor.seat_for_job(), floor.seat_for_live(), floor.seat_for_suspect()), (None, None, None));
+        assert!(
+            !floor.condemn(a, key("one"), "stalled".into()) && !floor.condemn(a, key("show"), "x".into())
+        );
+        assert_eq!(
+            (floor.seat_for_job(), floor.seat_for_live(), floor.seat_for_suspect()),
+            (None, None, None)
+        );
         let left = floor.gone(a).unwrap();
         assert_eq!((left.attempts.len(), left.culprits.len(), floor.workers()), (2, 2, 0));
         assert!(floor.gone(a).is_none());

@@ -75,7 +75,9 @@ async fn earlier(tx: &DatabaseTransaction, ticket: &Ticket) -> Result<Option<Met
     if let Some(key) = row.idempotency.clone().unwrap() {
         let known = same_door().filter(Column::Idempotency.eq(key.as_str())).one(tx).await?;
         match known {
-            Some(known) if known.work_hash == *row.work_hash.as_ref() => return Ok(Some(Met::Known(known.id))),
+            Some(known) if known.work_hash == *row.work_hash.as_ref() => {
+                return Ok(Some(Met::Known(known.id)));
+            }
             Some(_) => return Ok(Some(Met::Mismatch(key))),
             None => {}
         }
@@ -137,10 +139,7 @@ pub async fn heads(record: &Record, count: u64) -> Result<Vec<Model>, DbErr> {
 
 pub enum Claimed {
     /// This attempt is ours, with the asset it will use.
-    Ours {
-        attempt: i32,
-        avatar: Option<AvatarAsset>,
-    },
+    Ours { attempt: i32, avatar: Option<AvatarAsset> },
     /// Canceled, or another server was faster.
     Gone,
     /// The avatar that it names is not there any more.

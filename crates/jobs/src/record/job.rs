@@ -7,8 +7,8 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait, UpdateMany};
 
-use super::{Record, found, log};
 use super::log::Line;
+use super::{Record, found, log};
 use crate::stored::stage_named;
 use crate::{JobView, Listing, ProgressView, State, Work};
 

@@ -118,8 +118,7 @@ pub async fn mark_removed<C: ConnectionTrait>(db: &C, seq: i64, now_ms: i64) -> 
         }
         _ => row.ending,
     };
-    let change =
-        job::ActiveModel { ending: Set(ending), take_bytes: Set(None), ..Default::default() };
+    let change = job::ActiveModel { ending: Set(ending), take_bytes: Set(None), ..Default::default() };
     job::Entity::update_many().set(change).filter(Column::Seq.eq(seq)).exec(db).await?;
     Ok(())
 }
@@ -137,11 +136,7 @@ pub async fn forget_jobs<C: ConnectionTrait>(db: &C, cutoff_ms: i64) -> Result<u
 
 /// Jobs that do not run and may have left files of attempts that came to nothing.
 pub async fn littered<C: ConnectionTrait>(db: &C) -> Result<Vec<Job>, DbErr> {
-    job::Entity::find()
-        .filter(Column::Litter.eq(true))
-        .filter(Column::EndedMs.is_not_null())
-        .all(db)
-        .await
+    job::Entity::find().filter(Column::Litter.eq(true)).filter(Column::EndedMs.is_not_null()).all(db).await
 }
 
 pub async fn mark_tidy<C: ConnectionTrait>(db: &C, seq: i64) -> Result<(), DbErr> {

@@ -49,12 +49,8 @@ pub async fn write<C: ConnectionTrait>(db: &C, seq: i64, line: Line<'_>) -> Resu
 
 /// Like `write`, where the guarded UPDATE has drawn the number already.
 pub async fn write_drawn<C: ConnectionTrait>(db: &C, seq: i64, line: Line<'_>) -> Result<(), DbErr> {
-    let n: Option<i64> = job::Entity::find_by_id(seq)
-        .select_only()
-        .column(job::Column::Lines)
-        .into_tuple()
-        .one(db)
-        .await?;
+    let n: Option<i64> =
+        job::Entity::find_by_id(seq).select_only().column(job::Column::Lines).into_tuple().one(db).await?;
     let Some(n) = n else { return Ok(()) };
     let line = ActiveModel {
         job: Set(seq),

@@ -115,8 +115,20 @@ impl MigrationTrait for Tables {
             Index::create().name("jobs_id").table("jobs").unique().col("id").to_owned(),
             unique("jobs_idempotency", ["dialect", "owner", "idempotency"]),
             unique("jobs_living_twin", ["dialect", "owner", "living_twin"]),
-            Index::create().name("jobs_queue").table("jobs").col("state").col("priority").col("seq").to_owned(),
-            Index::create().name("jobs_twin").table("jobs").col("dialect").col("owner").col("twin").to_owned(),
+            Index::create()
+                .name("jobs_queue")
+                .table("jobs")
+                .col("state")
+                .col("priority")
+                .col("seq")
+                .to_owned(),
+            Index::create()
+                .name("jobs_twin")
+                .table("jobs")
+                .col("dialect")
+                .col("owner")
+                .col("twin")
+                .to_owned(),
             Index::create().name("jobs_ended").table("jobs").col("ended_ms").to_owned(),
             Index::create().name("jobs_take").table("jobs").col("take_bytes").to_owned(),
         ];

@@ -149,7 +149,10 @@ pub fn broken(error: &DbErr) -> Complaint {
     let (code, hint) = if text.contains("disk is full") || text.contains("No space left") {
         ("disk_full", "free some space where the database is")
     } else if text.contains("is locked") {
-        ("record_unavailable", "another program holds a lock on the database; end it and send the request again")
+        (
+            "record_unavailable",
+            "another program holds a lock on the database; end it and send the request again",
+        )
     } else {
         ("record_unavailable", "check that the database is reachable, then send the request again")
     };

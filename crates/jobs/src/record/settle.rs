@@ -42,12 +42,7 @@ struct Verdict {
     message: String,
 }
 
-pub async fn settle(
-    record: &Record,
-    fence: Fence,
-    outcome: Outcome,
-    now_ms: i64,
-) -> Result<Settled, DbErr> {
+pub async fn settle(record: &Record, fence: Fence, outcome: Outcome, now_ms: i64) -> Result<Settled, DbErr> {
     let tx = record.begin().await?;
     let Some(row) = job::held(&tx, fence.seq).await? else { return Ok(Settled::Stale) };
     if row.state()? != State::Running || row.fence() != fence {
@@ -120,7 +115,8 @@ fn died(row: &Model, why: &str) -> Verdict {
     let deaths = row.deaths + 1;
     let change = ActiveModel { deaths: Set(deaths), ..Default::default() };
     if deaths >= MOST_ATTEMPTS {
-        let message = format!("it ended its worker {deaths} times, the limit is {MOST_ATTEMPTS}; at last: {why}");
+        let message =
+            format!("it ended its worker {deaths} times, the limit is {MOST_ATTEMPTS}; at last: {why}");
         let verdict = failed(Failure {
             hint: "check the inputs; if they are sound, report it with the server's log".to_owned(),
             ..server_failure("poison", &message)
