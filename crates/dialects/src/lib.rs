@@ -2,4 +2,5 @@
 
 pub mod front_door;
 pub mod infinitetalk;
+pub mod musetalk;
 pub mod svd;
