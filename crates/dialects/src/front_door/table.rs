@@ -211,7 +211,8 @@ fn unknown(templates: &[&str], https: bool, original: &axum::http::Uri, request:
         Some(shorter) => shorter.to_owned(),
         None => format!("{path}/"),
     };
-    if path != "/" && templates.iter().any(|template| matches(template, &other)) {
+    let nested_root = path == "/" && original.path() != "/" && templates.contains(&"/");
+    if nested_root || path != "/" && templates.iter().any(|template| matches(template, &other)) {
         let whole = original.path();
         let target = match whole.strip_suffix('/') {
             Some(shorter) => shorter.to_owned(),

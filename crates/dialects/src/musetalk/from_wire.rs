@@ -2,7 +2,10 @@
 
 use contract::{EngineCard, Fps, Value};
 use jobs::crew::{LiveForm, Pace};
-use jobs::{AvatarName, AvatarView, LiveOrder, Order, PrepareSpec, Received, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
+use jobs::{
+    AvatarName, AvatarView, LiveOrder, Order, PrepareSpec, Received, Source, SubjectSpec, TakeSpec,
+    VoiceSpec, Work,
+};
 
 use super::wire::{Info, Shape};
 use crate::front_door::errand::fingerprint;
@@ -45,7 +48,9 @@ pub static PREPROCESS: Model = Model {
 pub static INFERENCE: Model = Model {
     name: "Body_inference",
     fields: &[
-        Field { name: "audio_file", kind: Kind::File, need: Need::Required, help: "The voice: WAV, MP3, …" },
+        Field {
+            name: "audio_file", kind: Kind::File, need: Need::Required, help: "The voice: WAV, MP3, …"
+        },
         Field {
             name: "batch_size",
             kind: Kind::Int { ge: Some(1), le: Some(32) },
@@ -76,7 +81,8 @@ const PACE: Field = Field { name: "pace", kind: Kind::Text, need: Need::Null, he
 pub fn avatar(room: &Room, Owner(owner): &Owner, id: &str) -> Result<AvatarName, Refused> {
     let letters = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !letters || id.is_empty() || id.len() > ID_LETTERS {
-        let detail = "Invalid avatar_id. Use only letters, numbers, underscores, and hyphens (1-64 characters).";
+        let detail =
+            "Invalid avatar_id. Use only letters, numbers, underscores, and hyphens (1-64 characters).";
         return Err(Refused::bad(detail));
     }
     Ok(AvatarName { dialect: room.dialect.to_owned(), owner: owner.clone(), name: id.to_owned() })

@@ -31,7 +31,12 @@ const MJPEG: &str = "multipart/x-mixed-replace";
 
 pub fn router(house: Arc<House>) -> Router {
     Table::new(house, ABOUT)
-        .get("/health", Access::Public, routes::health, Operation::new("health", "System status").ok(health()))
+        .get(
+            "/health",
+            Access::Public,
+            routes::health,
+            Operation::new("health", "System status").ok(health()).says(503, "The record does not answer"),
+        )
         .get(
             "/avatars",
             Access::Keyed,
@@ -80,15 +85,18 @@ pub fn router(house: Arc<House>) -> Router {
             "/inference/stream/{avatar_id}/{ticket}",
             Access::Public,
             routes::by_ticket,
-            Operation::new("play_ticket", "Play a voice that was posted with ticket=1; for <img> and <video>")
-                .path("avatar_id", "")
-                .path("ticket", "With `.mp4` behind it: as a fragmented MP4 with sound")
-                .query(&from_wire::PLAY)
-                .gives(200, MJPEG, "The stream")
-                .gives(200, "video/mp4", "")
-                .says(400, "The voice cannot be used")
-                .says(404, "There is no such ticket any more")
-                .says(503, "Busy, closing, or without its engine"),
+            Operation::new(
+                "play_ticket",
+                "Play a voice that was posted with ticket=1; for <img> and <video>",
+            )
+            .path("avatar_id", "")
+            .path("ticket", "With `.mp4` behind it: as a fragmented MP4 with sound")
+            .query(&from_wire::PLAY)
+            .gives(200, MJPEG, "The stream")
+            .gives(200, "video/mp4", "")
+            .says(400, "The voice cannot be used")
+            .says(404, "There is no such ticket any more")
+            .says(503, "Busy, closing, or without its engine"),
         )
         .post(
             "/inference/batch/{avatar_id}",

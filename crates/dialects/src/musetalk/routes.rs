@@ -29,11 +29,17 @@ async fn names(room: &Room, Owner(owner): &Owner) -> Result<Vec<String>, Refused
     Ok(avatars.into_iter().map(|view| view.avatar.name).collect())
 }
 
-pub async fn health(State(room): State<Room>, Extension(owner): Extension<Owner>) -> Result<Response, Refused> {
+pub async fn health(
+    State(room): State<Room>,
+    Extension(owner): Extension<Owner>,
+) -> Result<Response, Refused> {
     Ok(told_as(&to_wire::health(&room, names(&room, &owner).await?)))
 }
 
-pub async fn avatars(State(room): State<Room>, Extension(owner): Extension<Owner>) -> Result<Response, Refused> {
+pub async fn avatars(
+    State(room): State<Room>,
+    Extension(owner): Extension<Owner>,
+) -> Result<Response, Refused> {
     Ok(told_as(&names(&room, &owner).await?))
 }
 
@@ -129,12 +135,12 @@ pub async fn batch(
     let avatar = find(&room, &owner, id.first()).await?.ok_or_else(|| to_wire::unknown(id.first()))?;
     let card = room.engine()?;
     let audio = form.file("audio_file")?.accept().await?;
-    let order =
-        from_wire::batch(&room, card, &avatar, (&form.fields, audio), idempotency(&headers)).await;
+    let order = from_wire::batch(&room, card, &avatar, (&form.fields, audio), idempotency(&headers)).await;
     let view = room.ended(&room.submit(order).await?.id).await?;
     let made = made(to_wire::INFERENCE, &view)?;
     let reading = room.house.desk.open_take(&view.id).await.map_err(broken)?;
-    let reading = reading.ok_or_else(|| Refused::later("the take was removed meanwhile; send it again", 1))?;
+    let reading =
+        reading.ok_or_else(|| Refused::later("the take was removed meanwhile; send it again", 1))?;
     let name = format!("{}_{}.mp4", avatar.avatar.name, uuid::Uuid::new_v4());
     let file =
         Sending { reading, content_type: "video/mp4", etag: &made.sha256, form: Form::Attachment(&name) };

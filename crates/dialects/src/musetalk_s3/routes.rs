@@ -1,0 +1,78 @@
+//! The MuseTalk S3 API's one route.
+
+use axum::extract::{Extension, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use contract::EngineCard;
+use jobs::{AvatarName, AvatarView};
+
+use super::wire::InferenceRequest;
+use super::{from_wire, to_wire};
+use crate::front_door::body;
+use crate::front_door::errand::prepared;
+use crate::front_door::hold::{Answer, held};
+use crate::front_door::house::{Room, engine_header};
+use crate::front_door::keys::Owner;
+use crate::front_door::refused::{Refused, broken};
+
+/// Answers when the video is there; the work goes on when its client hangs up.
+pub async fn inference(
+    State(room): State<Room>,
+    Extension(owner): Extension<Owner>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (query, config) = body::read(request, Some(&from_wire::QUERY), &from_wire::CONFIG).await?;
+    let query = query.ok_or_else(|| Refused::bad("the query is missing"))?;
+    let request = from_wire::request(&query, &config)?;
+    let avatar = from_wire::avatar(&room, &owner, &request)?;
+    let card = room.engine()?.clone();
+    let engine = engine_header(card.name, &card.weights);
+    let keep_alive = room.house.keep_alive;
+    let work = tokio::spawn(make(room, card, avatar, request));
+    let ended = async move {
+        let broke = |_| Refused::said(StatusCode::INTERNAL_SERVER_ERROR, "Inference failed: it broke off");
+        work.await.map_err(broke)?
+    };
+    held(ended, keep_alive, engine).await
+}
+
+async fn make(
+    room: Room,
+    card: EngineCard,
+    avatar: AvatarName,
+    request: InferenceRequest,
+) -> Result<Answer, Refused> {
+    let deliver = from_wire::delivery(&room, &request)?;
+    let voice = from_wire::source(&room, &request.audio_path)?;
+    let avatar = person(&room, &card, avatar, &request).await?;
+    if let Some(folder) = deliver.path.as_ref().and_then(|path| path.parent()) {
+        let failed = |error| {
+            let detail = format!("Inference failed: {} cannot be made: {error}", folder.display());
+            Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        };
+        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+    }
+    let upload = deliver.s3.clone();
+    let order = from_wire::take(&room, &card, &avatar, (voice, deliver), &request).await?;
+    let job = room.submit(order).await?.id;
+    to_wire::answer(&request, upload.as_deref(), &room.ended(&job).await?)
+}
+
+/// The avatar, made anew if the request says so.
+async fn person(
+    room: &Room,
+    card: &EngineCard,
+    name: AvatarName,
+    request: &InferenceRequest,
+) -> Result<AvatarView, Refused> {
+    let desk = &room.house.desk;
+    if request.preparation {
+        let video = from_wire::source(room, &request.video_path)?;
+        let order = from_wire::preparation(room, card, name.clone(), video, request).await;
+        let view = room.ended(&room.submit(order).await?.id).await?;
+        prepared(to_wire::opening(&view, None), &view)?;
+    }
+    let found = desk.avatar(&name).await.map_err(broken)?;
+    from_wire::prepared_before(found.as_ref(), request)?;
+    found.ok_or_else(|| Refused::later("the avatar was deleted meanwhile", 1))
+}
