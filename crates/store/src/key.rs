@@ -71,6 +71,9 @@ impl Key {
             if segment.chars().any(|c| c.is_control() || c == '\\') {
                 return refused("it holds a control character or a backslash".into());
             }
+            if segment.trim() != segment {
+                return refused("a part of it begins or ends with a blank".into());
+            }
         }
         if below == 0 {
             return refused("it names a whole shelf".into());
@@ -128,6 +131,8 @@ mod tests {
             "takes/a\\b",
             "takes/a\0b",
             "takes/a\nb",
+            "takes/a ",
+            "takes/ a",
             "takes/\u{7f}",
             "Takes/1",
             "https://takes/1",

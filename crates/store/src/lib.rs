@@ -2,14 +2,22 @@
 //! and the store proper (`Store`): what Talkie keeps, on this machine or in S3, and the guarded way in for users' URLs,
 //! `s3:` names and local paths. Never reads what is in a file.
 
+mod address;
 mod asset;
+mod buckets;
+mod data_uri;
 mod draft;
+mod fetch;
+mod guard;
 mod key;
 mod local;
 mod reading;
+mod refused;
 mod room;
 mod roots;
+mod s3;
 mod store;
+mod transport;
 mod writing;
 
 pub use asset::Asset;

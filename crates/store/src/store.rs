@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use contract::Complaint;
 
-use crate::key::Key;
+use crate::address::Addresses;
+use crate::buckets::{Allowance, Buckets, Style, relative};
+use crate::fetch::Fetcher;
+use crate::guard::{Guard, SystemLookup};
+use crate::key::{Key, Shelf};
 use crate::local::{LocalShelf, refusal};
 use crate::reading::{From, Readers, Reading};
 use crate::roots::Roots;
+use crate::s3::{S3Allowed, S3Name};
 use crate::writing::{Writing, measure};
 
 /// Where things are kept, and what is let in.
@@ -64,6 +69,10 @@ impl Default for FetchLimits {
     }
 }
 
+/// What we stored ourselves may be of any size.
+const OURS: Allowance =
+    Allowance { bytes: u64::MAX, total: Duration::from_secs(24 * 3600), idle: Duration::from_secs(60) };
+
 /// Clones are one store.
 #[derive(Clone)]
 pub struct Store(Arc<Rooms>);
@@ -72,6 +81,11 @@ struct Rooms {
     local: LocalShelf,
     readers: Readers,
     roots: Roots,
+    fetcher: Fetcher,
+    s3_allowed: S3Allowed,
+    buckets: Buckets,
+    remote: Option<Remote>,
+    allowance: Allowance,
 }
 
 /// What `put` knows of a file afterwards.
@@ -85,8 +99,25 @@ pub struct Stored {
 impl Store {
     pub async fn open(config: StoreConfig) -> Result<Self, Complaint> {
         let roots = Roots::open(&config.media_roots)?;
-        let local = LocalShelf::open(&config.folder)?;
-        Ok(Self(Arc::new(Rooms { local, readers: Readers::default(), roots })))
+        let addresses = Addresses::open(&config.fetch.allowed_networks)?;
+        let s3_allowed = S3Allowed::open(&config.s3_allowed)?;
+        if let Some(remote) = &config.remote {
+            S3Name::parse(&format!("s3://{}/{}", remote.bucket, joined(&remote.prefix, "key")))?;
+        }
+        let FetchLimits { bytes, total, idle, .. } = config.fetch;
+        let fetcher = Fetcher::new(Guard::new(addresses, Arc::new(SystemLookup)), config.fetch);
+        let style = if config.s3_path_style { Style::Path } else { Style::Host };
+        let local = blocking(move || LocalShelf::open(&config.folder)).await?;
+        Ok(Self(Arc::new(Rooms {
+            local,
+            readers: Readers::default(),
+            roots,
+            fetcher,
+            s3_allowed,
+            buckets: Buckets::new(config.s3_endpoint, config.s3_region, style),
+            remote: config.remote,
+            allowance: Allowance { bytes, total, idle },
+        })))
     }
 
     /// Moves a complete local file below `key`: there whole or not at all. Replaces what was there.
@@ -112,15 +143,20 @@ impl Store {
         let Some(reader) = self.0.readers.enter(key.as_str()) else {
             return Ok(None);
         };
+        if let Some(name) = self.remote(&key) {
+            let found = self.0.buckets.read(&name).await?;
+            return Ok(found.map(|(from, bytes, at)| Reading::new(From::Remote(from), reader, bytes, at)));
+        }
         let found = self.with_local(move |local| local.read(&key)).await?;
-        Ok(found
-            .map(|(file, bytes, modified_ms)| Reading::new(From::Local(file), reader, bytes, modified_ms)))
+        Ok(found.map(|(file, bytes, at)| Reading::new(From::Local(file), reader, bytes, at)))
     }
 
     /// A local file with the bytes of `key`: itself where it lies, or a copy in `scratch`. A folder likewise, with all that is in it.
     pub async fn local(&self, key: &str, scratch: &Path) -> Result<PathBuf, Complaint> {
         let key = Key::parse(key)?;
-        let _ = scratch;
+        if let Some(name) = self.remote(&key) {
+            return self.copy(&name, scratch).await;
+        }
         let path = self.0.local.path(&key);
         blocking(move || match path.symlink_metadata() {
             Ok(_) => Ok(path),
@@ -135,6 +171,9 @@ impl Store {
         let Some(_leaving) = self.0.readers.leave(key.as_str()) else {
             return Ok(false);
         };
+        if let Some(name) = self.remote(&key) {
+            return self.0.buckets.remove(&name).await;
+        }
         self.with_local(move |local| local.remove(&key)).await
     }
 
@@ -150,27 +189,26 @@ impl Store {
 
     /// Fetches `http:`, `https:` and `data:` URLs into `folder`, under the guard.
     pub async fn fetch(&self, url: &str, folder: &Path) -> Result<PathBuf, Complaint> {
-        let _ = (url, folder);
-        todo!()
+        self.0.fetcher.fetch(url, folder).await
     }
 
     /// `s3://bucket/key` into `folder`.
     pub async fn download(&self, s3: &str, folder: &Path) -> Result<PathBuf, Complaint> {
-        let _ = (s3, folder);
-        todo!()
+        let name = S3Name::parse(s3)?;
+        keep(self.0.buckets.download(&name, folder, self.0.allowance).await?)
     }
 
     /// A local file to `s3://bucket/key`.
     pub async fn upload(&self, local: &Path, s3: &str) -> Result<(), Complaint> {
-        let _ = (local, s3);
-        todo!()
+        self.0.buckets.upload(local, &S3Name::parse(s3)?).await
     }
 
     /// A URL under which the key can be read for `valid`, without credentials; `None` for a local store.
     pub async fn presign(&self, key: &str, valid: Duration) -> Result<Option<String>, Complaint> {
-        let _ = valid;
-        Key::parse(key)?;
-        Ok(None)
+        match self.remote(&Key::parse(key)?) {
+            Some(name) => self.0.buckets.presign(&name, valid).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A local path of a request: below a media root after its symbolic links are resolved, else a complaint that
@@ -181,14 +219,12 @@ impl Store {
 
     /// A URL whose form alone is acceptable (scheme, host, port, length); what it resolves to is checked when it is fetched.
     pub fn allow_url(&self, url: &str) -> Result<(), Complaint> {
-        let _ = url;
-        todo!()
+        self.0.fetcher.allow(url)
     }
 
     /// An `s3:` name in a bucket and prefix allowed for `dialect`.
     pub fn allow_s3(&self, dialect: &str, s3: &str) -> Result<(), Complaint> {
-        let _ = (dialect, s3);
-        todo!()
+        self.0.s3_allowed.allow(dialect, s3)
     }
 
     /// The data folder.
@@ -197,8 +233,53 @@ impl Store {
     }
 
     pub(crate) async fn place(&self, from: &Path, key: &Key) -> Result<(), Complaint> {
+        if let Some(name) = self.remote(key) {
+            self.0.buckets.upload(from, &name).await?;
+            return tokio::fs::remove_file(from)
+                .await
+                .map_err(|error| refusal("a stored file", from, &error));
+        }
         let (from, key) = (from.to_owned(), key.clone());
         self.with_local(move |local| local.put(&from, &key)).await
+    }
+
+    /// Where a key lies in S3, if it does. What workers of this machine read stays here.
+    fn remote(&self, key: &Key) -> Option<S3Name> {
+        let remote = self.0.remote.as_ref()?;
+        match key.shelf() {
+            Shelf::Uploads => None,
+            Shelf::Takes | Shelf::Avatars => {
+                Some(S3Name { bucket: remote.bucket.clone(), key: joined(&remote.prefix, key.as_str()) })
+            }
+        }
+    }
+
+    /// A file or a folder from S3.
+    async fn copy(&self, name: &S3Name, scratch: &Path) -> Result<PathBuf, Complaint> {
+        let buckets = &self.0.buckets;
+        if buckets.read(name).await?.is_some() {
+            return keep(buckets.download(name, scratch, OURS).await?);
+        }
+        let objects = buckets.below(name).await?;
+        if objects.is_empty() {
+            let hint = "it may have been removed by retention; send it again";
+            return Err(Complaint::new(
+                "file_missing",
+                format!("a file of the store, {name}, is not there"),
+                hint,
+            ));
+        }
+        let failed = |error: std::io::Error| refusal("a folder of the store", scratch, &error);
+        let folder = tempfile::Builder::new().prefix("folder-").tempdir_in(scratch).map_err(failed)?;
+        for object in &objects {
+            let Some(path) = relative(name, object) else { continue };
+            let path = folder.path().join(path);
+            let parent = path.parent().unwrap_or(folder.path());
+            tokio::fs::create_dir_all(parent).await.map_err(failed)?;
+            let file = buckets.download(object, scratch, OURS).await?;
+            file.persist(&path).map_err(|error| failed(error.error))?;
+        }
+        Ok(folder.keep())
     }
 
     async fn with_local<T: Send + 'static>(
@@ -217,4 +298,15 @@ async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(_) => Err(Complaint::new("internal", "a task of the store broke off", "this is a bug in talkie")),
     }
+}
+
+fn joined(prefix: &str, key: &str) -> String {
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") }
+}
+
+fn keep(file: tempfile::NamedTempFile) -> Result<PathBuf, Complaint> {
+    let path = file.path().to_owned();
+    let kept = file.into_temp_path().keep();
+    kept.map_err(|error| refusal("a copied file", &path, &error.error))
 }
