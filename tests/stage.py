@@ -146,10 +146,10 @@ class Talkie:
         """What the record knows, through the all port."""
         query.setdefault("limit", 1000)
         words = "&".join(f"{name}={value}" for name, value in query.items())
-        return self.api("GET", f"/jobs?{words}")
+        return self.api("GET", f"/jobs?{words}")["jobs"]
 
     def api(self, method, path):
-        request = urllib.request.Request(self.url("all", f"/api/v1{path}"), method=method)
+        request = urllib.request.Request(self.url("all", f"/v1{path}"), method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             body = json.load(answer)
         return body

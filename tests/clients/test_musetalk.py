@@ -13,6 +13,7 @@ import numpy
 import pytest
 import requests
 
+import live
 import stage
 from mjpeg import Raw, form, jpeg_of
 
@@ -331,3 +332,17 @@ def test_stream_says_json_on_refusal(talkie, media):
     body, kind = voice_form(media.short)
     answer = httpx.post(talkie.url("musetalk", "/inference/stream/nobody"), content=body, headers={"content-type": kind})
     assert answer.headers["content-type"] == "application/json" and json.loads(answer.text)["detail"]
+
+
+def test_tickets(talkie, avatar, media):
+    """A ticket plays one voice with one avatar, as often as it is asked for, and nothing else."""
+    told = live.ticket(talkie, avatar, media.short)
+    assert told["stream_url"] == f"/inference/stream/{avatar}/{told['ticket']}" and told["video_url"] == told["stream_url"] + ".mp4"
+    assert told["expires_in"] > 60
+    for _ in range(2):
+        raw = Raw(talkie.url("musetalk", told["stream_url"]))
+        assert raw.status == 200 and raw.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
+        assert abs(sum(1 for _, part in raw.chunks() if jpeg_of(part)) - media.seconds(media.short) * 25) <= 3
+    for path in (f"/inference/stream/other/{told['ticket']}", f"/inference/stream/{avatar}/{told['ticket'][:-1]}0z", f"/inference/stream/{avatar}/none.mp4"):
+        answer = httpx.get(talkie.url("musetalk", path))
+        assert answer.status_code == 404 and "Ticket" in answer.json()["detail"], answer.text
