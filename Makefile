@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http clients faults dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -42,6 +42,21 @@ bench: build
 bench-cycle:
 	@scripts/setup.sh test
 	@benches/cycle.sh
+
+## real clients against a real server: Python, curl, Chromium, ffmpeg, S3, Schemathesis with many examples
+clients: build
+	@scripts/setup.sh clients
+	@TALKIE_EXAMPLES=200 scripts/clients.sh clients
+
+## faults, with 100 rounds of kill -9
+faults: build
+	@scripts/setup.sh clients
+	@TALKIE_ROUNDS=100 scripts/clients.sh faults
+
+## HTTP: cost of a request against FastAPI, first frame, deadlines, start, memory; tables for docs/bench.md on standard output
+bench-http: build
+	@scripts/setup.sh clients
+	@benches/http/run.sh
 
 ## dist/talkie-<version>-<target>.tar.gz: binary, licences, docs
 dist: build

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a target needs and this machine lacks, and says so. Usage: setup.sh run|test|deny|quality|visnet
+# Installs what a target needs and this machine lacks, and says so. Usage: setup.sh run|test|clients|deny|quality|visnet
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -37,19 +37,54 @@ cargo_tool() {  # cargo_tool SUBCOMMAND CRATE
   cargo install --locked --quiet "$2"
 }
 
+venv_can_be_made() {
+  python3 -c 'import ensurepip' 2>/dev/null || packages /nonexistent python3-venv
+}
+
+client_packages() {  # the Python packages of tests/requirements.txt, in target/venv
+  cmp -s tests/requirements.txt target/venv/requirements.txt && return
+  say "the test clients' Python packages are missing or old: installing those of tests/requirements.txt into target/venv"
+  venv_can_be_made
+  python3 -m venv --clear target/venv
+  target/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+  cp tests/requirements.txt target/venv/
+}
+
+s3_server() {  # s3s-fs, an S3 server that checks signatures, in target/tools
+  target/tools/bin/s3s-fs --version 2>/dev/null | grep -q ' 0\.14\.1$' && return
+  say "s3s-fs is missing: installing it into target/tools (some minutes)"
+  cargo install --locked --quiet --root target/tools --features binary --version 0.14.1 s3s-fs
+}
+
+clients() {
+  packages espeak-ng espeak-ng
+  packages curl curl
+  packages chromium chromium
+  packages wrk wrk
+  packages faketime faketime
+  client_packages
+  s3_server
+}
+
+cd "$(dirname "$0")/.."
 rust
 packages cc gcc libc6-dev
+packages c++ g++
+packages cmake cmake
+packages make make
+packages nasm nasm
 packages ffmpeg ffmpeg
 packages python3 python3
-case "${1:?run, test, deny, quality or visnet}" in
+case "${1:?run, test, clients, deny, quality or visnet}" in
   run) ;;
-  test) packages espeak-ng espeak-ng; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
+  test) clients; packages /usr/lib/postgresql postgresql; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
+  clients) clients ;;
   deny) cargo_tool deny cargo-deny ;;
   quality) packages espeak-ng espeak-ng ;;
   visnet)
     packages espeak-ng espeak-ng
     packages /usr/share/dict/words wamerican
-    python3 -c 'import ensurepip' 2>/dev/null || packages /nonexistent python3-venv
+    venv_can_be_made
     ;;
   *) say "unknown set-up $1"; exit 2 ;;
 esac

@@ -156,7 +156,7 @@ def test_workflow_structure(path):
 
 
 def test_there_is_one_for_each_dialect():
-    assert [path.stem for path in WORKFLOWS] == ["talkie-infinitetalk", "talkie-musetalk", "talkie-musetalk-s3", "talkie-svd"]
+    assert {path.stem for path in WORKFLOWS} == {"talkie-infinitetalk", "talkie-musetalk", "talkie-musetalk-s3", "talkie-svd"}
 
 
 def evaluated(text, item, items):

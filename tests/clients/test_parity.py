@@ -10,7 +10,7 @@ ROOT = stage.ROOT
 TEXT = (ROOT / "PARITY.md").read_text()
 
 
-def tests_of(path):
+def names_in(path):
     source = (ROOT / path).read_text()
     if path.endswith(".py"):
         return {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
@@ -33,7 +33,7 @@ def test_every_named_test_exists():
         for path, name in re.findall(r"`([\w./-]*)::(\w+)`", cells[-1]):
             path = path or own
             assert path and pathlib.Path(ROOT / path).is_file(), (title, cells)
-            assert name in tests_of(path), f"{title}: {path}::{name} does not exist"
+            assert name in names_in(path), f"{title}: {path}::{name} does not exist"
             named += 1
     assert named > 100
 
