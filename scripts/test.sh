@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, lints, licences, the quality gate, then every test.
+# Formatting, lints, licences, the quality gate, then every test, with real clients last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
@@ -9,4 +9,5 @@ cargo build --release --locked --package app
 quality=0
 scripts/quality.sh || quality=$?
 cargo nextest run --workspace --locked --no-fail-fast
+scripts/clients.sh everyday
 exit $quality

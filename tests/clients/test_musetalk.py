@@ -343,6 +343,10 @@ def test_tickets(talkie, avatar, media):
         raw = Raw(talkie.url("musetalk", told["stream_url"]))
         assert raw.status == 200 and raw.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
         assert abs(sum(1 for _, part in raw.chunks() if jpeg_of(part)) - media.seconds(media.short) * 25) <= 3
-    for path in (f"/inference/stream/other/{told['ticket']}", f"/inference/stream/{avatar}/{told['ticket'][:-1]}0z", f"/inference/stream/{avatar}/none.mp4"):
+    for path in (
+        f"/inference/stream/other/{told['ticket']}",
+        f"/inference/stream/{avatar}/{told['ticket'][:-1]}0z",
+        f"/inference/stream/{avatar}/none.mp4",
+    ):
         answer = httpx.get(talkie.url("musetalk", path))
         assert answer.status_code == 404 and "Ticket" in answer.json()["detail"], answer.text
