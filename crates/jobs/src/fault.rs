@@ -2,6 +2,8 @@
 
 use contract::{Complaint, EngineError, SourceError};
 
+use crate::{Blame, Failure};
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The user's input or this machine's state; the complaint says the remedy.
@@ -44,6 +46,45 @@ impl From<SourceError> for Fault {
         match error {
             SourceError::Rejected(complaint) => Fault::Rejected(complaint),
             SourceError::Stopped => Fault::Canceled,
+        }
+    }
+}
+
+/// Complaints of the rooms below about this machine, not about what was sent.
+const MACHINE: [&str; 20] = [
+    "machine_failed",
+    "disk_full",
+    "disk_unknown",
+    "file_size_limit",
+    "scratch_failed",
+    "no_output_folder",
+    "output_unwritable",
+    "output_is_folder",
+    "bad_output",
+    "ffmpeg_missing",
+    "ffmpeg_broken",
+    "ffmpeg_too_old",
+    "encoder_missing",
+    "encode_failed",
+    "store_failed",
+    "store_unreachable",
+    "store_full",
+    "tts_missing",
+    "tts_failed",
+    "tts_unreachable",
+];
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let code = fault.code().to_owned();
+        match fault {
+            Fault::Rejected(Complaint { code: told, message, hint }) => {
+                let blame = if MACHINE.contains(&told) { Blame::Server } else { Blame::Client };
+                Failure { blame, code, message, hint }
+            }
+            Fault::Canceled | Fault::Failed { .. } => {
+                Failure { blame: Blame::Server, code, message: fault.to_string(), hint: String::new() }
+            }
         }
     }
 }

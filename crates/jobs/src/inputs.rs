@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
-use contract::{Complaint, EngineCard, Fps, Length, Stop, Subject, VoiceSource, Warning};
-use media::{ClipSpec, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
+use contract::{Complaint, EngineCard, Fps, Length, SourceError, Stop, Subject, VoiceSource, Warning};
+use media::{ClipSpec, Content, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
 use store::Asset;
 
+use crate::person::Kind;
 use crate::recipe::{Studio, Target};
+use crate::resolve::{Local, LocalSubject, Locals};
 use crate::{Fault, Source, SubjectSpec, TakeSpec, VoiceSpec};
 
 pub struct Inputs {
@@ -15,79 +17,170 @@ pub struct Inputs {
     pub voices: Vec<Box<dyn VoiceSource>>,
     pub length: Length,
     pub fps: Fps,
+    pub content: Content,
     pub soundtrack: Option<Soundtrack>,
     pub warnings: Vec<Warning>,
     /// Synthesised speech lives here until the take is done.
     pub speech: Option<media::Spoken>,
 }
 
-pub fn open(studio: &Studio, card: &EngineCard, spec: &TakeSpec, stop: &Stop) -> Result<Inputs, Fault> {
-    let mut warnings = Vec::new();
-    let subject_path = match &spec.subject {
-        SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
-            path_of(source)?
-        }
-        SubjectSpec::Avatar(_) => todo!(),
-    };
-    let subject_asset = Asset::open(subject_path)?;
-    let (voice_asset, speech, start, duration) = match &spec.voice {
-        VoiceSpec::File { source, start, duration } => {
-            (Some(Asset::open(path_of(source)?)?), None, *start, *duration)
-        }
-        VoiceSpec::Text(text) => {
-            let spoken = studio.tts.speak(&studio.tools, text, stop)?;
-            (Some(Asset::open(spoken.path())?), Some(spoken), None, None)
-        }
-        VoiceSpec::Idle { seconds } => {
-            check_idle(*seconds, studio.limits.audio_seconds)?;
-            (None, None, None, None)
-        }
-    };
-    let (subject, fps) = match &spec.subject {
-        SubjectSpec::Picture(_) => {
-            let picture = PictureSpec { layout: card.source_layout, longest: card.source_longest };
-            let path = subject_asset.path();
-            let picture = media::picture(&studio.tools, path, picture, &studio.limits, stop);
-            let picture = picture.map_err(|error| naming(path, error))?;
-            warnings.extend(picture.warnings);
-            (Subject::Picture(picture.source), spec.fps.unwrap_or(card.default_fps))
-        }
-        _ => {
-            let clip = ClipSpec {
-                layout: card.source_layout,
-                longest: card.max_longest,
-                fps: spec.fps,
-                start: None,
-                duration: None,
-            };
-            let path = subject_asset.path();
-            let clip = media::clip(&studio.tools, path, clip, &studio.limits, stop);
-            let clip = clip.map_err(|error| naming(path, error))?;
-            warnings.extend(clip.warnings);
-            (Subject::Clip(clip.source), clip.fps)
-        }
-    };
-    let mut voices = Vec::new();
-    let mut soundtrack = None;
-    if let Some(asset) = voice_asset {
-        let format = VoiceFormat { rate_hz: card.voice_rate_hz, start, duration };
-        let voice = media::voice(&studio.tools, asset.path(), format, &studio.limits, stop);
-        let voice = voice.map_err(|error| naming(asset.path(), error))?;
-        warnings.extend(voice.warnings);
-        voices.push(voice.source);
-        soundtrack = Some(Soundtrack { path: asset.path().to_owned(), start, duration });
-    }
+pub fn open(
+    studio: &Studio,
+    card: &EngineCard,
+    (spec, locals): (&TakeSpec, Locals),
+    stop: &Stop,
+) -> Result<Inputs, Fault> {
+    // the subject and the voice wait for processes of their own: at the same time
+    let (subject, sound) = std::thread::scope(|scope| {
+        let sound = std::thread::Builder::new()
+            .spawn_scoped(scope, || open_sound(studio, card, (spec, locals.voice.as_ref()), stop));
+        let subject = open_subject(studio, card, (spec, locals.subject), stop);
+        let sound = sound
+            .map_err(|error| Fault::failed("machine_failed", format!("no thread could be started: {error}")));
+        let panicked =
+            |_| Err(Fault::failed("internal", "opening the voice panicked; this is a bug in talkie"));
+        (subject, sound.and_then(|thread| thread.join().unwrap_or_else(panicked)))
+    });
+    let (OpenedSubject { subject, fps, content, mut warnings }, sound) = (subject?, sound?);
+    warnings.extend(sound.warnings);
+    let most = spec.max_frames.unwrap_or(u64::MAX);
     let length = match spec.voice {
-        VoiceSpec::Idle { seconds } => Length::Frames(((seconds * fps.as_f64()).round() as u64).max(1)),
+        VoiceSpec::Idle { seconds } => {
+            Length::Frames(((seconds * fps.as_f64()).round() as u64).min(most).max(1))
+        }
         VoiceSpec::File { .. } | VoiceSpec::Text(_) => Length::Voice,
     };
-    Ok(Inputs { subject, voices, length, fps, soundtrack, warnings, speech })
+    let mut voices = sound.voices;
+    if let (Some(frames), Length::Voice) = (spec.max_frames, length) {
+        let most = |rate: u32| (fps.seconds_at(frames) * f64::from(rate)).round() as u64;
+        let cut = |voice: Box<dyn VoiceSource>| Cut { left: most(voice.rate_hz()), voice };
+        voices = voices.into_iter().map(|voice| Box::new(cut(voice)) as Box<dyn VoiceSource>).collect();
+    }
+    let (soundtrack, speech) = (sound.track, sound.speech);
+    Ok(Inputs { subject, voices, length, fps, content, soundtrack, warnings, speech })
 }
 
-fn path_of(source: &Source) -> Result<&Path, Complaint> {
-    match source {
-        Source::Path(path) => Ok(path),
-        _ => todo!(),
+struct OpenedSubject {
+    subject: Subject,
+    fps: Fps,
+    content: Content,
+    warnings: Vec<Warning>,
+}
+
+fn open_subject(
+    studio: &Studio,
+    card: &EngineCard,
+    (spec, subject): (&TakeSpec, LocalSubject),
+    stop: &Stop,
+) -> Result<OpenedSubject, Fault> {
+    let still = if card.keeps_background { Content::Still } else { Content::Moving };
+    let (local, kind) = match subject {
+        LocalSubject::Picture(local) => (local, Kind::Picture),
+        LocalSubject::Clip(local) => (local, Kind::Clip),
+        LocalSubject::PictureOrClip(local) => {
+            let kind = kind_of(studio, &local, stop)?;
+            (local, kind)
+        }
+        LocalSubject::Avatar(person) => {
+            let fps = spec.fps.or(person.fps()).unwrap_or(card.default_fps);
+            let content = if person.fps().is_some() { Content::Moving } else { still };
+            let subject = Subject::Avatar(Box::new(person.open(studio, card, stop)?));
+            return Ok(OpenedSubject { subject, fps, content, warnings: Vec::new() });
+        }
+    };
+    let path = Asset::open(&local.path).map_err(|complaint| hiding(&local, complaint))?.path().to_owned();
+    match kind {
+        Kind::Picture => {
+            let picture = PictureSpec { layout: card.source_layout, longest: card.source_longest };
+            let picture = media::picture(&studio.tools, &path, picture, &studio.limits, stop);
+            let picture = picture.map_err(|error| naming(&local, error))?;
+            let fps = spec.fps.unwrap_or(card.default_fps);
+            let subject = Subject::Picture(picture.source);
+            Ok(OpenedSubject { subject, fps, content: still, warnings: picture.warnings })
+        }
+        Kind::Clip => {
+            let clip = clip_spec(card, spec.fps);
+            let clip = media::clip(&studio.tools, &path, clip, &studio.limits, stop);
+            let clip = clip.map_err(|error| naming(&local, error))?;
+            let subject = Subject::Clip(clip.source);
+            Ok(OpenedSubject { subject, fps: clip.fps, content: Content::Moving, warnings: clip.warnings })
+        }
+    }
+}
+
+/// A clip as the engine wants it.
+pub fn clip_spec(card: &EngineCard, fps: Option<Fps>) -> ClipSpec {
+    ClipSpec { layout: card.source_layout, longest: card.max_longest, fps, start: None, duration: None }
+}
+
+/// Whether a file moves, as its container tells.
+pub fn kind_of(studio: &Studio, local: &Local, stop: &Stop) -> Result<Kind, Fault> {
+    let probe = media::probe(&studio.tools, &local.path, &studio.limits, stop);
+    let probe = probe.map_err(|error| naming(local, error))?;
+    let still = probe.format.ends_with("_pipe") || probe.format == "ico";
+    let frames = probe.video.as_ref().and_then(|video| video.frames);
+    Ok(if still || frames == Some(1) { Kind::Picture } else { Kind::Clip })
+}
+
+#[derive(Default)]
+struct Sound {
+    voices: Vec<Box<dyn VoiceSource>>,
+    track: Option<Soundtrack>,
+    speech: Option<media::Spoken>,
+    warnings: Vec<Warning>,
+}
+
+fn open_sound(
+    studio: &Studio,
+    card: &EngineCard,
+    (spec, voice): (&TakeSpec, Option<&Local>),
+    stop: &Stop,
+) -> Result<Sound, Fault> {
+    let (local, speech, start, duration) = match (&spec.voice, voice) {
+        (VoiceSpec::File { start, duration, .. }, Some(local)) => (local.clone(), None, *start, *duration),
+        (VoiceSpec::File { .. }, None) => return Err(Fault::failed("internal", "the voice was not fetched")),
+        (VoiceSpec::Text(text), _) => {
+            let spoken = studio.tts.speak(&studio.tools, text, stop)?;
+            let local = Local { path: spoken.path().to_owned(), name: "the spoken text".to_owned() };
+            (local, Some(spoken), None, None)
+        }
+        (VoiceSpec::Idle { seconds }, _) => {
+            check_idle(*seconds, studio.limits.audio_seconds)?;
+            return Ok(Sound::default());
+        }
+    };
+    let path = Asset::open(&local.path).map_err(|complaint| hiding(&local, complaint))?.path().to_owned();
+    let format = VoiceFormat { rate_hz: card.voice_rate_hz, start, duration };
+    let voice = media::voice(&studio.tools, &path, format, &studio.limits, stop);
+    let voice = voice.map_err(|error| naming(&local, error))?;
+    let track = Some(Soundtrack { path, start, duration });
+    Ok(Sound { voices: vec![voice.source], track, speech, warnings: voice.warnings })
+}
+
+/// A voice that ends with the last frame of a take that may not be longer.
+struct Cut {
+    voice: Box<dyn VoiceSource>,
+    /// Samples still to come.
+    left: u64,
+}
+
+impl VoiceSource for Cut {
+    fn rate_hz(&self) -> u32 {
+        self.voice.rate_hz()
+    }
+
+    fn read(&mut self, out: &mut [f32]) -> Result<usize, SourceError> {
+        let room = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        let read = self.voice.read(&mut out[..room])?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+
+    fn expected(&self) -> Option<u64> {
+        self.voice.expected().map(|expected| expected.min(self.left))
     }
 }
 
@@ -133,12 +226,18 @@ fn check_idle(seconds: f64, limit: f64) -> Result<(), Complaint> {
 }
 
 /// With two files in a job, a complaint says which one it is about.
-fn naming(path: &Path, error: MediaError) -> Fault {
+pub fn naming(local: &Local, error: MediaError) -> Fault {
     match error {
         MediaError::Rejected(complaint) => Fault::Rejected(Complaint {
-            message: format!("{}: {}", path.display(), complaint.message),
+            message: format!("{}: {}", local.name, complaint.message),
             ..complaint
         }),
         MediaError::Stopped => Fault::Canceled,
     }
+}
+
+/// Where a fetched input lies is not the user's business.
+fn hiding(local: &Local, complaint: Complaint) -> Complaint {
+    let path = local.path.display().to_string();
+    Complaint { message: complaint.message.replace(&path, &local.name), ..complaint }
 }

@@ -1,6 +1,7 @@
 //! A job from the moment it is asked for to the finished take: the desk (submit, watch, cancel), the states a job goes
 //! through, and the recipe, the one place where inputs, engine and output meet.
 
+mod attempt;
 mod clock;
 pub mod crew;
 mod desk;
@@ -9,15 +10,21 @@ mod ending;
 mod event;
 mod fault;
 mod inputs;
+mod live;
 mod order;
+mod person;
+mod prepare;
 mod progress;
 mod recipe;
 mod record;
+mod resolve;
 mod retention;
+mod scratch;
 mod state;
 mod stored;
 mod take;
 mod view;
+pub mod worker;
 
 pub use clock::Clock;
 pub use desk::{

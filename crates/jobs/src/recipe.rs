@@ -10,8 +10,11 @@ use contract::{Act, Engine, Stage, Stop};
 use media::{Content, Limits, Mp4Options, Mp4Sink, Tools, Tts};
 use store::{Draft, Existing};
 
-use crate::take::{self, OpenEncoder, PhaseTiming};
-use crate::{Event, Fault, SubjectSpec, Take, TakeSpec, Watcher, inputs};
+use crate::crew::LiveForm;
+use crate::live::{self, Packets};
+use crate::resolve::{self, Locals};
+use crate::take::{self, PhaseTiming};
+use crate::{Event, Fault, Take, TakeSpec, Watcher, inputs};
 
 /// What every job on this machine works with.
 pub struct Studio {
@@ -26,8 +29,11 @@ pub enum Target {
     File { path: PathBuf, existing: Existing },
     /// A fragmented MP4, written as it is made.
     Stream(Box<dyn Write + Send>),
+    /// Packets of a live session.
+    Live(LiveForm, Packets),
 }
 
+/// A take of files of this machine.
 pub fn make(
     studio: &Studio,
     engine: &dyn Engine,
@@ -35,14 +41,26 @@ pub fn make(
     watcher: &Arc<dyn Watcher>,
     stop: &Stop,
 ) -> Result<Take, Fault> {
+    inputs::keep_apart(&spec, &target)?;
+    let locals = resolve::named(&spec)?;
+    film(studio, engine, (spec, locals, target), watcher, stop)
+}
+
+/// A take of inputs that are here.
+pub fn film(
+    studio: &Studio,
+    engine: &dyn Engine,
+    (spec, locals, target): (TakeSpec, Locals, Target),
+    watcher: &Arc<dyn Watcher>,
+    stop: &Stop,
+) -> Result<Take, Fault> {
     let begun = Instant::now();
     let card = engine.card();
-    inputs::keep_apart(&spec, &target)?;
     let draft = match &target {
         Target::File { path, existing } => Some(Draft::create(path, *existing)?),
-        Target::Stream(_) => None,
+        Target::Stream(_) | Target::Live(..) => None,
     };
-    let inputs = inputs::open(studio, card, &spec, stop)?;
+    let inputs = inputs::open(studio, card, (&spec, locals), stop)?;
     for warning in &inputs.warnings {
         watcher.event(&Event::Warning(warning.clone().into()));
     }
@@ -50,13 +68,9 @@ pub fn make(
 
     let comment =
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
-    let content = match spec.subject {
-        SubjectSpec::Picture(_) if card.keeps_background => Content::Still,
-        _ => Content::Moving,
-    };
-    let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content, comment };
-    let encoder = encoder(studio, target, draft.as_ref(), finish, stop);
-    let (sink, writer) = take::open(encoder, watcher, stop);
+    let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content: inputs.content, comment };
+    let write = write(studio, target, draft.as_ref(), finish, stop);
+    let (sink, writer) = take::open(write, watcher, stop);
     let act = Act {
         subject: inputs.subject,
         voices: inputs.voices,
@@ -121,23 +135,28 @@ struct Finish {
     comment: String,
 }
 
-fn encoder(
-    studio: &Studio,
-    target: Target,
-    draft: Option<&Draft>,
-    finish: Finish,
-    stop: &Stop,
-) -> OpenEncoder {
+/// What the writer's thread does with the frames.
+fn write(studio: &Studio, target: Target, draft: Option<&Draft>, finish: Finish, stop: &Stop) -> take::Write {
     let (tools, limits, stop) = (studio.tools.clone(), studio.limits.clone(), stop.clone());
     let path = draft.map(|draft| draft.path().to_owned());
-    Box::new(move |format| {
+    Box::new(move |format, frames| {
         let Finish { sound, crf, content, comment } = finish;
         let options = Mp4Options { sound, crf, content, comment: Some(comment), ..Mp4Options::new(format) };
-        match (target, path) {
-            (Target::Stream(out), _) => Mp4Sink::stream(&tools, out, options, &limits, &stop),
-            (Target::File { path, .. }, draft) => {
-                Mp4Sink::file(&tools, &draft.unwrap_or(path), options, &limits, &stop)
+        let mut mp4 = match target {
+            Target::Live(LiveForm::Jpeg { pace, quality }, out) => {
+                return live::jpegs(&out, (pace, quality), format, frames);
             }
+            Target::Live(LiveForm::Mp4, out) => {
+                Mp4Sink::stream(&tools, Box::new(out), options, &limits, &stop)?
+            }
+            Target::Stream(out) => Mp4Sink::stream(&tools, out, options, &limits, &stop)?,
+            Target::File { path: name, .. } => {
+                Mp4Sink::file(&tools, &path.unwrap_or(name), options, &limits, &stop)?
+            }
+        };
+        while let Some(frame) = frames.next()? {
+            mp4.frame(&frame)?;
         }
+        mp4.finish()
     })
 }

@@ -1,7 +1,7 @@
-//! The take on its way out: frames cross a bounded channel to a thread that feeds the encoder.
-//! The encoder is started when the engine names its format, before the first frame exists.
+//! The take on its way out: frames cross a bounded channel to a thread that feeds what writes them, a file or a live
+//! session. That is started when the engine names its format, before the first frame exists.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use contract::{
     FaceReport, Fps, Frame, FrameSink, Size, Stage, Stop, Stopped, Value, VideoFormat, Warning, Weights,
 };
-use media::{MediaError, Mp4Sink};
+use media::MediaError;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::Progress;
@@ -54,8 +54,8 @@ pub struct PhaseTiming {
     pub elapsed: Duration,
 }
 
-/// Opens the encoder once the format is known; runs in the writer's thread.
-pub type OpenEncoder = Box<dyn FnOnce(VideoFormat) -> Result<Mp4Sink, MediaError> + Send>;
+/// Writes all frames of a take, in the writer's thread.
+pub type Write = Box<dyn FnOnce(VideoFormat, &Frames) -> Result<(), MediaError> + Send>;
 
 enum Message {
     Begin(VideoFormat),
@@ -85,12 +85,16 @@ pub struct Writer {
 }
 
 /// The two ends of a take.
-pub fn open(encoder: OpenEncoder, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (TakeSink, Writer) {
+pub fn open(write: Write, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (TakeSink, Writer) {
     let (frames, messages) = sync_channel(FRAMES_IN_FLIGHT);
     let seen = Arc::new(Mutex::new(Seen::default()));
     let thread = {
         let stop = stop.clone();
-        std::thread::spawn(move || write(&messages, encoder, &stop))
+        // leaves at the first error: the channel closes, and the engine's next frame is answered with `Stopped`
+        std::thread::spawn(move || match messages.recv() {
+            Ok(Message::Begin(format)) => write(format, &Frames { messages, stop }),
+            _ => Ok(()), // the engine ended before it had a format; it says why
+        })
     };
     let sink = TakeSink {
         frames,
@@ -101,21 +105,40 @@ pub fn open(encoder: OpenEncoder, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (T
     (sink, Writer { thread, seen })
 }
 
-/// Leaves at the first error: the channel closes, and the engine's next frame is answered with `Stopped`.
-fn write(messages: &Receiver<Message>, encoder: OpenEncoder, stop: &Stop) -> Result<(), MediaError> {
-    let Ok(Message::Begin(format)) = messages.recv() else {
-        return Ok(()); // the engine ended before it had a format; it says why
-    };
-    let mut mp4 = encoder(format)?;
-    while let Ok(message) = messages.recv() {
-        if stop.is_stopped() {
-            return Err(MediaError::Stopped);
-        }
-        if let Message::Frame(frame) = message {
-            mp4.frame(&frame)?;
+/// Frames as the engine makes them.
+pub struct Frames {
+    messages: Receiver<Message>,
+    stop: Stop,
+}
+
+/// What came of waiting for a frame.
+pub enum Next {
+    Frame(Frame),
+    /// Nothing yet.
+    Silence,
+    End,
+}
+
+impl Frames {
+    /// `None`: the engine has put out its last one.
+    pub fn next(&self) -> Result<Option<Frame>, MediaError> {
+        loop {
+            match self.within(Duration::MAX)? {
+                Next::Frame(frame) => return Ok(Some(frame)),
+                Next::End => return Ok(None),
+                Next::Silence => {}
+            }
         }
     }
-    if stop.is_stopped() { Err(MediaError::Stopped) } else { mp4.finish() }
+
+    pub fn within(&self, patience: Duration) -> Result<Next, MediaError> {
+        let next = match self.messages.recv_timeout(patience) {
+            Ok(Message::Frame(frame)) => Next::Frame(frame),
+            Ok(Message::Begin(_)) | Err(RecvTimeoutError::Timeout) => Next::Silence,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        };
+        if self.stop.is_stopped() { Err(MediaError::Stopped) } else { Ok(next) }
+    }
 }
 
 impl Writer {

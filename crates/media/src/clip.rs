@@ -7,7 +7,7 @@ use std::path::Path;
 use contract::{Fps, Frame, FrameSource, Layout, SourceError, SourceFormat, Stop, Warning};
 
 use crate::child::Child;
-use crate::frames::{FALLBACK_FPS, Range, Reel, moving_picture};
+use crate::frames::{FALLBACK_FPS, Once, Range, Reel, moving_picture};
 use crate::input::{Input, Kind};
 use crate::probe::examine;
 use crate::voice::Cut;
@@ -44,6 +44,40 @@ pub fn clip(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Clip, MediaError> {
+    let Opened { reel, part, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
+    let mut source = Bouncing::new(reel, part)?;
+    source.peek()?;
+    Ok(Clip { source: Box::new(source), fps, seconds, warnings })
+}
+
+/// The same frames, but once: the source ends where that of `clip` turns back.
+pub fn clip_once(
+    tools: &Tools,
+    path: &Path,
+    spec: ClipSpec,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Clip, MediaError> {
+    let Opened { reel, part, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
+    let child = reel.open(part)?;
+    Ok(Clip { source: Box::new(Once::new(reel, child)), fps, seconds, warnings })
+}
+
+struct Opened {
+    reel: Reel,
+    part: Range,
+    fps: Fps,
+    seconds: Option<f64>,
+    warnings: Vec<Warning>,
+}
+
+fn open(
+    tools: &Tools,
+    path: &Path,
+    spec: ClipSpec,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Opened, MediaError> {
     let input = Input::open(path, Kind::Clip, limits)?;
     let probe = examine(tools, &input, limits, stop)?;
     let video = moving_picture(&probe)?;
@@ -67,9 +101,7 @@ pub fn clip(
             .push(Warning::new("clip_hdr", "the clip has a high dynamic range: its colours may look pale"));
     }
     let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, Some(fps)), limits, stop);
-    let mut source = Bouncing::new(reel, Range { first, count: Some(most) })?;
-    source.peek()?;
-    Ok(Clip { source: Box::new(source), fps, seconds, warnings })
+    Ok(Opened { reel, part: Range { first, count: Some(most) }, fps, seconds, warnings })
 }
 
 /// A phone's uneven 29.83 is meant as 29.97; outside 1..120 the container is not believed.

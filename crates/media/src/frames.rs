@@ -34,7 +34,7 @@ pub fn frames(
     let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, grid), limits, stop);
     let format = SourceFormat { fps: Some(fps), ..reel.format };
     let child = reel.open(Range { first: 0, count: None })?;
-    Ok(Box::new(Once { reel, format, child: Some(child), delivered: 0 }))
+    Ok(Box::new(Once { format, ..Once::new(reel, child) }))
 }
 
 pub(crate) const FALLBACK_FPS: Fps = Fps::whole(25);
@@ -137,11 +137,18 @@ impl Reel {
 
 const RUN_UP_SECONDS: f64 = 0.5;
 
-struct Once {
+/// A video from one end to the other.
+pub(crate) struct Once {
     reel: Reel,
     format: SourceFormat,
     child: Option<Child>,
     delivered: u64,
+}
+
+impl Once {
+    pub(crate) fn new(reel: Reel, child: Child) -> Self {
+        Self { format: reel.format, reel, child: Some(child), delivered: 0 }
+    }
 }
 
 impl FrameSource for Once {

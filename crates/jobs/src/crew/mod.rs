@@ -1,7 +1,12 @@
 //! The workers as the desk sees them: child processes, one a device, each with a number of slots. The desk assigns,
 //! cancels and kills; the crew tells what happens. Nothing here touches the record.
 
+pub(crate) mod link;
+mod supervisor;
+
 use std::os::fd::OwnedFd;
+
+pub use supervisor::{WORKER_FD, WorkerCommand, Workers};
 
 use crate::{Delivery, Ending, Event, JobId, Work};
 

@@ -1,0 +1,240 @@
+//! A live session's way out: packets `[length: u32, little endian][bytes]` on a socket of its own, the last of length 0.
+//! The kernel does the back-pressure, and a reader that hangs up stops the job. A stream without its last packet broke off.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use contract::{Complaint, Stop, StopGuard, VideoFormat};
+use media::{Jpeg, MediaError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, send};
+
+use crate::crew::{LiveForm, Pace};
+use crate::take::{Frames, Next};
+
+/// Silence of the engine after which the last picture is sent again: there are clients that hang up after 5 s.
+const REPEAT_AFTER: Duration = Duration::from_secs(2);
+/// What the kernel may hold for a reader in real time, bytes: more would be pictures of the past.
+const HELD_BYTES: usize = 64 << 10;
+
+/// The writing end. Dropped without `end`, the reader sees that it broke off.
+pub struct Live {
+    pub form: LiveForm,
+    out: Packets,
+    ended: Arc<AtomicBool>,
+    _breaker: StopGuard,
+}
+
+impl Live {
+    pub fn open(form: LiveForm, stream: OwnedFd, stop: &Stop) -> Self {
+        let out = Packets { socket: Arc::new(stream.into()), bytes: Arc::default() };
+        let ended = Arc::new(AtomicBool::new(false));
+        let guard = {
+            let (socket, stop, ended) = (Arc::clone(&out.socket), stop.clone(), Arc::clone(&ended));
+            // the reader never speaks: whatever comes is its end
+            std::thread::Builder::new().name("live-guard".into()).spawn(move || {
+                let _ = (&*socket).read(&mut [0; 1]);
+                if !ended.load(Ordering::SeqCst) {
+                    stop.stop();
+                }
+            })
+        };
+        if let Err(error) = guard {
+            tracing::warn!(%error, "no thread could be started: a hang-up will be noticed at the next frame");
+        }
+        let breaker = stop.on_stop({
+            let socket = Arc::clone(&out.socket);
+            move || drop(socket.shutdown(Shutdown::Both))
+        });
+        Self { form, out, ended, _breaker: breaker }
+    }
+
+    pub fn packets(&self) -> Packets {
+        self.out.clone()
+    }
+
+    /// The clean end; returns how many bytes were sent.
+    pub fn end(self) -> Result<u64, MediaError> {
+        self.ended.store(true, Ordering::SeqCst);
+        self.out.send(&[]).map_err(|_| MediaError::Stopped)?;
+        Ok(self.out.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // both ways: the guard's thread holds the socket too, and wakes up by this
+        let _ = self.out.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Clones write to one socket.
+#[derive(Clone)]
+pub struct Packets {
+    socket: Arc<UnixStream>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Packets {
+    /// Blocks until the reader has taken it, or the kernel for it.
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.packet(bytes).flush(self, Patience::Endless)
+    }
+
+    fn packet(&self, bytes: &[u8]) -> Packet {
+        let mut framed = Vec::with_capacity(4 + bytes.len());
+        framed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        framed.extend_from_slice(bytes);
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Packet { bytes: framed, sent: 0 }
+    }
+}
+
+/// A piece of a fragmented MP4 is a packet.
+impl Write for Packets {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            self.send(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One on its way: it leaves whole, however slowly.
+#[derive(Default)]
+struct Packet {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    Endless,
+}
+
+impl Packet {
+    fn is_gone(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Hands the kernel what it takes.
+    fn flush(&mut self, out: &Packets, patience: Patience) -> io::Result<()> {
+        let flags = match patience {
+            Patience::None => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            Patience::Endless => SendFlags::NOSIGNAL,
+        };
+        while !self.is_gone() {
+            match send(out.socket.as_fd(), &self.bytes[self.sent..], flags) {
+                Ok(n) => self.sent += n,
+                Err(rustix::io::Errno::AGAIN) if patience == Patience::None => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes frames as JPEGs, one a packet.
+pub fn jpegs(
+    out: &Packets,
+    (pace, quality): (Pace, u8),
+    format: VideoFormat,
+    frames: &Frames,
+) -> Result<(), MediaError> {
+    let mut encoder = Jpeg::new(quality)?;
+    match pace {
+        Pace::AsFastAsPossible => {
+            while let Some(frame) = frames.next()? {
+                out.send(encoder.encode(&frame)?).map_err(hung_up)?;
+            }
+            Ok(())
+        }
+        Pace::RealTime => in_real_time(out, &mut encoder, format, frames),
+    }
+}
+
+fn in_real_time(
+    out: &Packets,
+    encoder: &mut Jpeg,
+    format: VideoFormat,
+    frames: &Frames,
+) -> Result<(), MediaError> {
+    // a limit that cannot be set leaves the kernel's own, which is a few frames longer
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&*out.socket, HELD_BYTES);
+    let tick = Duration::from_secs_f64(1.0 / format.fps.as_f64());
+    let mut clock = None;
+    let (mut shown, mut sent, mut late) = (0_u64, 0_u64, 0_u64);
+    let mut packet = Packet::default();
+    loop {
+        // an unfinished packet is not left lying while the engine takes its time
+        let patience = if packet.is_gone() { REPEAT_AFTER } else { tick.min(REPEAT_AFTER) };
+        let frame = match frames.within(patience)? {
+            Next::Frame(frame) => frame,
+            Next::Silence => {
+                if packet.is_gone() && sent > 0 {
+                    packet.sent = 0;
+                }
+                packet.flush(out, Patience::None).map_err(hung_up)?;
+                continue;
+            }
+            Next::End => break,
+        };
+        let begun = *clock.get_or_insert_with(Instant::now);
+        let due = begun + Duration::from_secs_f64(format.fps.seconds_at(shown));
+        shown += 1;
+        until(due, out, &mut packet)?;
+        late += u64::from(Instant::now() > due + tick);
+        if packet.is_gone() {
+            packet = out.packet(encoder.encode(&frame)?);
+            packet.flush(out, Patience::None).map_err(hung_up)?;
+            sent += 1;
+        }
+    }
+    tracing::debug!(shown, sent, late, "a live session in real time has ended");
+    packet.flush(out, Patience::Endless).map_err(hung_up)
+}
+
+/// Waits for a frame's time; meanwhile what is left of the last packet leaves as the reader takes it.
+fn until(due: Instant, out: &Packets, packet: &mut Packet) -> Result<(), MediaError> {
+    loop {
+        let rest = due.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return packet.flush(out, Patience::None).map_err(hung_up);
+        }
+        let wanted = if packet.is_gone() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = [PollFd::from_borrowed_fd(out.socket.as_fd(), wanted)];
+        let rest = Timespec::try_from(rest).map_err(|_| MediaError::Stopped)?;
+        match poll(&mut fds, Some(&rest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(hung_up(error.into())),
+        }
+        if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Err(MediaError::Stopped);
+        }
+        packet.flush(out, Patience::None).map_err(hung_up)?;
+    }
+}
+
+/// A reader who leaves cancels; anything else is this machine's trouble.
+fn hung_up(error: io::Error) -> MediaError {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => MediaError::Stopped,
+        _ => MediaError::Rejected(Complaint::new(
+            "machine_failed",
+            format!("a live session cannot be written: {error}"),
+            "",
+        )),
+    }
+}

@@ -1,0 +1,157 @@
+//! From where an input is said to lie to a file on this machine, and what a user knows it by. Fetching can be broken off.
+
+use std::path::{Path, PathBuf};
+
+use contract::{Complaint, Stage, Stop};
+use store::Store;
+use tokio::runtime::Handle;
+
+use crate::person::Person;
+use crate::scratch::Scratch;
+use crate::{Event, Fault, Source, SubjectSpec, TakeSpec, VoiceSpec, Watcher};
+
+/// A file that is here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    pub path: PathBuf,
+    /// Its path if the user named one, else what the user called it.
+    pub name: String,
+}
+
+/// The inputs of a take, here.
+pub struct Locals {
+    pub subject: LocalSubject,
+    pub voice: Option<Local>,
+}
+
+pub enum LocalSubject {
+    Picture(Local),
+    Clip(Local),
+    PictureOrClip(Local),
+    Avatar(Person),
+}
+
+/// Of a take whose inputs are all files of this machine: the command line's.
+pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
+    let here = |source: &Source| match source {
+        Source::Path(path) => Ok(Local { path: path.clone(), name: name(source) }),
+        Source::Stored(_) | Source::Url(_) | Source::S3(_) => {
+            let message = format!("{} is no file of this machine", name(source));
+            Err(Complaint::new("bad_request", message, "download it first"))
+        }
+    };
+    let subject = match &spec.subject {
+        SubjectSpec::Picture(source) => LocalSubject::Picture(here(source)?),
+        SubjectSpec::Clip(source) => LocalSubject::Clip(here(source)?),
+        SubjectSpec::PictureOrClip(source) => LocalSubject::PictureOrClip(here(source)?),
+        SubjectSpec::Avatar(avatar) => {
+            let message = format!("the avatar {} is known to a server only", avatar.name);
+            return Err(Complaint::new("bad_request", message, "give the picture or clip itself"));
+        }
+    };
+    let voice = match &spec.voice {
+        VoiceSpec::File { source, .. } => Some(here(source)?),
+        VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+    };
+    Ok(Locals { subject, voice })
+}
+
+/// Brings inputs here.
+pub struct Larder<'a> {
+    pub store: &'a Store,
+    pub runtime: &'a Handle,
+    pub scratch: &'a Scratch,
+    pub stop: &'a Stop,
+}
+
+impl Larder<'_> {
+    /// Subject and voice at the same time.
+    pub fn bring(
+        &self,
+        spec: &TakeSpec,
+        person: Option<Person>,
+        watcher: &dyn Watcher,
+    ) -> Result<Locals, Fault> {
+        let subject = match &spec.subject {
+            SubjectSpec::Picture(s) | SubjectSpec::Clip(s) | SubjectSpec::PictureOrClip(s) => Some(s),
+            SubjectSpec::Avatar(_) => None,
+        };
+        let voice = match &spec.voice {
+            VoiceSpec::File { source, .. } => Some(source),
+            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+        };
+        if [subject, voice].into_iter().flatten().any(is_far) {
+            watcher.event(&Event::Stage { stage: Stage::Fetching, done: 0, of: 0, eta: None });
+        }
+        let rooms = (self.scratch.room("subject")?, self.scratch.room("voice")?);
+        let both = async { tokio::try_join!(self.maybe(subject, &rooms.0), self.maybe(voice, &rooms.1)) };
+        let (subject, voice) = self.wait(both)?;
+        let subject = match (&spec.subject, subject, person) {
+            (SubjectSpec::Picture(_), Some(local), _) => LocalSubject::Picture(local),
+            (SubjectSpec::Clip(_), Some(local), _) => LocalSubject::Clip(local),
+            (SubjectSpec::PictureOrClip(_), Some(local), _) => LocalSubject::PictureOrClip(local),
+            (SubjectSpec::Avatar(_), _, Some(person)) => LocalSubject::Avatar(person),
+            (SubjectSpec::Avatar(avatar), _, None) => {
+                let message = format!("there is no avatar {}", avatar.name);
+                return Err(Complaint::new("no_avatar", message, "make it first").into());
+            }
+            (_, None, _) => return Err(Fault::failed("internal", "the subject was not fetched")),
+        };
+        Ok(Locals { subject, voice })
+    }
+
+    pub fn one(&self, source: &Source, room: &str) -> Result<Local, Fault> {
+        let room = self.scratch.room(room)?;
+        self.wait(self.local(source, &room))
+    }
+
+    /// The outcome of what the store does, unless the job is stopped before.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let (stopped, told) = tokio::sync::oneshot::channel();
+        let _breaker = self.stop.on_stop(move || {
+            let _ = stopped.send(());
+        });
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = told => Err(Fault::Canceled),
+                outcome = work => outcome,
+            }
+        })
+    }
+
+    async fn maybe(&self, source: Option<&Source>, room: &Path) -> Result<Option<Local>, Fault> {
+        match source {
+            Some(source) => self.local(source, room).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn local(&self, source: &Source, room: &Path) -> Result<Local, Fault> {
+        let path = match source {
+            Source::Path(path) => path.clone(),
+            Source::Stored(key) => self.store.local(key, room).await?,
+            Source::Url(url) => self.store.fetch(url, room).await?,
+            Source::S3(s3) => self.store.download(s3, room).await?,
+        };
+        Ok(Local { path, name: name(source) })
+    }
+}
+
+fn is_far(source: &Source) -> bool {
+    match source {
+        Source::Path(_) | Source::Stored(_) => false,
+        Source::Url(_) | Source::S3(_) => true,
+    }
+}
+
+/// Of a `data:` URL or one with secrets in its query, only so much.
+fn name(source: &Source) -> String {
+    match source {
+        Source::Path(path) => path.display().to_string(),
+        Source::Stored(key) => key.rsplit('/').next().unwrap_or(key).to_owned(),
+        Source::Url(url) if url.starts_with("data:") => "the data: URL".to_owned(),
+        Source::Url(url) => url.split(['?', '#']).next().unwrap_or(url).to_owned(),
+        Source::S3(s3) => s3.clone(),
+    }
+}
