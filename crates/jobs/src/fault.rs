@@ -51,7 +51,7 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 20] = [
+const MACHINE: [&str; 21] = [
     "machine_failed",
     "disk_full",
     "disk_unknown",
@@ -66,9 +66,10 @@ const MACHINE: [&str; 20] = [
     "ffmpeg_too_old",
     "encoder_missing",
     "encode_failed",
-    "store_failed",
+    "store_broken",
+    "store_denied",
     "store_unreachable",
-    "store_full",
+    "upload_broken",
     "tts_missing",
     "tts_failed",
     "tts_unreachable",
