@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::Fps;
 
+use crate::serve::settings::{Dialect, PortChoice};
+
 #[derive(Parser)]
 #[command(
     name = "talkie",
@@ -34,6 +36,9 @@ pub struct MachineArgs {
     /// Longest voice that is accepted, in seconds
     #[arg(long, global = true, env = "TALKIE_MAX_AUDIO_SECONDS", value_name = "N", help_heading = "Machine")]
     pub max_audio_seconds: Option<f64>,
+    /// Any key of the configuration file; may be repeated
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", help_heading = "Machine")]
+    pub conf: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -48,6 +53,19 @@ pub enum Command {
     Engines(JsonArgs),
     /// Measure the speed of an engine on this machine
     Bench(BenchArgs),
+    /// Serve the HTTP APIs of InfiniteTalk, MuseTalk, MuseTalk S3 and the SVD backend
+    Serve(ServeArgs),
+    /// Jobs of a running server
+    Jobs(JobsArgs),
+    /// Avatars of a running server
+    Avatars(AvatarsArgs),
+    /// Make the local CA and certificate that `serve --tls` uses, and print where they are
+    Cert(DataArgs),
+    /// Make an API key: prints it once, and the line for the configuration file
+    Key(KeyArgs),
+    /// What `serve` starts for each device; its server is on descriptor 3
+    #[command(hide = true)]
+    Worker(WorkerArgs),
 }
 
 impl Command {
@@ -58,6 +76,9 @@ impl Command {
             Command::Score(args) => args.json,
             Command::Doctor(args) | Command::Engines(args) => args.json,
             Command::Bench(args) => args.json,
+            Command::Jobs(args) => args.json,
+            Command::Avatars(args) => args.json,
+            Command::Serve(_) | Command::Cert(_) | Command::Key(_) | Command::Worker(_) => false,
         }
     }
 }
@@ -224,6 +245,129 @@ pub struct BenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where a server keeps everything.
+#[derive(Args, Clone, Default)]
+pub struct DataArgs {
+    /// Folder for all state: record, uploads, takes, avatars, certificates
+    /// (default: talkie in the user's data folder)
+    #[arg(long, env = "TALKIE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args, Clone)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Folder below which local paths of requests may lie; may be repeated
+    #[arg(long = "media-root", value_name = "DIR")]
+    pub media_roots: Vec<PathBuf>,
+    /// The engine of every dialect, whatever weights there are
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<String>,
+    /// Serve this dialect only; may be repeated
+    #[arg(long, value_name = "DIALECT")]
+    pub only: Vec<Dialect>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::IpAddr>,
+    /// Port of a dialect (infinitetalk, musetalk, musetalk-s3, svd, all); 0 takes a free one; may be repeated
+    #[arg(long = "port", value_name = "DIALECT=N")]
+    pub ports: Vec<PortChoice>,
+    /// HTTPS with a certificate signed by a local CA, made on first use
+    #[arg(long)]
+    pub tls: bool,
+}
+
+#[derive(Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Jobs at a time
+    #[arg(long)]
+    pub slots: usize,
+    /// Live sessions at a time
+    #[arg(long)]
+    pub live_slots: usize,
+}
+
+#[derive(Args)]
+pub struct KeyArgs {
+    /// Whose key it is; jobs and avatars belong to this name
+    pub name: String,
+}
+
+/// How a running server is reached.
+#[derive(Args)]
+pub struct ServerArgs {
+    /// Address of the all port
+    #[arg(long, env = "TALKIE_SERVER", default_value = "http://127.0.0.1:8100", value_name = "URL")]
+    pub server: String,
+    /// API key, where the server asks for one
+    #[arg(long, env = "TALKIE_KEY", value_name = "KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// CA to trust besides the public ones, for https with a certificate of a local CA
+    #[arg(long, env = "TALKIE_CA", value_name = "FILE.pem")]
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct JobsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(subcommand)]
+    pub action: JobsAction,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum JobsAction {
+    /// The newest jobs
+    List {
+        /// Only this dialect's
+        #[arg(long)]
+        dialect: Option<String>,
+        /// Only these: queued, running, done, failed or canceled
+        #[arg(long)]
+        state: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One job, whole, with its log
+    Show { id: String },
+    /// Follow a job to its end; exits with 1 if it fails
+    Watch { id: String },
+    /// Cancel a job: queued at once, running within a frame
+    Cancel { id: String },
+}
+
+#[derive(Args)]
+pub struct AvatarsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(subcommand)]
+    pub action: AvatarsAction,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum AvatarsAction {
+    /// Every avatar
+    List,
+    /// Make one of a clip or a picture
+    Add {
+        name: String,
+        /// The clip or the picture
+        file: PathBuf,
+    },
+    /// Delete one; a session that uses it goes on
+    Delete { name: String },
 }
 
 fn seconds_from_zero(text: &str) -> Result<f64, String> {

@@ -1,19 +1,41 @@
-//! Configuration: defaults < TOML file < environment < flags. Environment and flags arrive through clap; this is the file.
+//! Configuration: defaults < TOML file < environment < flags. Any key of the file can also be set by
+//! `TALKIE__SECTION__KEY=value` and by `--conf section.key=value`; the flags with names of their own come through clap.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use contract::Complaint;
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use crate::cli::{MachineArgs, TtsBackend};
+use crate::serve::settings::{
+    FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings, RetentionSettings,
+    ServeSettings, StoreSettings,
+};
+
+/// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
+const ENV_PREFIX: &str = "TALKIE__";
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub ffmpeg: Option<PathBuf>,
     pub ffprobe: Option<PathBuf>,
+    /// Where all state of a server lies.
+    pub data: Option<PathBuf>,
     pub limits: LimitsConfig,
     pub tts: TtsConfig,
+    pub serve: ServeSettings,
+    pub store: StoreSettings,
+    pub fetch: FetchSettings,
+    pub retention: RetentionSettings,
+    /// API keys: name -> `sha256:<hex>` of the key, as `talkie key` prints it. None: no key is asked for.
+    pub keys: BTreeMap<String, String>,
+    pub infinitetalk: InfiniteTalkSettings,
+    pub musetalk: MuseTalkSettings,
+    #[serde(rename = "musetalk-s3")]
+    pub musetalk_s3: MuseTalkS3Settings,
 }
 
 /// What a user's file may cost; a field that is left out keeps its default.
@@ -46,24 +68,44 @@ pub struct TtsConfig {
 }
 
 impl Config {
-    /// Reads the file that was named, or the user's own where there is one.
+    /// Reads the file that was named, or the user's own where there is one, and lays environment and flags over it.
     pub fn load(args: &MachineArgs) -> Result<Self, Complaint> {
         let (path, named) = match (&args.config, users_file()) {
-            (Some(path), _) => (path.clone(), true),
-            (None, Some(path)) => (path, false),
-            (None, None) => return Self::default().under(args).checked(),
+            (Some(path), _) => (Some(path.clone()), true),
+            (None, path) => (path, false),
         };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => parse(&text, &path)?.under(args).checked(),
-            Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => {
-                Self::default().under(args).checked()
+        let text = match path.as_deref().map(std::fs::read_to_string) {
+            None => String::new(),
+            Some(Ok(text)) => text,
+            Some(Err(error)) if !named && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Some(Err(error)) => {
+                let shown = path.unwrap_or_default().display().to_string();
+                return Err(wrong(
+                    format!("the configuration {shown} cannot be read: {error}"),
+                    "name another file with --config",
+                ));
             }
-            Err(error) => Err(Complaint::new(
-                "bad_config",
-                format!("the configuration {} cannot be read: {error}", path.display()),
-                "name another file with --config",
-            )),
+        };
+        let file = path.unwrap_or_default();
+        // first alone, so that a mistake in it is told with its line
+        parse(&text, &file)?;
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string(), ""))?;
+        let environment = std::env::vars().filter_map(|(name, value)| {
+            let path = name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", ".");
+            Some((name, path, value))
+        });
+        for (name, path, value) in environment {
+            lay_over(&mut table, &path, &value).map_err(|why| wrong(format!("{name}: {why}"), SEE))?;
         }
+        for item in &args.conf {
+            let (path, value) = item.split_once('=').ok_or_else(|| {
+                wrong(format!("`--conf {item}` has no `=`"), "write --conf section.key=value")
+            })?;
+            lay_over(&mut table, path, value).map_err(|why| wrong(format!("--conf {item}: {why}"), SEE))?;
+        }
+        let config: Self =
+            table.try_into().map_err(|error: toml::de::Error| wrong(plain(error.message()), SEE))?;
+        config.under(args).checked()
     }
 
     /// Limits that no machine can keep, or that let nothing through, are mistakes.
@@ -82,11 +124,16 @@ impl Config {
         for (name, value, least, most) in rows {
             if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
                 let message = format!("the limit {name} is {value}, it can be {least} to {most}");
-                return Err(Complaint::new(
-                    "bad_config",
-                    message,
-                    "correct it; docs/config.md tells what it means",
-                ));
+                return Err(wrong(message, SEE));
+            }
+        }
+        self.serve.check()?;
+        for (name, hash) in &self.keys {
+            let hex = hash.strip_prefix("sha256:").unwrap_or_default();
+            if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+                // the value itself is not shown: somebody may have put the key there
+                let message = format!("the API key `{name}` is not given as sha256:<64 hex digits>");
+                return Err(wrong(message, "`talkie key NAME` makes a key and prints that line"));
             }
         }
         Ok(self)
@@ -101,19 +148,42 @@ impl Config {
     }
 }
 
+const SEE: &str = "docs/config.md lists what can be set";
+
+fn wrong(message: impl Into<String>, hint: &str) -> Complaint {
+    Complaint::new("bad_config", message, hint)
+}
+
+fn plain(message: &str) -> String {
+    message.trim().replace('\n', " ")
+}
+
 fn parse(text: &str, path: &Path) -> Result<Config, Complaint> {
     toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        Complaint::new(
-            "bad_config",
-            format!(
-                "the configuration {} is wrong in line {at}: {}",
-                path.display(),
-                error.message().trim().replace('\n', " ")
-            ),
-            "docs/config.md lists what can stand in it",
+        wrong(
+            format!("the configuration {} is wrong in line {at}: {}", path.display(), plain(error.message())),
+            SEE,
         )
     })
+}
+
+/// Sets `path` (dotted) in the table. The value is TOML where it reads as such, else a text.
+fn lay_over(table: &mut Table, path: &str, value: &str) -> Result<(), String> {
+    let value = format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut names: Vec<&str> = path.split('.').collect();
+    let key = names.pop().filter(|key| !key.is_empty()).ok_or("no key is named")?;
+    let mut place = table;
+    for name in names {
+        let next = place.entry(name).or_insert_with(|| Value::Table(Table::new()));
+        place = next.as_table_mut().ok_or_else(|| format!("`{name}` is no section"))?;
+    }
+    place.insert(key.to_owned(), value);
+    Ok(())
 }
 
 fn users_file() -> Option<PathBuf> {
@@ -135,6 +205,27 @@ mod tests {
     fn an_unknown_key_is_told_with_its_line() {
         let message = check("ffmpeg = \"/opt/ffmpeg\"\n[limits]\naudio_second = 3\n").err().unwrap();
         assert!(message.contains("line 3") && message.contains("audio_second"), "{message}");
+    }
+
+    #[test]
+    fn any_key_can_be_laid_over_the_file() {
+        let rows = [
+            ("serve.listen", "0.0.0.0", "0.0.0.0"),
+            ("serve.slots", "3", "3"),
+            ("serve.only", "[\"svd\"]", "svd"),
+            ("keys.anna", "sha256:00", "sha256:00"),
+            ("data", "/srv/it's here", "/srv/it's here"),
+        ];
+        for (path, value, expected) in rows {
+            let mut table = Table::new();
+            lay_over(&mut table, path, value).unwrap();
+            let text = table.to_string();
+            assert!(text.contains(expected), "{path} {text}");
+            assert!(table.try_into::<Config>().is_ok(), "{text}");
+        }
+        let mut file: Table = "data = \"x\"".parse().unwrap();
+        assert!(lay_over(&mut file, "data.deeper", "1").is_err());
+        assert!(lay_over(&mut file, "serve.", "1").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod machine;
 mod samples;
 mod say;
 mod score;
+mod serve;
 mod signals;
 mod terminal;
 mod usage;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
+        Command::Key(args) => serve::keys::run(&args.name),
+        _ => Ok(ExitCode::FAILURE),
     };
     outcome.unwrap_or_else(|complaint| {
         if json {

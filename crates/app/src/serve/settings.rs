@@ -1,0 +1,267 @@
+//! What `talkie serve` can be told, in the configuration file: `[serve]`, `[store]`, `[fetch]`, `[retention]`, `[keys]` and
+//! one section a dialect. Everything has a default.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use contract::Complaint;
+use serde::Deserialize;
+
+/// The dialects, with the names that flags and files use, and their historic ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    InfiniteTalk,
+    MuseTalk,
+    MuseTalkS3,
+    Svd,
+    /// Every dialect under a prefix, Talkie's own API and the operator's routes.
+    All,
+}
+
+impl Dialect {
+    pub const EACH: [Dialect; 5] =
+        [Dialect::InfiniteTalk, Dialect::MuseTalk, Dialect::MuseTalkS3, Dialect::Svd, Dialect::All];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::InfiniteTalk => "infinitetalk",
+            Dialect::MuseTalk => "musetalk",
+            Dialect::MuseTalkS3 => "musetalk-s3",
+            Dialect::Svd => "svd",
+            Dialect::All => "all",
+        }
+    }
+
+    pub fn historic_port(self) -> u16 {
+        match self {
+            Dialect::InfiniteTalk => 8200,
+            Dialect::MuseTalk => 8000,
+            Dialect::MuseTalkS3 => 8080,
+            Dialect::Svd => 7860,
+            Dialect::All => 8100,
+        }
+    }
+}
+
+impl std::str::FromStr for Dialect {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Dialect::EACH.into_iter().find(|dialect| dialect.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Dialect::EACH.iter().map(|dialect| dialect.name()).collect();
+            format!("`{name}` is no dialect, it can be {}", names.join(", "))
+        })
+    }
+}
+
+/// `--port DIALECT=N`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortChoice {
+    pub dialect: Dialect,
+    pub port: u16,
+}
+
+impl std::str::FromStr for PortChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (dialect, port) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`, write dialect=port"))?;
+        let port = port.parse().map_err(|_| format!("`{port}` is no port, it can be 0 to 65535"))?;
+        Ok(Self { dialect: dialect.parse()?, port })
+    }
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
+    /// Address all listeners bind to; 127.0.0.1 unless told otherwise.
+    pub listen: Option<IpAddr>,
+    /// Ports by dialect; 0 takes a free one.
+    pub ports: BTreeMap<String, u16>,
+    /// Dialects that are served; none named: all.
+    pub only: Vec<String>,
+    /// Engine of every dialect that names none of its own.
+    pub engine: Option<String>,
+    /// Engines by dialect.
+    pub engines: BTreeMap<String, String>,
+    /// Folders below which local paths of requests may lie.
+    pub media_roots: Vec<PathBuf>,
+    /// Host names a request may come for when only loopback is bound, besides localhost and loopback addresses.
+    pub hosts: Vec<String>,
+    /// Jobs at a time on the CPU; default: half of its cores, at least 1.
+    pub slots: Option<usize>,
+    /// Live sessions at a time.
+    pub live_slots: Option<usize>,
+    /// Jobs that may wait.
+    pub queue_limit: Option<u64>,
+    /// Connections at a time, a listener.
+    pub connections: Option<usize>,
+    /// Requests a minute for each key, or for each address without keys; none: no limit.
+    pub requests_per_minute: Option<u32>,
+    /// Largest upload, in MiB.
+    pub upload_mib: Option<u64>,
+    /// A job without progress for so long is killed, in seconds.
+    pub stall_seconds: Option<u64>,
+    /// How long a live session waits for a slot, in seconds.
+    pub live_wait_seconds: Option<u64>,
+    /// How long running jobs may go on after SIGTERM, in seconds.
+    pub drain_seconds: Option<u64>,
+    /// A held-open answer sends blanks after so many seconds, where the dialect's clients would time out.
+    pub keep_alive_seconds: Option<f64>,
+    /// `sqlite` below the data folder unless this is a `postgres://` address.
+    pub database: Option<String>,
+    pub tls: TlsSettings,
+    /// One JSON object a line instead of text.
+    pub log_json: bool,
+    /// As `RUST_LOG` has it; default: `info`.
+    pub log: Option<String>,
+}
+
+/// No `tls` at all: plain HTTP.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// With a certificate signed by a local CA, both below the data folder, made on first use.
+    pub local: bool,
+    /// Your own certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// Where takes and avatars are kept, and which `s3:` names requests may use.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// `s3://bucket/prefix` for takes and avatars instead of the data folder.
+    pub remote: Option<String>,
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// `https://endpoint/bucket/key`; default: yes with an endpoint of your own.
+    pub path_style: Option<bool>,
+    /// Dialect -> `s3://bucket/prefix` that its requests may read and write.
+    pub s3_allowed: BTreeMap<String, Vec<String>>,
+}
+
+/// What a URL in a request may cost.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FetchSettings {
+    pub mib: Option<u64>,
+    pub total_seconds: Option<u64>,
+    pub idle_seconds: Option<u64>,
+    pub redirects: Option<u32>,
+    /// Private networks that may be reached, e.g. `10.1.0.0/16`.
+    pub allowed_networks: Vec<String>,
+}
+
+/// What is removed, oldest first. Nothing is, unless it is said here.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    pub takes_days: Option<f64>,
+    pub takes_gib: Option<f64>,
+    pub uploads_days: Option<f64>,
+    pub records_days: Option<f64>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfiniteTalkSettings {
+    /// Where finished videos are put, `OUTPUT_DIR` of the original.
+    pub output: Option<PathBuf>,
+    pub on_hangup: OnHangup,
+}
+
+/// What happens to a job whose client is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnHangup {
+    #[default]
+    Finish,
+    Cancel,
+}
+
+/// How fast an MJPEG stream is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamPace {
+    #[default]
+    RealTime,
+    AsFastAsPossible,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MuseTalkSettings {
+    pub pace: StreamPace,
+    /// JPEG quality, 1 to 100; default 80.
+    pub jpeg_quality: Option<u8>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MuseTalkS3Settings {
+    /// Bucket for the output of requests that name none; without it nothing is uploaded.
+    pub bucket: Option<String>,
+    pub prefix: Option<String>,
+}
+
+impl ServeSettings {
+    pub fn port(&self, dialect: Dialect) -> u16 {
+        self.ports.get(dialect.name()).copied().unwrap_or_else(|| dialect.historic_port())
+    }
+
+    /// The dialects to be served, in their own order; the all port always is.
+    pub fn dialects(&self) -> Result<Vec<Dialect>, Complaint> {
+        let named: Vec<Dialect> = self.only.iter().map(|name| named(name)).collect::<Result<_, _>>()?;
+        let served =
+            |dialect: &Dialect| named.is_empty() || named.contains(dialect) || *dialect == Dialect::All;
+        Ok(Dialect::EACH.into_iter().filter(served).collect())
+    }
+
+    pub fn check(&self) -> Result<(), Complaint> {
+        self.dialects()?;
+        let names = self.ports.keys().chain(self.engines.keys());
+        names.map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
+        match (&self.tls.cert, &self.tls.key, self.tls.local) {
+            (Some(_), None, _) | (None, Some(_), _) => Err(Complaint::new(
+                "bad_config",
+                "TLS needs a certificate and its key, one of them is missing",
+                "set both serve.tls.cert and serve.tls.key",
+            )),
+            (Some(_), Some(_), true) => Err(Complaint::new(
+                "bad_config",
+                "serve.tls has both a certificate of your own and local = true",
+                "leave one of them out",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn named(name: &str) -> Result<Dialect, Complaint> {
+    name.parse().map_err(|why: String| Complaint::new("bad_config", why, "docs/serve.md lists the dialects"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dialects_go_by_their_names_and_have_their_ports() {
+        assert_eq!("musetalk-s3=9000".parse(), Ok(PortChoice { dialect: Dialect::MuseTalkS3, port: 9000 }));
+        for wrong in ["musetalk", "muse=1", "svd=70000", "svd=", "=80"] {
+            assert!(wrong.parse::<PortChoice>().is_err(), "{wrong}");
+        }
+        let mut settings = ServeSettings::default();
+        assert_eq!(settings.dialects().unwrap(), Dialect::EACH);
+        assert_eq!(Dialect::EACH.map(|d| settings.port(d)), [8200, 8000, 8080, 7860, 8100]);
+        settings.only = vec!["svd".into()];
+        assert_eq!(settings.dialects().unwrap(), [Dialect::Svd, Dialect::All]);
+        settings.only = vec!["vsd".into()];
+        assert!(settings.check().unwrap_err().message.contains("vsd"));
+    }
+}
