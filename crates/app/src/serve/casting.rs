@@ -42,7 +42,10 @@ pub fn cast(
         return Ok(Casting::Nobody(Complaint::new(
             "no_engine",
             format!("no weights are configured for {}, only for other dialects", dialect.name()),
-            format!("configure them, or let the built-in engine do it: --conf serve.engines.{}={STAND_IN}", dialect.name()),
+            format!(
+                "configure them, or let the built-in engine do it: --conf serve.engines.{}={STAND_IN}",
+                dialect.name()
+            ),
         )));
     }
     Ok(Casting::StandIn(STAND_IN.to_owned()))
@@ -50,7 +53,11 @@ pub fn cast(
 
 fn unloadable(dialect: Dialect, variable: &str, path: &str) -> Complaint {
     let there = std::path::Path::new(path).exists();
-    let why = if there { "this version of talkie has no engine that loads it" } else { "there is nothing at that path" };
+    let why = if there {
+        "this version of talkie has no engine that loads it"
+    } else {
+        "there is nothing at that path"
+    };
     Complaint::new(
         "weights_unloadable",
         format!("{variable} names {path} for {}, but {why}", dialect.name()),
@@ -77,12 +84,19 @@ mod tests {
         let plain = ServeSettings::default();
         assert_eq!(check(&plain, "", Dialect::Svd).unwrap(), Casting::StandIn("puppet".into()));
         assert_eq!(check(&plain, "HF_TOKEN=x", Dialect::Svd).unwrap(), Casting::StandIn("puppet".into()));
-        let Casting::Nobody(own) = check(&plain, "CKPT_DIR=/no/such", Dialect::InfiniteTalk).unwrap() else { panic!() };
+        let Casting::Nobody(own) = check(&plain, "CKPT_DIR=/no/such", Dialect::InfiniteTalk).unwrap() else {
+            panic!()
+        };
         assert!(own.message.contains("CKPT_DIR") && own.message.contains("/no/such"), "{own}");
-        let Casting::Nobody(other) = check(&plain, "CKPT_DIR=/no/such", Dialect::Svd).unwrap() else { panic!() };
+        let Casting::Nobody(other) = check(&plain, "CKPT_DIR=/no/such", Dialect::Svd).unwrap() else {
+            panic!()
+        };
         assert_eq!(other.code, "no_engine");
         let named = ServeSettings { engine: Some("puppet".into()), ..ServeSettings::default() };
-        assert_eq!(check(&named, "CKPT_DIR=/m", Dialect::InfiniteTalk).unwrap(), Casting::Chosen("puppet".into()));
+        assert_eq!(
+            check(&named, "CKPT_DIR=/m", Dialect::InfiniteTalk).unwrap(),
+            Casting::Chosen("puppet".into())
+        );
         let unknown = ServeSettings { engine: Some("pupet".into()), ..ServeSettings::default() };
         assert_eq!(check(&unknown, "", Dialect::Svd).unwrap_err().code, "unknown_engine");
     }

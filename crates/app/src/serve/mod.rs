@@ -4,12 +4,12 @@
 mod casting;
 pub mod keys;
 mod listener;
-mod log;
+pub mod log;
 mod originals;
 #[cfg(feature = "otel")]
 mod otel;
 mod probes;
-mod rooms;
+pub mod rooms;
 
 pub mod settings;
 mod tls;
@@ -126,7 +126,8 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
 
 async fn wait_for_signal() -> Result<&'static str, Complaint> {
     let caught = |kind| {
-        signal(kind).map_err(|error| Complaint::new("internal", format!("signals cannot be caught: {error}"), ""))
+        signal(kind)
+            .map_err(|error| Complaint::new("internal", format!("signals cannot be caught: {error}"), ""))
     };
     let (mut term, mut int, mut hup) =
         (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, caught(SignalKind::hangup())?);
@@ -157,7 +158,9 @@ async fn bind(settings: &ServeSettings, originals: &Originals) -> Result<Vec<Lis
     let dialects = settings.dialects()?;
     let alone = dialects.iter().filter(|dialect| **dialect != Dialect::All).count() == 1;
     if !alone && originals.text("PORT").is_some() {
-        say::aside("warning: PORT is ignored, it counts only when one dialect is served (--only); use --port DIALECT=N");
+        say::aside(
+            "warning: PORT is ignored, it counts only when one dialect is served (--only); use --port DIALECT=N",
+        );
     }
     let mut listeners = Vec::new();
     for dialect in dialects {
@@ -202,7 +205,11 @@ pub fn data_folder(args: &DataArgs, config: &Config) -> Result<PathBuf, Complain
             .map(|base| base.join("talkie"))
     };
     let named = args.data.clone().or_else(|| config.data.clone()).or_else(users).ok_or_else(|| {
-        Complaint::new("no_data_folder", "there is no folder for the server's data: HOME is not set", "name one with --data")
+        Complaint::new(
+            "no_data_folder",
+            "there is no folder for the server's data: HOME is not set",
+            "name one with --data",
+        )
     })?;
     let unusable = |error: std::io::Error| {
         let message = format!("the data folder {} cannot be used: {error}", named.display());

@@ -31,7 +31,11 @@ where
         return Ok(None);
     }
     let exporter = SpanExporter::builder().with_http().build().map_err(|error| {
-        Complaint::new("bad_config", format!("traces cannot be sent: {error}"), "correct the OTEL_* variables")
+        Complaint::new(
+            "bad_config",
+            format!("traces cannot be sent: {error}"),
+            "correct the OTEL_* variables",
+        )
     })?;
     let resource = Resource::builder().with_service_name("talkie").build();
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();

@@ -90,6 +90,8 @@ pub struct ServeSettings {
     pub media_roots: Vec<PathBuf>,
     /// Host names a request may come for when only loopback is bound, besides localhost and loopback addresses.
     pub hosts: Vec<String>,
+    /// `http://page.example`: pages of other sites that may send requests which read local paths or cloud storage.
+    pub trusted_origins: Vec<String>,
     /// Jobs at a time on the CPU; default: half of its cores, at least 1.
     pub slots: Option<usize>,
     /// Live sessions at a time.

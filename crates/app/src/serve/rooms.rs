@@ -1,0 +1,288 @@
+//! The rooms of a running server: store, crew and desk, opened in this order, and the house in which the dialects live.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use contract::{Complaint, EngineCard};
+use dialects::House;
+use jobs::crew::{WorkerCommand, Workers};
+use jobs::{Clock, Desk, DeskConfig, Retention};
+use store::{FetchLimits, Remote, Store, StoreConfig};
+use tokio::sync::mpsc;
+
+use super::Stage;
+use super::casting::{self, Casting};
+use super::originals::Originals;
+use super::settings::{Dialect, OnHangup, ServeSettings, StreamPace};
+use crate::config::Config;
+use crate::machine;
+
+const QUEUE_LIMIT: u64 = 256;
+const LIVE_SLOTS: usize = 8;
+const STALL: Duration = Duration::from_secs(300);
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
+const LIVE_WAIT: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+const UPLOAD_MIB: u64 = 512;
+/// Of a picture for the SVD dialect, as its web client has it.
+const PICTURE_MIB: u64 = 10;
+/// Where the file systems of containers are shared by custom.
+const SHARED: &str = "/data/shared";
+
+pub struct Rooms {
+    pub desk: Desk,
+    /// What whoever started the server should know.
+    pub remarks: Vec<String>,
+    house: Arc<House>,
+}
+
+impl Rooms {
+    pub fn router(&self, dialect: Dialect) -> Router {
+        let house = Arc::clone(&self.house);
+        match dialect {
+            Dialect::InfiniteTalk => dialects::infinitetalk::router(house),
+            Dialect::MuseTalk => dialects::musetalk::router(house),
+            Dialect::MuseTalkS3 => dialects::musetalk_s3::router(house),
+            Dialect::Svd => dialects::svd::router(house),
+            Dialect::All => dialects::all(house),
+        }
+    }
+}
+
+pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
+    let Stage { config, data, originals, .. } = stage;
+    let settings = &config.serve;
+    let cards: Vec<EngineCard> = machine::engines().iter().map(|engine| engine.card().clone()).collect();
+    let store = store(config, data).await?;
+    let (events, told) = mpsc::unbounded_channel();
+    let desk_config = DeskConfig {
+        database_url: database(settings, data),
+        store,
+        engines: cards.clone(),
+        queue_limit: settings.queue_limit.unwrap_or(QUEUE_LIMIT),
+        stall: settings.stall_seconds.map_or(STALL, Duration::from_secs),
+        cancel_grace: CANCEL_GRACE,
+        live_wait: settings.live_wait_seconds.map_or(LIVE_WAIT, Duration::from_secs),
+        retention: retention(config),
+        lease: LEASE,
+        clock: Clock::system(),
+    };
+    let workers = Workers::start(vec![worker_command(stage)?], events)?;
+    let desk = Desk::open(desk_config, Arc::new(workers), told).await?;
+
+    let mut cast = BTreeMap::new();
+    let mut remarks = Vec::new();
+    for dialect in settings.dialects()?.into_iter().filter(|dialect| *dialect != Dialect::All) {
+        let casting = casting::cast(dialect, settings, originals, &cards)?;
+        remarks.extend(remark(dialect, &casting));
+        cast.insert(dialect.name(), seen_by_dialects(casting));
+    }
+    let house = House {
+        desk: desk.clone(),
+        cast,
+        limits: limits(config),
+        keep_alive: keep_alive(settings)?,
+        keys: keys(config)?,
+        hosts: hosts(settings),
+        https: settings.tls.local || settings.tls.cert.is_some(),
+        gpu_available: false,
+        device: "cpu".to_owned(),
+        clock: Clock::system(),
+        infinitetalk: infinitetalk(config, data, originals),
+        musetalk: musetalk(config, originals)?,
+        musetalk_s3: musetalk_s3(config, data, originals),
+    };
+    Ok(Rooms { desk, remarks, house: Arc::new(house) })
+}
+
+/// The store as the configuration describes it; server and worker open the same one.
+pub async fn store(config: &Config, data: &Path) -> Result<Store, Complaint> {
+    let (kept, fetch) = (&config.store, &config.fetch);
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let endpoint =
+        kept.endpoint.clone().or_else(|| env("AWS_ENDPOINT_URL_S3")).or_else(|| env("AWS_ENDPOINT_URL"));
+    let mut media_roots = config.serve.media_roots.clone();
+    media_roots.extend(Some(PathBuf::from(SHARED)).filter(|root| root.is_dir()));
+    let usual = FetchLimits::default();
+    let seconds = |given: Option<u64>, usual: Duration| given.map_or(usual, Duration::from_secs);
+    Store::open(StoreConfig {
+        folder: data.to_owned(),
+        remote: kept.remote.as_deref().map(remote).transpose()?,
+        media_roots,
+        s3_allowed: kept.s3_allowed.clone(),
+        s3_path_style: kept.path_style.unwrap_or(endpoint.is_some()),
+        s3_endpoint: endpoint,
+        s3_region: kept.region.clone().or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION")),
+        fetch: FetchLimits {
+            bytes: fetch.mib.map_or(usual.bytes, |mib| mib * MIB),
+            total: seconds(fetch.total_seconds, usual.total),
+            idle: seconds(fetch.idle_seconds, usual.idle),
+            redirects: fetch.redirects.unwrap_or(usual.redirects),
+            allowed_networks: fetch.allowed_networks.clone(),
+        },
+    })
+    .await
+}
+
+/// `s3://bucket/prefix`
+fn remote(name: &str) -> Result<Remote, Complaint> {
+    let path = name.strip_prefix("s3://").unwrap_or_default();
+    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+    if bucket.is_empty() {
+        let message = format!("store.remote is `{name}`, it must be s3://bucket/prefix");
+        return Err(Complaint::new(
+            "bad_config",
+            message,
+            "correct it, or leave it out to keep takes in the data folder",
+        ));
+    }
+    Ok(Remote { bucket: bucket.to_owned(), prefix: prefix.trim_end_matches('/').to_owned() })
+}
+
+fn database(settings: &ServeSettings, data: &Path) -> String {
+    match settings.database.as_deref() {
+        None | Some("sqlite") => format!("sqlite://{}?mode=rwc", data.join("talkie.db").display()),
+        Some(url) => url.to_owned(),
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    let given = &config.retention;
+    let days = |days: Option<f64>| days.map(|days| Duration::from_secs_f64(days.clamp(0.0, 1e6) * 86_400.0));
+    Retention {
+        takes_age: days(given.takes_days),
+        takes_bytes: given.takes_gib.map(|gib| (gib.max(0.0) * (1u64 << 30) as f64) as u64),
+        uploads_age: days(given.uploads_days),
+        records_age: days(given.records_days),
+    }
+}
+
+/// This program again, with the same configuration.
+fn worker_command(stage: &Stage<'_>) -> Result<WorkerCommand, Complaint> {
+    let program = std::env::current_exe().map_err(|error| {
+        Complaint::new("internal", format!("this program cannot be found to start a worker: {error}"), "")
+    })?;
+    let (settings, machine) = (&stage.config.serve, stage.machine);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = settings.slots.unwrap_or((cores / 2).max(1)).max(1);
+    let mut args: Vec<OsString> = vec!["worker".into(), "--data".into(), stage.data.clone().into()];
+    args.extend(["--slots".into(), slots.to_string().into()]);
+    let live_slots = settings.live_slots.unwrap_or(LIVE_SLOTS);
+    args.extend(["--live-slots".into(), live_slots.to_string().into()]);
+    let paths =
+        [("--config", &machine.config), ("--ffmpeg", &machine.ffmpeg), ("--ffprobe", &machine.ffprobe)];
+    for (flag, path) in paths {
+        if let Some(path) = path {
+            args.extend([flag.into(), path.clone().into()]);
+        }
+    }
+    if let Some(seconds) = machine.max_audio_seconds {
+        args.extend(["--max-audio-seconds".into(), seconds.to_string().into()]);
+    }
+    for item in &machine.conf {
+        args.extend(["--conf".into(), item.into()]);
+    }
+    Ok(WorkerCommand { program, args, envs: Vec::new() })
+}
+
+/// What the start screen says of a dialect's engine, where it is not what one would expect.
+fn remark(dialect: Dialect, casting: &Casting) -> Option<String> {
+    match casting {
+        Casting::Chosen(_) => None,
+        Casting::StandIn(engine) => Some(format!(
+            "{}: no weights are configured, the built-in engine `{engine}` stands in, and every video says so",
+            dialect.name()
+        )),
+        Casting::Nobody(complaint) => Some(format!("{}: answers 503: {complaint}", dialect.name())),
+    }
+}
+
+fn seen_by_dialects(casting: Casting) -> dialects::Casting {
+    match casting {
+        Casting::Chosen(engine) => dialects::Casting { engine: Ok(engine), stand_in: false },
+        Casting::StandIn(engine) => dialects::Casting { engine: Ok(engine), stand_in: true },
+        Casting::Nobody(complaint) => dialects::Casting { engine: Err(complaint), stand_in: false },
+    }
+}
+
+fn limits(config: &Config) -> dialects::Limits {
+    let media = machine::limits(config);
+    let upload_bytes = config.serve.upload_mib.unwrap_or(UPLOAD_MIB) * MIB;
+    dialects::Limits {
+        upload_bytes: upload_bytes.min(media.file_bytes),
+        picture_bytes: PICTURE_MIB * MIB,
+        video_seconds: media.audio_seconds as u32,
+    }
+}
+
+fn keep_alive(settings: &ServeSettings) -> Result<dialects::KeepAlive, Complaint> {
+    let usual = dialects::KeepAlive::default();
+    let Some(seconds) = settings.keep_alive_seconds else { return Ok(usual) };
+    let first = Duration::try_from_secs_f64(seconds).map_err(|_| {
+        let message = format!("serve.keep_alive_seconds is {seconds}, it must be 0 or more");
+        Complaint::new("bad_config", message, "correct it")
+    })?;
+    Ok(dialects::KeepAlive { first, every: usual.every })
+}
+
+fn keys(config: &Config) -> Result<dialects::Keys, Complaint> {
+    let keys = config.keys.iter().map(|(name, hash)| {
+        let hex = hash.trim_start_matches("sha256:");
+        let mut sha256 = [0; 32];
+        for (byte, at) in sha256.iter_mut().zip((0..hex.len()).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).expect("the configuration was checked");
+        }
+        dialects::Key { owner: name.clone(), sha256 }
+    });
+    let per_minute = config.serve.requests_per_minute.and_then(NonZeroU32::new);
+    Ok(dialects::Keys::new(keys.collect(), per_minute))
+}
+
+/// Bound to loopback, a page that has taken over a name must not reach us by it.
+fn hosts(settings: &ServeSettings) -> dialects::Hosts {
+    let loopback = settings.listen.is_none_or(|address| address.is_loopback());
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+    names.extend(settings.listen.map(|address| address.to_string()));
+    names.extend(settings.hosts.iter().cloned());
+    dialects::Hosts { allowed: loopback.then_some(names), trusted_origins: settings.trusted_origins.clone() }
+}
+
+fn infinitetalk(config: &Config, data: &Path, originals: &Originals) -> dialects::InfiniteTalk {
+    let configured = config.infinitetalk.output.as_ref().map(|output| data.join(output));
+    let output =
+        configured.or_else(|| originals.folder("OUTPUT_DIR", data)).unwrap_or_else(|| data.join("output"));
+    let on_hangup = match config.infinitetalk.on_hangup {
+        OnHangup::Finish => dialects::OnHangup::Finish,
+        OnHangup::Cancel => dialects::OnHangup::Cancel,
+    };
+    dialects::InfiniteTalk { output, on_hangup }
+}
+
+fn musetalk(config: &Config, originals: &Originals) -> Result<dialects::MuseTalk, Complaint> {
+    let whole = "a whole number";
+    Ok(dialects::MuseTalk {
+        version: originals.text("MUSETALK_VERSION").unwrap_or("v15").to_owned(),
+        fps: originals.parsed("MUSETALK_FPS", whole)?.unwrap_or(25),
+        batch_size: originals.parsed("MUSETALK_BATCH_SIZE", whole)?.unwrap_or(4),
+        bbox_shift: originals.parsed("MUSETALK_BBOX_SHIFT", whole)?.unwrap_or(0),
+        pace: match config.musetalk.pace {
+            StreamPace::RealTime => jobs::crew::Pace::RealTime,
+            StreamPace::AsFastAsPossible => jobs::crew::Pace::AsFastAsPossible,
+        },
+        jpeg_quality: config.musetalk.jpeg_quality.unwrap_or(80).clamp(1, 100),
+    })
+}
+
+fn musetalk_s3(config: &Config, data: &Path, originals: &Originals) -> dialects::MuseTalkS3 {
+    dialects::MuseTalkS3 {
+        bucket: config.musetalk_s3.bucket.clone(),
+        prefix: config.musetalk_s3.prefix.clone().unwrap_or_default(),
+        results: originals.folder("MUSETALK_RESULT_DIR", data).unwrap_or_else(|| data.join("results")),
+    }
+}

@@ -1,0 +1,52 @@
+//! `talkie worker`: what the server starts for each device. Everything happens in `jobs::worker`; this hands it the machine,
+//! the engines and the store as the command line and the configuration describe them.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use contract::Complaint;
+use jobs::crew::WORKER_FD;
+use jobs::worker::{self, Shop};
+
+use crate::cli::{MachineArgs, WorkerArgs};
+use crate::config::Config;
+use crate::machine::{self, TtsChoice};
+use crate::serve;
+
+/// Threads for fetching and storing; the jobs have threads of their own.
+const RUNTIME_THREADS: usize = 2;
+
+pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complaint> {
+    let config = Config::load(machine)?;
+    let _log = serve::log::start(&config.serve)?;
+    let data = serve::data_folder(&args.data, &config)?;
+    let socket = socket()?;
+    let studio = machine::studio(machine, TtsChoice::default())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Complaint::new("internal", format!("no runtime: {error}"), ""))?;
+    let store = runtime.block_on(serve::rooms::store(&config, &data))?;
+    let shop = Shop {
+        studio,
+        engines: machine::engines(),
+        store,
+        runtime: runtime.handle().clone(),
+        slots: args.slots,
+        live_slots: args.live_slots,
+    };
+    worker::run(socket, shop);
+    // jobs that did not leave in time are still running: returning would wait for them
+    std::process::exit(0);
+}
+
+fn socket() -> Result<OwnedFd, Complaint> {
+    let message = format!("descriptor {WORKER_FD} is no socket of a server");
+    let wrong = || Complaint::new("bad_request", message.clone(), "workers are started by `talkie serve`");
+    // SAFETY: only looked at; whether it is open at all is what the call tells
+    let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(WORKER_FD) };
+    rustix::net::sockopt::socket_type(fd).map_err(|_| wrong())?;
+    // SAFETY: the server opened it for this process alone, and nothing else here has taken it
+    Ok(unsafe { OwnedFd::from_raw_fd(WORKER_FD) })
+}
