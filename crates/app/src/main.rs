@@ -1,12 +1,15 @@
 //! The `talkie` program: parses the command line, wires the rooms together, prints. The only room that names engines,
 //! reads the environment and decides on exit codes.
 
+mod avatars;
 mod bench;
 mod cli;
+mod client;
 mod config;
 mod doctor;
 mod engines;
 mod generate;
+mod job_list;
 mod machine;
 mod samples;
 mod say;
@@ -16,6 +19,7 @@ mod signals;
 mod terminal;
 mod usage;
 mod wire;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -32,8 +36,12 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
+        Command::Serve(args) => serve::run(&cli.machine, &args),
+        Command::Jobs(args) => job_list::run(&args),
+        Command::Avatars(args) => avatars::run(&args),
+        Command::Cert(args) => serve::cert(&cli.machine, &args),
         Command::Key(args) => serve::keys::run(&args.name),
-        _ => Ok(ExitCode::FAILURE),
+        Command::Worker(args) => worker::run(&cli.machine, &args),
     };
     outcome.unwrap_or_else(|complaint| {
         if json {
