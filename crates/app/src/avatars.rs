@@ -24,17 +24,17 @@ pub fn run(args: &AvatarsArgs) -> Result<ExitCode, Complaint> {
                         text("name"),
                         text("dialect"),
                         text("engine"),
-                        text("created")
+                        text("created_at")
                     ))?;
                 }
             }
         }
         AvatarsAction::Add { name, file } => {
-            let answer = client.upload("/v1/avatars", ("name", name), ("file", file))?;
+            let answer = client.upload("/v1/avatars", ("name", name), ("source", file))?;
             if args.json { say::line(&answer)? } else { say::line(format_args!("{name} is ready"))? }
         }
-        AvatarsAction::Delete { name } => {
-            let answer = client.delete(&format!("/v1/avatars/{}", encoded(name)))?;
+        AvatarsAction::Delete { name, dialect } => {
+            let answer = client.delete(&format!("/v1/avatars/{}/{}", encoded(dialect), encoded(name)))?;
             if args.json { say::line(&answer)? } else { say::line(format_args!("{name} is deleted"))? }
         }
     }

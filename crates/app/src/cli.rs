@@ -367,7 +367,12 @@ pub enum AvatarsAction {
         file: PathBuf,
     },
     /// Delete one; a session that uses it goes on
-    Delete { name: String },
+    Delete {
+        name: String,
+        /// Whose avatar it is
+        #[arg(long, default_value = "musetalk")]
+        dialect: String,
+    },
 }
 
 fn seconds_from_zero(text: &str) -> Result<f64, String> {

@@ -58,12 +58,22 @@ impl Client {
     }
 
     /// A form with one text field and one file, streamed.
-    pub fn upload(&self, path: &str, (field, text): (&str, &str), (name, file): (&str, &Path)) -> Result<Value, Complaint> {
+    pub fn upload(
+        &self,
+        path: &str,
+        (field, text): (&str, &str),
+        (name, file): (&str, &Path),
+    ) -> Result<Value, Complaint> {
         let unreadable = |error: std::io::Error| {
-            Complaint::new("file_unreadable", format!("{} cannot be read: {error}", file.display()), "check its name")
+            Complaint::new(
+                "file_unreadable",
+                format!("{} cannot be read: {error}", file.display()),
+                "check its name",
+            )
         };
         let source = File::open(file).map_err(unreadable)?;
-        let file_name = file.file_name().and_then(|name| name.to_str()).unwrap_or("file").replace(['"', '\r', '\n'], "_");
+        let file_name =
+            file.file_name().and_then(|name| name.to_str()).unwrap_or("file").replace(['"', '\r', '\n'], "_");
         let boundary = "talkie-form-boundary-7f3c1e";
         let head = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{text}\r\n\
@@ -78,10 +88,11 @@ impl Client {
         read(self.answered(request.send(SendBody::from_reader(&mut body)))?)
     }
 
-    /// Calls `each` with every server-sent event's data until the stream ends or `each` answers `Break`.
+    /// Calls `each` with the data of every server-sent event called `name` until the stream ends or `each` answers `Break`.
     pub fn events(
         &self,
         path: &str,
+        name: &str,
         mut each: impl FnMut(&Value) -> std::ops::ControlFlow<()>,
     ) -> Result<(), Complaint> {
         let request = self.signed(self.agent.get(self.address(path))).header("accept", "text/event-stream");
@@ -89,9 +100,16 @@ impl Client {
         if !answer.status().is_success() {
             return read(answer).map(drop);
         }
+        let mut called = String::new();
         for line in BufReader::new(answer.into_body().into_reader()).lines() {
             let line = line.map_err(|error| self.unreachable(&error.to_string()))?;
-            let Some(data) = line.strip_prefix("data:") else { continue };
+            if let Some(event) = line.strip_prefix("event:") {
+                called = event.trim().to_owned();
+            }
+            if line.is_empty() {
+                called.clear();
+            }
+            let Some(data) = line.strip_prefix("data:").filter(|_| called == name) else { continue };
             let event = serde_json::from_str(data.trim()).map_err(|error| strange(&error.to_string()))?;
             if each(&event).is_break() {
                 break;
@@ -142,5 +160,9 @@ fn read(answer: Response<Body>) -> Result<Value, Complaint> {
 }
 
 fn strange(why: &str) -> Complaint {
-    Complaint::new("bad_answer", format!("the answer is not what a talkie server sends: {why}"), "check --server")
+    Complaint::new(
+        "bad_answer",
+        format!("the answer is not what a talkie server sends: {why}"),
+        "check --server",
+    )
 }

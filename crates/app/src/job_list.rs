@@ -29,9 +29,12 @@ pub fn run(args: &JobsArgs) -> Result<ExitCode, Complaint> {
             if args.json {
                 say::line(&answer)?;
             } else {
-                say::line(format_args!("{id} {}", text(&answer, "state")))?;
+                say::line(format_args!("{id} {}", text(&answer, "outcome")))?;
             }
-            Ok(ExitCode::SUCCESS)
+            match text(&answer, "outcome") {
+                "ended" => Err(Complaint::new("ended", format!("job {id} had ended before"), "")),
+                _ => Ok(ExitCode::SUCCESS),
+            }
         }
     }
 }
@@ -48,7 +51,7 @@ fn list(answer: &Value, json: bool) -> Result<ExitCode, Complaint> {
             text(job, "state"),
             text(job, "dialect"),
             text(job, "engine"),
-            text(job, "created"),
+            text(job, "created_at"),
             progress(job)
         ))?;
     }
@@ -64,17 +67,19 @@ fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
         say::line(&whole)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for name in ["id", "state", "dialect", "kind", "engine", "created", "started", "ended"] {
+    for name in ["id", "state", "dialect", "kind", "engine", "created_at", "started_at", "ended_at"] {
         if !job[name].is_null() {
-            say::line(format_args!("{name:<9} {}", text(&job, name)))?;
+            say::line(format_args!("{name:<10} {}", text(&job, name)))?;
         }
     }
     let doing = progress(&job);
     if !doing.is_empty() {
-        say::line(format_args!("progress  {doing}"))?;
+        say::line(format_args!("progress   {doing}"))?;
     }
     for name in ["take", "error"] {
-        for (field, value) in job[name].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        for (field, value) in
+            job[name].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
+        {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             say::line(format_args!("{name}.{field} {value}"))?;
         }
@@ -88,7 +93,7 @@ fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
 fn watch(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
     let (mut last, mut trouble) = (String::new(), None);
     let path = format!("/v1/jobs/{}/events", encoded(id));
-    client.events(&path, |job| {
+    client.events(&path, "job", |job| {
         let line = if json {
             job.to_string()
         } else {
@@ -117,7 +122,8 @@ fn watch(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
         )),
         _ => {
             let error = &job["error"];
-            let message = error["message"].as_str().map_or_else(|| text(&job, "state").to_owned(), str::to_owned);
+            let message =
+                error["message"].as_str().map_or_else(|| text(&job, "state").to_owned(), str::to_owned);
             Err(Complaint::new("job_failed", format!("job {id}: {message}"), text(error, "hint")))
         }
     }
@@ -131,11 +137,12 @@ fn progress(job: &Value) -> String {
     let progress = &job["progress"];
     let Some(stage) = progress["stage"].as_str() else { return String::new() };
     let mut line = stage.to_owned();
-    if let (Some(done), Some(of)) = (progress["done"].as_u64(), progress["of"].as_u64().filter(|of| *of > 0)) {
+    if let (Some(done), Some(of)) = (progress["done"].as_u64(), progress["of"].as_u64().filter(|of| *of > 0))
+    {
         line.push_str(&format!(" {done}/{of}"));
     }
-    if let Some(seconds) = progress["eta_seconds"].as_f64() {
-        line.push_str(&format!(", {:.0} s left", seconds.ceil()));
+    if let Some(ms) = progress["eta_ms"].as_f64() {
+        line.push_str(&format!(", {:.0} s left", (ms / 1e3).ceil()));
     }
     line
 }

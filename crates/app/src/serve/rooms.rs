@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use contract::{Complaint, EngineCard};
-use dialects::House;
+use dialects::front_door::{self, House};
 use jobs::crew::{WorkerCommand, Workers};
 use jobs::{Clock, Desk, DeskConfig, Retention};
 use store::{FetchLimits, Remote, Store, StoreConfig};
@@ -50,7 +50,7 @@ impl Rooms {
             Dialect::MuseTalk => dialects::musetalk::router(house),
             Dialect::MuseTalkS3 => dialects::musetalk_s3::router(house),
             Dialect::Svd => dialects::svd::router(house),
-            Dialect::All => dialects::all(house),
+            Dialect::All => dialects::house::all(&house),
         }
     }
 }
@@ -203,70 +203,73 @@ fn remark(dialect: Dialect, casting: &Casting) -> Option<String> {
     }
 }
 
-fn seen_by_dialects(casting: Casting) -> dialects::Casting {
+fn seen_by_dialects(casting: Casting) -> front_door::Casting {
     match casting {
-        Casting::Chosen(engine) => dialects::Casting { engine: Ok(engine), stand_in: false },
-        Casting::StandIn(engine) => dialects::Casting { engine: Ok(engine), stand_in: true },
-        Casting::Nobody(complaint) => dialects::Casting { engine: Err(complaint), stand_in: false },
+        Casting::Chosen(engine) => front_door::Casting { engine: Ok(engine), stand_in: false },
+        Casting::StandIn(engine) => front_door::Casting { engine: Ok(engine), stand_in: true },
+        Casting::Nobody(complaint) => front_door::Casting { engine: Err(complaint), stand_in: false },
     }
 }
 
-fn limits(config: &Config) -> dialects::Limits {
+fn limits(config: &Config) -> front_door::Limits {
     let media = machine::limits(config);
     let upload_bytes = config.serve.upload_mib.unwrap_or(UPLOAD_MIB) * MIB;
-    dialects::Limits {
+    front_door::Limits {
         upload_bytes: upload_bytes.min(media.file_bytes),
         picture_bytes: PICTURE_MIB * MIB,
         video_seconds: media.audio_seconds as u32,
     }
 }
 
-fn keep_alive(settings: &ServeSettings) -> Result<dialects::KeepAlive, Complaint> {
-    let usual = dialects::KeepAlive::default();
+fn keep_alive(settings: &ServeSettings) -> Result<front_door::KeepAlive, Complaint> {
+    let usual = front_door::KeepAlive::default();
     let Some(seconds) = settings.keep_alive_seconds else { return Ok(usual) };
     let first = Duration::try_from_secs_f64(seconds).map_err(|_| {
         let message = format!("serve.keep_alive_seconds is {seconds}, it must be 0 or more");
         Complaint::new("bad_config", message, "correct it")
     })?;
-    Ok(dialects::KeepAlive { first, every: usual.every })
+    Ok(front_door::KeepAlive { first, every: usual.every })
 }
 
-fn keys(config: &Config) -> Result<dialects::Keys, Complaint> {
+fn keys(config: &Config) -> Result<front_door::Keys, Complaint> {
     let keys = config.keys.iter().map(|(name, hash)| {
         let hex = hash.trim_start_matches("sha256:");
         let mut sha256 = [0; 32];
         for (byte, at) in sha256.iter_mut().zip((0..hex.len()).step_by(2)) {
             *byte = u8::from_str_radix(&hex[at..at + 2], 16).expect("the configuration was checked");
         }
-        dialects::Key { owner: name.clone(), sha256 }
+        front_door::Key { owner: name.clone(), sha256 }
     });
     let per_minute = config.serve.requests_per_minute.and_then(NonZeroU32::new);
-    Ok(dialects::Keys::new(keys.collect(), per_minute))
+    Ok(front_door::Keys::new(keys.collect(), per_minute))
 }
 
 /// Bound to loopback, a page that has taken over a name must not reach us by it.
-fn hosts(settings: &ServeSettings) -> dialects::Hosts {
+fn hosts(settings: &ServeSettings) -> front_door::Hosts {
     let loopback = settings.listen.is_none_or(|address| address.is_loopback());
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
     names.extend(settings.listen.map(|address| address.to_string()));
     names.extend(settings.hosts.iter().cloned());
-    dialects::Hosts { allowed: loopback.then_some(names), trusted_origins: settings.trusted_origins.clone() }
+    front_door::Hosts {
+        allowed: loopback.then_some(names),
+        trusted_origins: settings.trusted_origins.clone(),
+    }
 }
 
-fn infinitetalk(config: &Config, data: &Path, originals: &Originals) -> dialects::InfiniteTalk {
+fn infinitetalk(config: &Config, data: &Path, originals: &Originals) -> front_door::InfiniteTalk {
     let configured = config.infinitetalk.output.as_ref().map(|output| data.join(output));
     let output =
         configured.or_else(|| originals.folder("OUTPUT_DIR", data)).unwrap_or_else(|| data.join("output"));
     let on_hangup = match config.infinitetalk.on_hangup {
-        OnHangup::Finish => dialects::OnHangup::Finish,
-        OnHangup::Cancel => dialects::OnHangup::Cancel,
+        OnHangup::Finish => front_door::OnHangup::Finish,
+        OnHangup::Cancel => front_door::OnHangup::Cancel,
     };
-    dialects::InfiniteTalk { output, on_hangup }
+    front_door::InfiniteTalk { output, on_hangup }
 }
 
-fn musetalk(config: &Config, originals: &Originals) -> Result<dialects::MuseTalk, Complaint> {
+fn musetalk(config: &Config, originals: &Originals) -> Result<front_door::MuseTalk, Complaint> {
     let whole = "a whole number";
-    Ok(dialects::MuseTalk {
+    Ok(front_door::MuseTalk {
         version: originals.text("MUSETALK_VERSION").unwrap_or("v15").to_owned(),
         fps: originals.parsed("MUSETALK_FPS", whole)?.unwrap_or(25),
         batch_size: originals.parsed("MUSETALK_BATCH_SIZE", whole)?.unwrap_or(4),
@@ -279,8 +282,8 @@ fn musetalk(config: &Config, originals: &Originals) -> Result<dialects::MuseTalk
     })
 }
 
-fn musetalk_s3(config: &Config, data: &Path, originals: &Originals) -> dialects::MuseTalkS3 {
-    dialects::MuseTalkS3 {
+fn musetalk_s3(config: &Config, data: &Path, originals: &Originals) -> front_door::MuseTalkS3 {
+    front_door::MuseTalkS3 {
         bucket: config.musetalk_s3.bucket.clone(),
         prefix: config.musetalk_s3.prefix.clone().unwrap_or_default(),
         results: originals.folder("MUSETALK_RESULT_DIR", data).unwrap_or_else(|| data.join("results")),

@@ -143,8 +143,8 @@ fn a_busy_port_is_named_with_the_remedy() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let flag = format!("svd={port}");
-    let args = ["serve", "--data", "data"].iter().chain(&FREE).chain(&["--port", flag.as_str()]).copied();
-    let run = stage.run(args.collect::<Vec<_>>());
+    let port_flag = ["--port", flag.as_str()];
+    let run = stage.run(["serve", "--data", "data"].iter().chain(&FREE).chain(&port_flag));
     run.assert_refused(&[&port.to_string(), "svd", "--port"]);
 }
 
