@@ -18,6 +18,7 @@ use opendal::{HttpTransporter, OperationContext, Operator, Writer};
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, timeout_at};
 
+use crate::key::is_below;
 use crate::local::refusal;
 use crate::refused::{Doing, refused};
 use crate::s3::S3Name;
@@ -162,23 +163,23 @@ impl Buckets {
         Ok(Some((reader, told.content_length(), modified_ms)))
     }
 
-    /// The objects below `name`, as a folder.
-    pub(crate) async fn below(&self, name: &S3Name) -> Result<Vec<S3Name>, Complaint> {
-        let listing = self.operator(&name.bucket)?.list_with(&format!("{}/", name.key)).recursive(true).await;
+    /// The object, or the objects below it as a folder.
+    pub(crate) async fn under(&self, name: &S3Name) -> Result<Vec<S3Name>, Complaint> {
+        let listing = self.operator(&name.bucket)?.list_with(&name.key).recursive(true).await;
         let listed = listing.map_err(|error| refused(Doing::Read, name, &error))?;
-        let files = listed.into_iter().filter(|entry| entry.metadata().is_file());
+        // other names may begin alike
+        let files = listed
+            .into_iter()
+            .filter(|entry| entry.metadata().is_file() && is_below(entry.path(), &name.key));
         Ok(files.map(|entry| S3Name { bucket: name.bucket.clone(), key: entry.path().to_owned() }).collect())
     }
 
-    /// The object and everything below it; false if there was nothing.
+    /// The object, or everything below it as a folder; false if there was neither.
     pub(crate) async fn remove(&self, name: &S3Name) -> Result<bool, Complaint> {
-        let operator = self.operator(&name.bucket)?;
-        let mut keys: Vec<String> = self.below(name).await?.into_iter().map(|below| below.key).collect();
-        if self.read(name).await?.is_some() {
-            keys.push(name.key.clone());
-        }
+        let keys: Vec<String> = self.under(name).await?.into_iter().map(|object| object.key).collect();
         let found = !keys.is_empty();
-        operator.delete_iter(keys).await.map_err(|error| refused(Doing::Write, name, &error))?;
+        let gone = self.operator(&name.bucket)?.delete_iter(keys).await;
+        gone.map_err(|error| refused(Doing::Write, name, &error))?;
         Ok(found)
     }
 

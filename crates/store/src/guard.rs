@@ -68,6 +68,12 @@ impl Guard {
             Complaint::new("bad_url", message, "write it like https://example.com/file.png")
         })?;
         let reach = self.check_parsed(&url)?;
+        // a parser also takes `http:host` and `http:////host`, which others read differently
+        let rest = text.get(url.scheme().len()..).and_then(|rest| rest.strip_prefix("://"));
+        if rest.is_none_or(|rest| rest.starts_with('/')) {
+            let message = format!("`{}` has no `//` and host behind its scheme", told(&url));
+            return Err(Complaint::new("bad_url", message, "write it like https://example.com/file.png"));
+        }
         Ok((url, reach))
     }
 
@@ -158,8 +164,7 @@ impl reqwest::dns::Resolve for Resolver {
 }
 
 fn is_localhost(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name == "localhost" || name.ends_with(".localhost")
+    name.trim_end_matches('.').rsplit('.').next() == Some("localhost")
 }
 
 /// A URL as it may be shown: without query, fragment and credentials, which may be secrets.
@@ -311,6 +316,10 @@ mod tests {
                 &[
                     "",
                     "http://",
+                    "http:example.com/",
+                    "http:/example.com/",
+                    "http:///example.com/",
+                    "http:ttp://example.com/",
                     "http:///",
                     "https://[fe80::1%25eth0]/",
                     "https://[fe80::1%eth0]/",

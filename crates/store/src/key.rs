@@ -99,6 +99,11 @@ impl Key {
     }
 }
 
+/// `key` is `folder` or lies in it.
+pub(crate) fn is_below(key: &str, folder: &str) -> bool {
+    key.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

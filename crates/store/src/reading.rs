@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
+use crate::key::is_below;
+
 /// Bytes of one piece of a range: large enough that the hop to a blocking thread does not show, small enough that a
 /// hundred slow readers cost little memory.
 const PIECE: u64 = 256 << 10;
@@ -124,11 +126,6 @@ impl Readers {
         }
         Some(Leaving { readers: self.clone(), key: key.to_owned() })
     }
-}
-
-/// `key` is `folder` or lies in it.
-fn is_below(key: &str, folder: &str) -> bool {
-    key.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 pub(crate) struct Reader {

@@ -257,10 +257,7 @@ impl Store {
     /// A file or a folder from S3.
     async fn copy(&self, name: &S3Name, scratch: &Path) -> Result<PathBuf, Complaint> {
         let buckets = &self.0.buckets;
-        if buckets.read(name).await?.is_some() {
-            return keep(buckets.download(name, scratch, OURS).await?);
-        }
-        let objects = buckets.below(name).await?;
+        let objects = buckets.under(name).await?;
         if objects.is_empty() {
             let hint = "it may have been removed by retention; send it again";
             return Err(Complaint::new(
@@ -268,6 +265,9 @@ impl Store {
                 format!("a file of the store, {name}, is not there"),
                 hint,
             ));
+        }
+        if objects.contains(name) {
+            return keep(buckets.download(name, scratch, OURS).await?);
         }
         let failed = |error: std::io::Error| refusal("a folder of the store", scratch, &error);
         let folder = tempfile::Builder::new().prefix("folder-").tempdir_in(scratch).map_err(failed)?;

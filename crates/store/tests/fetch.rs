@@ -75,7 +75,7 @@ async fn answer(mut socket: TcpStream, port: u16) -> Option<()> {
         "/backslash" => redirect(302, "/\\169.254.169.254/x"),
         "/too-long" => file("content-length: 100000\r\n", &"x".repeat(100_000)),
         "/too-long-untold" => file("", &"x".repeat(100_000)),
-        "/too-long-chunked" => file("transfer-encoding: chunked\r\n", &"400\r\n".to_string().repeat(1)),
+        "/too-long-chunked" => file("transfer-encoding: chunked\r\n", "400\r\n"),
         "/half" => file("content-length: 1000\r\n", "only this"),
         "/half-chunk" => file("transfer-encoding: chunked\r\n", "400\r\nonly this"),
         "/gzip" => file("content-encoding: gzip\r\ncontent-length: 4\r\n", "\x1f\x0b\x08\x00"),
