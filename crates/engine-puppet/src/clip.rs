@@ -6,6 +6,7 @@ use face::{Face, MouthLine, Tracker};
 
 use crate::framing::Framer;
 use crate::portrait::Portrait;
+use crate::track::Track;
 
 /// Mean step of luma between frames below which nothing moves, grey levels.
 const CALM_STEP: f32 = 0.5;
@@ -20,7 +21,7 @@ const EASE: i32 = 5;
 pub struct Clip {
     source: Box<dyn FrameSource>,
     framer: Framer,
-    tracker: Tracker,
+    follower: Follower,
     /// Clip frames a frame of the take.
     rate: f64,
     /// Frames taken from the source, frames drawn.
@@ -36,13 +37,19 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// `first` was taken from `source` already; `face` is the one found in it.
-    pub fn new(source: Box<dyn FrameSource>, first: &Frame, face: Face, framer: Framer, fps: Fps) -> Self {
+    /// `first` was taken from `source` already.
+    pub fn new(
+        source: Box<dyn FrameSource>,
+        first: &Frame,
+        follower: Follower,
+        framer: Framer,
+        fps: Fps,
+    ) -> Self {
         let own = source.format().fps.unwrap_or(fps).as_f64();
         Self {
             source,
             framer,
-            tracker: Tracker::new(first, face),
+            follower,
             rate: own / fps.as_f64(),
             taken: 1,
             drawn: 0,
@@ -65,13 +72,13 @@ impl Clip {
                 break;
             };
             self.taken += 1;
-            let seen = self.tracker.follow(&frame);
+            let (face, seen) = self.follower.follow(&frame);
             let thumb = thumb(&frame);
             stood = stood && step(&thumb, &self.thumb) < CALM_STEP;
             self.thumb = thumb;
-            self.hold = if seen.quality > 0.0 { (self.hold + self.tick / HOLD_RAMP).min(1.0) } else { 0.0 };
+            self.hold = if seen { (self.hold + self.tick / HOLD_RAMP).min(1.0) } else { 0.0 };
             let planes = frame.planes().ok_or_else(|| EngineError::Failed("a frame is not I420".into()))?;
-            let mut face = self.framer.framing.place(&seen.face);
+            let mut face = self.framer.framing.place(&face);
             face.mouth = eased(face.mouth);
             portrait.show(self.framer.frame(planes), face);
         }
@@ -91,6 +98,36 @@ impl Clip {
     /// How far speech moves the mouth, 0..1; 0 where the face is lost and the frame passes unchanged.
     pub fn hold(&self) -> f32 {
         self.hold
+    }
+}
+
+/// Where the face is in the next frame.
+pub enum Follower {
+    /// To be found.
+    Tracker(Box<Tracker>),
+    /// Known: an avatar's track, at a step of the source.
+    Track(Track, u64),
+}
+
+impl Follower {
+    /// Begins with the face of the first frame.
+    pub fn tracker(first: &Frame, face: Face) -> Self {
+        Self::Tracker(Box::new(Tracker::new(first, face)))
+    }
+
+    /// The face, and whether it was seen.
+    pub fn follow(&mut self, frame: &Frame) -> (Face, bool) {
+        match self {
+            Self::Tracker(tracker) => {
+                let tracked = tracker.follow(frame);
+                (tracked.face, tracked.quality > 0.0)
+            }
+            Self::Track(track, step) => {
+                *step += 1;
+                let place = track.at(*step);
+                (place.face.clone(), place.seen)
+            }
+        }
     }
 }
 

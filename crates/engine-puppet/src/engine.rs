@@ -2,12 +2,14 @@
 //! Sessions share nothing; how many run at once is the caller's choice.
 
 use contract::{
-    Act, AvatarSink, Complaint, Device, Engine, EngineCard, EngineError, Fps, FrameSink, FrameSource, Layout,
+    Act, AvatarSink, Complaint, Device, Engine, EngineCard, EngineError, FrameSink, FrameSource, Layout,
     Length, Session, Settings, Subject, SubjectKind, Weights,
 };
 
+use crate::avatar;
 use crate::session::{self, Take};
-use crate::settings::{MAX_LONGEST, Options, cards};
+use crate::settings::{DEFAULT_FPS, MAX_LONGEST, Options, cards};
+use crate::track::PART;
 
 /// Frame rates, frames a second.
 const FPS_RANGE: (f64, f64) = (1.0, 60.0);
@@ -36,13 +38,13 @@ impl Puppet {
             summary: "warps one portrait or clip to a voice; built in, no download, CPU, faster than real time",
             device: Device::Cpu,
             weights: vec![Weights { name: net.name.into(), sha256: net.sha256.into(), embedded: true }],
-            subjects: vec![SubjectKind::Picture, SubjectKind::Clip],
+            subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: true,
             source_layout: Layout::I420,
             source_longest: SOURCE_LONGEST,
             voice_rate_hz: VOICE_RATE_HZ,
-            default_fps: Fps::whole(25),
+            default_fps: DEFAULT_FPS,
             fps_range: FPS_RANGE,
             max_longest: MAX_LONGEST,
             min_face: MIN_FACE,
@@ -60,15 +62,13 @@ impl Engine for Puppet {
 
     fn prepare(
         &self,
-        _source: &mut dyn FrameSource,
-        _settings: &Settings,
-        _out: &mut dyn AvatarSink,
+        source: &mut dyn FrameSource,
+        settings: &Settings,
+        out: &mut dyn AvatarSink,
     ) -> Result<(), EngineError> {
-        Err(EngineError::Rejected(Complaint::new(
-            "unsupported",
-            "puppet makes no avatars",
-            "it needs none: give it the picture or the clip itself",
-        )))
+        Options::parse(settings)?;
+        let track = avatar::measure(source)?;
+        Ok(out.part(PART, &track.to_bytes())?)
     }
 
     fn start(&self, act: Act, out: Box<dyn FrameSink + Send>) -> Result<Session, EngineError> {
@@ -130,14 +130,15 @@ fn check(act: Act, options: Options) -> Result<Take, EngineError> {
     let subject = match act.subject {
         Subject::Picture(source) => session::Subject::Picture(source),
         Subject::Clip(source) => session::Subject::Clip(source),
-        Subject::Avatar(_) => {
+        Subject::Avatar(_) if act.landmarks.is_some() => {
             return Err(Complaint::new(
                 "unsupported",
-                "puppet takes no avatars",
-                "give it the picture or the clip itself",
+                "landmarks were given for an avatar, whose face is known",
+                "leave them out, or give the picture or the clip itself",
             )
             .into());
         }
+        Subject::Avatar(avatar) => session::Subject::Avatar(avatar),
     };
     Ok(Take {
         subject,

@@ -3,20 +3,20 @@
 use std::time::{Duration, Instant};
 
 use contract::{
-    Complaint, EngineError, FaceReport, Fps, Frame, FrameSink, FrameSource, LandmarkOrigin, Landmarks,
-    Layout, Length, Point, Report, SourceFormat, Stage, Timing, VideoFormat, VoiceSource, Warning,
+    AvatarSource, EngineError, Fps, Frame, FrameSink, FrameSource, Landmarks, Layout, Length, Report, Stage,
+    Timing, VideoFormat, VoiceSource, Warning,
 };
-use face::{Detector, Face};
 use speech::MouthPose;
 
-use crate::clip::Clip;
-use crate::engine::MIN_FACE;
+use crate::clip::{Clip, Follower};
 use crate::framing::{Framer, Framing};
 use crate::level::Level;
 use crate::motion::Motions;
 use crate::portrait::Portrait;
 use crate::pose::{HeadPose, Pose};
+use crate::search::{first_face, of_track};
 use crate::settings::Options;
+use crate::track::{Kind, PART, Track};
 use crate::voice::Voice;
 
 /// Motion of a face that was not found for sure.
@@ -24,13 +24,10 @@ const UNSURE: f32 = 0.6;
 /// Seconds in which the voice takes hold of a mouth that the picture shows open.
 const TAKE_HOLD: f64 = 0.4;
 
-/// Seconds at the start of a clip in which a face is waited for, and frames between two looks.
-const LATE_FACE: f64 = 3.0;
-const BETWEEN_LOOKS: u64 = 5;
-
 pub enum Subject {
     Picture(Box<dyn FrameSource>),
     Clip(Box<dyn FrameSource>),
+    Avatar(Box<dyn AvatarSource>),
 }
 
 /// A checked act.
@@ -57,18 +54,35 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     let mut clock = Clock::default();
     let start = Instant::now();
     out.stage(Stage::Preparing, 0, 1)?;
-    let is_clip = matches!(take.subject, Subject::Clip(_));
-    let (Subject::Picture(mut source) | Subject::Clip(mut source)) = take.subject;
-    let search = if is_clip { (LATE_FACE * take.fps.as_f64()) as u64 } else { 0 };
-    let (first, found) = first_face(source.as_mut(), (take.landmarks, take.fps), search)?;
+    let (mut source, kind, track) = match take.subject {
+        Subject::Picture(source) => (source, Kind::Picture, None),
+        Subject::Clip(source) => (source, Kind::Clip, None),
+        Subject::Avatar(mut avatar) => {
+            let track = Track::parse(&avatar.part(PART)?)?;
+            (avatar.frames()?, track.kind, Some(track))
+        }
+    };
+    let (first, found) = match &track {
+        Some(track) => of_track(source.as_mut(), track)?,
+        None => first_face(source.as_mut(), (take.landmarks, take.fps), kind)?,
+    };
     let framing = Framing::new(first.size(), &found.face, &take.options);
     let planes = first.planes().ok_or_else(|| EngineError::Failed("the picture is not I420".into()))?;
     let mut framer = Framer::new(framing);
     let mut portrait = Portrait::new(framer.plate(planes), framing.place(&found.face), Level::best());
-    let mut clip = is_clip.then(|| Clip::new(source, &first, found.face.clone(), framer, take.fps));
+    let mut clip = match kind {
+        Kind::Picture => None,
+        Kind::Clip => {
+            let follower = match track {
+                Some(track) => Follower::Track(track, found.left_out),
+                None => Follower::tracker(&first, found.face.clone()),
+            };
+            Some(Clip::new(source, &first, follower, framer, take.fps))
+        }
+    };
     drop(first);
     out.begin(VideoFormat { size: framing.out, layout: Layout::I420, fps: take.fps })?;
-    for warning in found.warnings {
+    for warning in found.warnings(take.fps) {
         out.warn(warning)?;
     }
     out.stage(Stage::Preparing, 1, 1)?;
@@ -142,80 +156,6 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
             Timing { stage: Stage::Rendering, elapsed: clock.rendering },
         ],
     })
-}
-
-/// The first frame that shows a face; a clip may begin before its person is there, and `search` frames of it may be left out.
-fn first_face(
-    source: &mut dyn FrameSource,
-    (landmarks, fps): (Option<Landmarks>, Fps),
-    search: u64,
-) -> Result<(Frame, Located), EngineError> {
-    let format = source.format();
-    let mut left_out: u64 = 0;
-    loop {
-        let frame = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
-        let looked_at = left_out.is_multiple_of(BETWEEN_LOOKS) || left_out >= search;
-        let found = if looked_at { locate(&frame, &format, landmarks).map(Some) } else { Ok(None) };
-        match found {
-            Ok(Some(mut found)) => {
-                if left_out > 0 {
-                    let seconds = fps.seconds_at(left_out);
-                    let message =
-                        format!("the first {seconds:.2} s of the clip show no face and were left out");
-                    found.warnings.push(Warning::new("late_face", message));
-                }
-                return Ok((frame, found));
-            }
-            Err(EngineError::Rejected(complaint))
-                if complaint.code == "no_face" && left_out >= search && search > 0 =>
-            {
-                let message = format!("in the first {LATE_FACE} s of the clip: {}", complaint.message);
-                return Err(Complaint { message, ..complaint }.into());
-            }
-            Err(EngineError::Rejected(complaint)) if complaint.code == "no_face" && left_out < search => {
-                left_out += 1
-            }
-            Err(error) => return Err(error),
-            Ok(None) => left_out += 1,
-        }
-    }
-}
-
-/// The face of the first frame.
-struct Located {
-    face: Face,
-    report: FaceReport,
-    warnings: Vec<Warning>,
-}
-
-fn locate(frame: &Frame, format: &SourceFormat, given: Option<Landmarks>) -> Result<Located, EngineError> {
-    let natural_scale = format.natural.width as f32 / format.size.width as f32;
-    let mut warnings = Vec::new();
-    let (face, origin) = match given {
-        Some(landmarks) => {
-            let here = moved(landmarks, 1.0 / natural_scale);
-            (face::with_landmarks(frame, &here)?, LandmarkOrigin::Given)
-        }
-        None => {
-            let found = face::find(&mut Detector::new(), frame, natural_scale, MIN_FACE)?;
-            if found.others > 0 {
-                warnings.push(Warning::new(
-                    "several_faces",
-                    format!("{} faces were found, the largest is animated", found.others + 1),
-                ));
-            }
-            (found.face, LandmarkOrigin::Found)
-        }
-    };
-    warnings.extend(face.warnings());
-    let landmarks = moved(face.landmarks(), natural_scale);
-    let report = FaceReport { landmarks, confidence: face.confidence, origin };
-    Ok(Located { face, report, warnings })
-}
-
-/// Landmarks of a picture that is `factor` times as large; pixel centres lie at whole numbers.
-fn moved(landmarks: Landmarks, factor: f32) -> Landmarks {
-    landmarks.map(|p| Point { x: (p.x + 0.5) * factor - 0.5, y: (p.y + 0.5) * factor - 0.5 })
 }
 
 fn scaled(pose: MouthPose, amplitude: f32) -> MouthPose {

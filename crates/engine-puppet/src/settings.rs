@@ -1,8 +1,10 @@
 //! What a user may set: crop, size, amplitude, sway. Read once, at the start; an unknown name or a value out of range is told
 //! then, with its range and the remedy.
 
-use contract::{Complaint, SettingCard, Settings, Value};
+use contract::{Complaint, Fps, SettingCard, Settings, Value};
 
+/// Frame rate where nobody names one.
+pub const DEFAULT_FPS: Fps = Fps::whole(25);
 /// Longest side an explicit size may ask for, px.
 pub const MAX_LONGEST: u32 = 1920;
 /// Longest side of a whole picture where no size is asked for, px.
