@@ -108,7 +108,7 @@ pub struct LiveOrder {
 #[derive(Clone)]
 pub struct Desk {
     inner: Arc<Inner>,
-    _tasks: Arc<Tasks>,
+    tasks: Arc<Tasks>,
 }
 
 /// What the desk, its tasks and its sessions share.
@@ -182,7 +182,7 @@ impl Desk {
             tokio::spawn(dispatch.run(events, asked)).abort_handle(),
             tokio::spawn(crate::retention::watch(Arc::clone(&inner))).abort_handle(),
         ];
-        Ok(Self { inner, _tasks: Arc::new(Tasks(tasks.into())) })
+        Ok(Self { inner, tasks: Arc::new(Tasks(tasks.into())) })
     }
 
     pub fn engines(&self) -> &[EngineCard] {
@@ -395,8 +395,10 @@ impl Desk {
         let _ = self.inner.asks.send(Ask::Close { grace, done });
         // an error means that it was closed before
         let _ = closed.await;
-        self._tasks.0.iter().for_each(AbortHandle::abort);
+        self.tasks.0.iter().for_each(AbortHandle::abort);
         self.inner.record.close().await;
+        // whoever still waits for a job learns that there is nobody to tell
+        self.inner.bells.ring_all();
     }
 }
 

@@ -442,7 +442,7 @@ impl Dispatch {
             avatar,
         };
         self.begin((worker, Place::Live), (fence, dialect.to_owned()), assignment, Some(ended));
-        Ok(Live::new(desk, id, stream, ending))
+        Ok(Live::new(&desk, id, stream, ending))
     }
 
     async fn count(&self) {

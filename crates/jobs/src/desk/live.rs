@@ -2,13 +2,13 @@
 //! kernel does the back-pressure; hanging up is dropping it.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
 use crate::dispatch::Ask;
@@ -23,7 +23,10 @@ const REASON_WAIT: Duration = Duration::from_secs(10);
 /// A live session under way. Dropping it is hanging up: the session is canceled.
 pub struct Live {
     pub id: JobId,
-    inner: Arc<Inner>,
+    /// Not what keeps the desk alive.
+    inner: Weak<Inner>,
+    asks: mpsc::UnboundedSender<Ask>,
+    stall: Duration,
     stream: UnixStream,
     received: BytesMut,
     ending: Option<oneshot::Receiver<Ending>>,
@@ -41,12 +44,21 @@ pub fn socket() -> std::io::Result<(UnixStream, OwnedFd)> {
 
 impl Live {
     pub(crate) fn new(
-        inner: Arc<Inner>,
+        inner: &Arc<Inner>,
         id: JobId,
         stream: UnixStream,
         ending: oneshot::Receiver<Ending>,
     ) -> Self {
-        Self { id, inner, stream, received: BytesMut::new(), ending: Some(ending), over: false }
+        Self {
+            id,
+            inner: Arc::downgrade(inner),
+            asks: inner.asks.clone(),
+            stall: inner.stall,
+            stream,
+            received: BytesMut::new(),
+            ending: Some(ending),
+            over: false,
+        }
     }
 
     /// The next packet: a JPEG, or a piece of MP4. `None`: the end; `Err`: it broke off, and why.
@@ -60,12 +72,12 @@ impl Live {
                 Ok(Some(packet)) if packet.is_empty() => self.over = true,
                 Ok(Some(packet)) => return Some(Ok(packet)),
                 Ok(None) => {
-                    let stall = self.inner.stall;
+                    let stall = self.stall;
                     match tokio::time::timeout(stall, self.stream.read_buf(&mut self.received)).await {
                         Ok(Ok(1..)) => {}
                         Ok(Ok(0) | Err(_)) => return self.broken_off().await,
                         // its stages may go on while there is no picture yet: weights are being loaded
-                        Err(_) if self.inner.progress.heard_within(&self.id, stall) => {}
+                        Err(_) if self.is_heard_of() => {}
                         Err(_) => {
                             let message = format!("the session told nothing for {} s", stall.as_secs_f64());
                             return self.give_up(server_failure("stalled", &message));
@@ -75,6 +87,10 @@ impl Live {
                 Err(failure) => return self.give_up(failure),
             }
         }
+    }
+
+    fn is_heard_of(&self) -> bool {
+        self.inner.upgrade().is_some_and(|desk| desk.progress.heard_within(&self.id, self.stall))
     }
 
     fn packet(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -123,7 +139,7 @@ impl Live {
         if !self.over {
             self.over = true;
             // if nobody listens the desk is closed, and its sessions with it
-            let _ = self.inner.asks.send(Ask::HangUp(self.id.clone()));
+            let _ = self.asks.send(Ask::HangUp(self.id.clone()));
         }
     }
 }

@@ -21,7 +21,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-/// How long a statement waits for a lock that another program holds on the SQLite file.
+/// How long a statement waits for a lock that another program holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,7 +106,11 @@ impl Record {
     }
 
     async fn postgres(url: &str) -> Result<Self, DbErr> {
-        let pool = Database::connect(options(url, POSTGRES_CONNECTIONS)).await?;
+        let mut options = options(url, POSTGRES_CONNECTIONS);
+        let patience = BUSY_TIMEOUT.as_millis().to_string();
+        options
+            .map_sqlx_postgres_opts(move |postgres| postgres.options([("lock_timeout", patience.as_str())]));
+        let pool = Database::connect(options).await?;
         // two servers that start at once must not both create the tables
         let lock = pool.begin().await?;
         let sql = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
@@ -148,7 +152,7 @@ pub fn broken(error: &DbErr) -> Complaint {
     let text = error.to_string();
     let (code, hint) = if text.contains("disk is full") || text.contains("No space left") {
         ("disk_full", "free some space where the database is")
-    } else if text.contains("is locked") {
+    } else if text.contains("is locked") || text.contains("lock timeout") {
         (
             "record_unavailable",
             "another program holds a lock on the database; end it and send the request again",
@@ -166,4 +170,44 @@ pub fn kept<T: serde::Serialize>(noun: &T) -> String {
 
 pub fn found<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DbErr> {
     serde_json::from_str(text).map_err(|error| DbErr::Type(format!("{error} in {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trap 1 of the queue libraries: a set-up that turns syncing off.
+    #[tokio::test]
+    async fn the_writer_syncs_every_commit_and_readers_do_not_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("talkie.db").display());
+        let record = Record::open(&url).await.unwrap();
+        let pragma = async |db: &DatabaseConnection, name: &str| -> String {
+            let sql = Statement::from_string(db.get_database_backend(), format!("PRAGMA {name}"));
+            let row = db.query_one_raw(sql).await.unwrap().unwrap();
+            row.try_get_by_index::<i64>(0)
+                .map(|n| n.to_string())
+                .or_else(|_| row.try_get_by_index::<String>(0))
+                .unwrap()
+        };
+        let rows =
+            [("synchronous", "2"), ("journal_mode", "wal"), ("foreign_keys", "1"), ("busy_timeout", "5000")];
+        for (name, expected) in rows {
+            assert_eq!(pragma(&record.write, name).await, expected, "{name}");
+        }
+        assert!(record.read.execute_unprepared("DELETE FROM jobs").await.is_err());
+        record.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_no_database_is_refused_by_name() {
+        for (url, code) in [
+            ("mysql://x", "bad_database"),
+            ("", "bad_database"),
+            ("sqlite:///no/such/folder/x.db", "record_unavailable"),
+            ("postgres://nobody@localhost/x?host=/no/such/folder", "record_unavailable"),
+        ] {
+            assert_eq!(Record::open(url).await.unwrap_err().code, code, "{url}");
+        }
+    }
 }

@@ -1,15 +1,29 @@
-//! A job's ordinary life: in, out, in order, seen, canceled.
+//! A job's ordinary life: in, in order, seen, canceled, out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::Stage;
+use contract::{Fps, Settings, Stage, Value};
 use jobs::crew::CrewEvent;
-use jobs::{Ending, Event, Listing, Order, Refusal, State};
+use jobs::{
+    Canceling, Ending, Event, Level, Listing, Order, Refusal, Remark, Source, State, SubjectSpec, TakeSpec,
+    VoiceSpec, Work,
+};
 
 use crate::both;
 use crate::stage::*;
 
-both![a_job_is_made_and_told];
+both![
+    a_job_is_made_and_told,
+    priority_goes_first_and_then_the_order_of_submission,
+    what_cannot_be_done_is_refused_at_the_door,
+    a_full_queue_says_when_to_come_again,
+    a_waiting_job_is_canceled_at_once_and_a_running_one_by_its_worker,
+    a_job_that_does_not_leave_costs_its_worker_but_no_bystander,
+    a_listing_is_newest_first_and_by_owner,
+    lines_of_the_log_have_no_gaps,
+    an_upload_is_received_and_found,
+];
 
 async fn a_job_is_made_and_told(bed: Bed) {
     let (desk, mut hand) = bed.open().await;
@@ -39,5 +53,180 @@ async fn a_job_is_made_and_told(bed: Bed) {
     let expected = ["queued", "running, attempt 1", "preparing", "rendering", "done"];
     assert_eq!(lines, (1..).zip(expected.map(str::to_owned)).collect::<Vec<_>>());
     assert_eq!(desk.log(&id, 4).await.unwrap().len(), 1);
-    let _ = (Listing::default(), Order { ..order() }, Refusal::Rejected);
+}
+
+async fn priority_goes_first_and_then_the_order_of_submission(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let mut ids = Vec::new();
+    for priority in [0, 5, -1, 5, 9, 0] {
+        ids.push(submit(&desk, Order { priority, ..order() }).await);
+    }
+    let due = [4, 1, 3, 0, 5, 2].map(|i: usize| ids[i].clone());
+    for (position, id) in (0u64..).zip(&due) {
+        assert_eq!(desk.job(id, None).await.unwrap().unwrap().position, Some(position));
+    }
+    let listed: Vec<_> =
+        desk.list(Listing::default()).await.unwrap().iter().map(|v| (v.id.clone(), v.position)).collect();
+    assert_eq!(listed[0], (ids[5].clone(), Some(4)));
+    hand.ready(W1, 1, 0);
+    for id in &due {
+        let work = hand.assigned().await;
+        assert_eq!(&work.job, id);
+        assert!(hand.said_already().is_none(), "one place, one job");
+        bed.make(&hand, &work).await;
+    }
+    ended(&desk, &due[5]).await;
+}
+
+async fn what_cannot_be_done_is_refused_at_the_door(bed: Bed) {
+    let (desk, _hand) = bed.open().await;
+    let take = |change: fn(&mut TakeSpec)| {
+        let mut take = take_spec();
+        change(&mut take);
+        Order { work: Work::Take(take), ..order() }
+    };
+    let rows = [
+        ("unknown_engine", take(|t| t.engine = "pupet".into())),
+        ("bad_fps", take(|t| t.fps = Fps::new(120, 1))),
+        ("bad_fps", take(|t| t.fps = Fps::new(1, 1))),
+        ("voice_required", take(|t| t.voice = VoiceSpec::Idle { seconds: 1.0 })),
+        (
+            "unknown_setting",
+            take(|t| {
+                let sent = BTreeMap::from([("siez".to_owned(), Value::Int(1))]);
+                t.settings = Settings { preset: None, sent };
+            }),
+        ),
+        ("unknown_avatar", take(|t| t.subject = SubjectSpec::Avatar(avatar_name("nobody")))),
+        (
+            "upload_unknown",
+            take(|t| t.subject = SubjectSpec::Picture(Source::Stored("uploads/x/y.png".into()))),
+        ),
+    ];
+    for (code, order) in rows {
+        match desk.submit(order).await {
+            Err(Refusal::Rejected(complaint)) => {
+                assert_eq!(complaint.code, code);
+                assert!(!complaint.hint.is_empty());
+            }
+            Err(other) => panic!("{code}: {other:?}"),
+            Ok(_) => panic!("{code}: taken"),
+        }
+    }
+    assert!(desk.list(Listing::default()).await.unwrap().is_empty());
+    assert!(desk.wait("no such job").await.unwrap().is_none());
+}
+
+async fn a_full_queue_says_when_to_come_again(bed: Bed) {
+    let (desk, mut hand) = bed.open_with(|config| config.queue_limit = 2).await;
+    submit(&desk, order()).await;
+    submit(&desk, order()).await;
+    let Err(Refusal::Busy { complaint, retry_s }) = desk.submit(order()).await else { panic!("it was full") };
+    assert_eq!(
+        (complaint.code, complaint.message.as_str()),
+        ("queue_full", "2 jobs wait already, the limit is 2")
+    );
+    assert!(retry_s >= 1);
+    hand.ready(W1, 1, 0);
+    hand.assigned().await;
+    submit(&desk, order()).await;
+}
+
+async fn a_waiting_job_is_canceled_at_once_and_a_running_one_by_its_worker(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let (one, two) = (submit(&desk, order()).await, submit(&desk, order()).await);
+    hand.ready(W1, 1, 0);
+    let work = hand.assigned().await;
+    assert!(matches!(desk.cancel(&two, Some("other")).await.unwrap(), Canceling::Unknown));
+    assert!(matches!(desk.cancel(&two, Some("local")).await.unwrap(), Canceling::Canceled));
+    assert_eq!(desk.job(&two, None).await.unwrap().unwrap().state, State::Canceled);
+    assert!(matches!(desk.cancel(&two, None).await.unwrap(), Canceling::Ended));
+    assert!(matches!(desk.cancel(&one, None).await.unwrap(), Canceling::Requested));
+    assert!(matches!(hand.said().await, Said::Cancel(W1, job, 1) if job == one));
+    assert!(matches!(desk.cancel(&one, None).await.unwrap(), Canceling::Requested), "twice is once");
+    hand.ended(&work, Ending::Canceled);
+    let view = ended(&desk, &one).await;
+    assert_eq!((view.state, view.ending), (State::Canceled, Some(Ending::Canceled)));
+    assert!(matches!(desk.cancel("unknown", None).await.unwrap(), Canceling::Unknown));
+    // a failure of a job that was to end anyway is its end, and no place is lost
+    let three = submit(&desk, order()).await;
+    let work = hand.assigned().await;
+    desk.cancel(&three, None).await.unwrap();
+    hand.ended(&work, failed("broken_pipe"));
+    assert_eq!(ended(&desk, &three).await.state, State::Canceled);
+}
+
+async fn a_job_that_does_not_leave_costs_its_worker_but_no_bystander(bed: Bed) {
+    let (desk, mut hand) = bed.open_with(|config| config.cancel_grace = Duration::from_millis(50)).await;
+    hand.ready(W1, 2, 0);
+    let (stuck, bystander) = (submit(&desk, order()).await, submit(&desk, order()).await);
+    hand.assigned().await;
+    hand.assigned().await;
+    desk.cancel(&stuck, None).await.unwrap();
+    assert!(matches!(hand.said().await, Said::Cancel(..)));
+    assert!(matches!(hand.said().await, Said::Kill(W1, why) if why.contains("canceled")));
+    hand.gone(W1);
+    assert_eq!(ended(&desk, &stuck).await.state, State::Canceled);
+    hand.ready(W2, 2, 0);
+    let again = hand.assigned().await;
+    assert_eq!((again.job.as_str(), again.attempt), (bystander.as_str(), 2));
+    let third = submit(&desk, order()).await;
+    assert_eq!(hand.assigned().await.job, third, "the bystander is no suspect: it has company");
+}
+
+async fn a_listing_is_newest_first_and_by_owner(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let mine = submit(&desk, order()).await;
+    let other = submit(&desk, Order { owner: "key-2".into(), dialect: "svd", ..order() }).await;
+    hand.ready(W1, 1, 0);
+    let work = hand.assigned().await;
+    bed.make(&hand, &work).await;
+    ended(&desk, &mine).await;
+    let ids = async |listing: Listing| -> Vec<String> {
+        desk.list(listing).await.unwrap().into_iter().map(|view| view.id).collect()
+    };
+    assert_eq!(ids(Listing::default()).await, [other.clone(), mine.clone()]);
+    assert_eq!(ids(Listing { limit: 1, ..Listing::default() }).await, [other.clone()]);
+    assert_eq!(ids(Listing { owner: Some("local".into()), ..Listing::default() }).await, [mine.clone()]);
+    assert_eq!(ids(Listing { dialect: Some("svd".into()), ..Listing::default() }).await, [other.clone()]);
+    assert_eq!(ids(Listing { state: Some(State::Done), ..Listing::default() }).await, [mine]);
+}
+
+async fn lines_of_the_log_have_no_gaps(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    let id = submit(&desk, order()).await;
+    let work = hand.assigned().await;
+    let warnings = async {
+        for n in 0..40 {
+            let remark = Remark { code: "c".into(), message: format!("warning {n}") };
+            hand.tell(CrewEvent::Told { job: id.clone(), attempt: 1, event: Event::Warning(remark) });
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(warnings, async { drop(desk.cancel(&id, None).await.unwrap()) });
+    hand.ended(&work, Ending::Canceled);
+    ended(&desk, &id).await;
+    let lines = desk.log(&id, 0).await.unwrap();
+    assert!(lines.iter().map(|line| line.n).eq(1..=lines.len() as u64), "{lines:?}");
+    assert_eq!(lines.len(), 44, "queued, running, forty warnings, asked to stop, canceled");
+    assert_eq!(lines.iter().filter(|line| line.level == Level::Warn).count(), 40);
+}
+
+async fn an_upload_is_received_and_found(bed: Bed) {
+    let (desk, _hand) = bed.open().await;
+    let mut upload = desk.receive("../my voice.wav", 10).await.unwrap();
+    upload.write(b"01234").await.unwrap();
+    upload.write(b"56789").await.unwrap();
+    let received = upload.finish().await.unwrap();
+    assert!(received.key.starts_with("uploads/") && received.key.ends_with("/my_voice.wav"), "{received:?}");
+    assert_eq!((received.bytes, std::fs::read(&received.path).unwrap().as_slice()), (10, &b"0123456789"[..]));
+    assert_eq!(received.sha256, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
+    assert_eq!(desk.open_upload(&received.key).await.unwrap().unwrap().bytes, 10);
+    assert!(desk.open_upload("uploads/../talkie.db").await.unwrap().is_none());
+    let take = TakeSpec { subject: SubjectSpec::Picture(received.source), ..take_spec() };
+    submit(&desk, Order { work: Work::Take(take), ..order() }).await;
+    let mut long = desk.receive("x", 10).await.unwrap();
+    assert_eq!(long.write(&[0; 11]).await.unwrap_err().code, "file_too_large");
+    drop(desk.receive("half", 10).await.unwrap());
 }

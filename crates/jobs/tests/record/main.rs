@@ -1,8 +1,18 @@
 //! The job core against real databases: every test runs on SQLite and on a private Postgres.
 
+mod avatars;
 mod basics;
+mod crash;
+mod faults;
+mod fleet;
+mod idempotency;
+mod live;
+mod pace;
 mod postgres;
+mod retention;
+mod schedules;
 mod stage;
+mod traps;
 
 /// `both![name, …]`: each `async fn name(bed: Bed)` as a test on either database.
 macro_rules! both {

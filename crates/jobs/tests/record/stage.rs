@@ -87,6 +87,64 @@ impl Bed {
         }
     }
 
+    /// Past the desk: what is really in the tables.
+    pub async fn db(&self) -> sea_orm::DatabaseConnection {
+        sea_orm::Database::connect(self.url.as_str()).await.unwrap()
+    }
+
+    pub async fn run_sql(&self, sql: &str) {
+        use sea_orm::ConnectionTrait;
+        let db = self.db().await;
+        db.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        db.close().await.unwrap();
+    }
+
+    /// The first column of what `sql` finds, as text.
+    pub async fn ask_sql(&self, sql: &str) -> Vec<String> {
+        use sea_orm::{ConnectionTrait, Statement};
+        let db = self.db().await;
+        let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+        db.close().await.unwrap();
+        rows.into_iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
+    /// From now on the database refuses new rows there, as a full disk would.
+    pub async fn refuse_inserts_into(&self, table: &str) {
+        self.refuse("INSERT", table).await;
+    }
+
+    pub async fn refuse(&self, what: &str, table: &str) {
+        match self.kind {
+            Kind::Sqlite => {
+                let body = "SELECT RAISE(ABORT, 'database or disk is full')";
+                self.run_sql(&format!(
+                    "CREATE TRIGGER full_{what} BEFORE {what} ON {table} BEGIN {body}; END"
+                ))
+                .await;
+            }
+            Kind::Postgres => {
+                self.run_sql(
+                    "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+                     $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device'; END $$",
+                )
+                .await;
+                let body = "FOR EACH ROW EXECUTE FUNCTION full_disk()";
+                self.run_sql(&format!("CREATE TRIGGER full_{what} BEFORE {what} ON {table} {body}")).await;
+            }
+        }
+    }
+
+    pub async fn accept_inserts_into(&self, table: &str) {
+        self.accept("INSERT", table).await;
+    }
+
+    pub async fn accept(&self, what: &str, table: &str) {
+        match self.kind {
+            Kind::Sqlite => self.run_sql(&format!("DROP TRIGGER full_{what}")).await,
+            Kind::Postgres => self.run_sql(&format!("DROP TRIGGER full_{what} ON {table}")).await,
+        }
+    }
+
     pub fn step(&self, by: Duration) {
         self.now_ms.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
     }
@@ -148,7 +206,7 @@ pub struct Hand {
     events: UnboundedSender<CrewEvent>,
 }
 
-fn crew() -> (Arc<dyn Crew>, Hand, UnboundedReceiver<CrewEvent>) {
+pub fn crew() -> (Arc<dyn Crew>, Hand, UnboundedReceiver<CrewEvent>) {
     let (said, hears) = unbounded_channel();
     let (events, desk) = unbounded_channel();
     (Arc::new(TestCrew { said }), Hand { said: hears, events }, desk)
