@@ -87,7 +87,7 @@ impl Inner {
             if self.remove(&key).await? {
                 removed += 1;
             } else {
-                let known = keep::add_upload(&self.record.write, &key, cutoff).await;
+                let known = keep::add_upload(&self.record.write, &key, cutoff.saturating_sub(1)).await;
                 known.map_err(|error| broken(&error))?;
             }
         }
