@@ -200,7 +200,7 @@ impl Buckets {
         };
         let operator = operator.map_err(|error| {
             let message = format!("the bucket {bucket} cannot be used: {}", error.message());
-            Complaint::new("s3_misconfigured", message, "set the region: AWS_REGION, or region in [s3]")
+            Complaint::new("s3_misconfigured", message, "set the region: AWS_REGION, or region in [store]")
         })?;
         let context = OperationContext::new().with_http_transport(self.transport()?);
         let timeout = TimeoutLayer::new().with_timeout(CONTROL).with_io_timeout(PART_TIME);

@@ -196,7 +196,7 @@ fn shorten(text: &str) -> String {
 /// The same words for every reason, so that nobody learns from them what lies in the private network.
 pub(crate) fn closed(shown: &str) -> Complaint {
     let message = format!("`{shown}` does not lead to a public address");
-    let hint = "use a public URL or upload the file; the operator opens private networks with fetch.allowed_networks";
+    let hint = "use a public URL or upload the file; the operator opens private networks with allowed_networks in [fetch]";
     Complaint::new("url_not_allowed", message, hint)
 }
 

@@ -54,21 +54,6 @@ impl LocalShelf {
             .map_err(|error| refusal("scratch space", &folder, &error))
     }
 
-    /// Removes what an earlier run of the server left in scratch.
-    pub(crate) fn clear_scratch(&self) -> Result<(), Complaint> {
-        let folder = self.folder.join(SCRATCH);
-        let failed = |error: io::Error| refusal("scratch space", &folder, &error);
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let gone = match entry.file_type().map_err(failed)?.is_dir() {
-                true => fs::remove_dir_all(entry.path()),
-                false => fs::remove_file(entry.path()),
-            };
-            gone.or_else(absent).map_err(failed)?;
-        }
-        Ok(())
-    }
-
     /// Moves `from` below `key`. Over file systems it is copied beside its target first.
     pub(crate) fn put(&self, from: &Path, key: &Key) -> Result<(), Complaint> {
         let target = self.path(key);
@@ -175,10 +160,6 @@ fn sync_parent(path: &Path) {
 
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-fn absent(error: io::Error) -> io::Result<()> {
-    if is_absent(&error) { Ok(()) } else { Err(error) }
 }
 
 /// What the system refused, told so that it can be mended.
@@ -301,9 +282,9 @@ mod tests {
         let (_folder, shelf) = shelf();
         let scratch = shelf.scratch().unwrap();
         assert_eq!(scratch.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        let left = scratch.keep();
+        let left = scratch.path().to_owned();
         fs::write(left.join("half"), "x").unwrap();
-        shelf.clear_scratch().unwrap();
+        drop(scratch);
         assert!(!left.exists());
     }
 

@@ -65,8 +65,9 @@ impl S3Allowed {
             return Ok(());
         }
         let message = format!("`{name}` is not in a bucket and prefix that {dialect} may use");
-        let hint =
-            format!("the operator allows places with [s3.allowed] {dialect} = [\"s3://bucket/prefix\"]");
+        let hint = format!(
+            "the operator allows places with [store.s3_allowed] {dialect} = [\"s3://bucket/prefix\"]"
+        );
         Err(Complaint::new("s3_not_allowed", message, hint))
     }
 }

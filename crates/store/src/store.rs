@@ -182,11 +182,6 @@ impl Store {
         self.0.local.scratch()
     }
 
-    /// Removes what an earlier run left in scratch. For the one process that owns the data folder, before it starts workers.
-    pub async fn clear_scratch(&self) -> Result<(), Complaint> {
-        self.with_local(|local| local.clear_scratch()).await
-    }
-
     /// Fetches `http:`, `https:` and `data:` URLs into `folder`, under the guard.
     pub async fn fetch(&self, url: &str, folder: &Path) -> Result<PathBuf, Complaint> {
         self.0.fetcher.fetch(url, folder).await
