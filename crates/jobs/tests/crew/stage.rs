@@ -41,16 +41,18 @@ fn worker() {
             let _ = socket.read(&mut [0; 1 << 16]);
             std::thread::sleep(PATIENCE); // it does not go by itself
         }
-        _ => {
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
-            let store = runtime.block_on(open_store(Path::new(&data)));
-            let (studio, engines) = (studio(), vec![Arc::new(Actor::new()) as _]);
-            let runtime = runtime.handle().clone();
-            worker::run(socket, Shop { studio, engines, store, runtime, slots: 2, live_slots: 8 });
-        }
+        _ => work(socket, Path::new(&data)),
     }
     std::process::exit(0);
+}
+
+pub fn work(socket: OwnedFd, data: &Path) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let store = runtime.block_on(open_store(data));
+    let (studio, engines) = (studio(), vec![Arc::new(Actor::new()) as _]);
+    let handle = runtime.handle().clone();
+    worker::run(socket, Shop { studio, engines, store, runtime: handle, slots: 2, live_slots: 8 });
 }
 
 fn studio() -> Studio {
