@@ -35,11 +35,7 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
     let modified = httpdate::fmt_http_date(modified);
     let etag = format!("\"{etag}\"");
     let mut headers = HeaderMap::new();
-    let mut set = |name, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
+    let mut set = |name, value: &str| put(&mut headers, name, value);
     set(header::LAST_MODIFIED, &modified);
     set(header::ETAG, &etag);
     if matches!(form, Form::Static) && unchanged(request, &etag, &modified) {
@@ -70,7 +66,7 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
             let (start, end) = (*start, *end);
             let range = format!("bytes {start}-{}/{whole}", end - 1);
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
-            headers.extend(HeaderValue::from_str(&range).map(|value| (header::CONTENT_RANGE, value)));
+            put(&mut headers, header::CONTENT_RANGE, &range);
             let body = if head {
                 Body::empty()
             } else {
@@ -93,7 +89,7 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
                 .sum();
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length + closing.len() as u64));
             let kind = format!("multipart/byteranges; boundary={boundary}");
-            headers.extend(HeaderValue::from_str(&kind).map(|value| (header::CONTENT_TYPE, value)));
+            put(&mut headers, header::CONTENT_TYPE, &kind);
             if head {
                 return (StatusCode::PARTIAL_CONTENT, headers).into_response();
             }
@@ -111,6 +107,12 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
             });
             (StatusCode::PARTIAL_CONTENT, headers, Body::from_stream(held)).into_response()
         }
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
     }
 }
 
@@ -157,8 +159,7 @@ fn ranges(header: &str, whole: u64) -> Result<Option<Vec<(u64, u64)>>, Response>
     }
     if ranges.iter().any(|(start, _)| *start >= whole) {
         let mut refused = (StatusCode::RANGE_NOT_SATISFIABLE, "").into_response();
-        let told = HeaderValue::from_str(&format!("bytes */{whole}"));
-        refused.headers_mut().extend(told.map(|value| (header::CONTENT_RANGE, value)));
+        put(refused.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{whole}"));
         return Err(refused);
     }
     if ranges.iter().any(|(start, end)| start >= end) {

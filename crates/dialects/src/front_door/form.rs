@@ -1,10 +1,17 @@
 //! Forms in: files go straight into the store as they arrive, under a limit each; what breaks off leaves nothing behind,
 //! because an upload that is not finished is removed when it is dropped.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::Field as Part;
-use axum::extract::{FromRequest, Multipart};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::{Request, header};
+use bytes::Bytes;
+use futures_util::Stream;
 use jobs::{Desk, Received, Upload};
 
 use super::body;
@@ -15,6 +22,9 @@ use super::refused::Refused;
 const TEXT_LIMIT: usize = 64 << 10;
 /// Bytes that tell what a file is.
 const HEAD: usize = 32;
+
+const BROKEN: &str = "Invalid multipart data.";
+const NAMELESS: &str = "The Content-Disposition header field \"name\" must be provided.";
 /// More parts than any form of ours has; Starlette's own limit.
 const PARTS: usize = 1000;
 
@@ -129,7 +139,12 @@ async fn multipart(
             return Err(Refused::too_large("the upload", intake.limit));
         }
     }
-    let request = request.map(|body| Body::new(axum::body::Body::new(body)));
+    let counted = Arc::new(AtomicU64::new(0));
+    let mut request = request.map(|body| {
+        let (data, counted, rest) = (body.into_data_stream(), Arc::clone(&counted), false);
+        Body::from_stream(Sips { data, counted, rest })
+    });
+    DefaultBodyLimit::disable().apply(&mut request); // each part has its own
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
     let mut entries = Vec::new();
@@ -137,11 +152,17 @@ async fn multipart(
         let part = match form.next_field().await {
             Ok(Some(part)) => part,
             Ok(None) => return Ok(entries),
-            Err(error) => return broken_off(&error.body_text(), entries),
+            Err(error) => {
+                let text = error.body_text();
+                let nothing = entries.is_empty() && counted.load(Ordering::Relaxed) > 0;
+                if text.contains("complete headers") {
+                    return Err(Refused::bad(NAMELESS));
+                }
+                return if nothing { Err(Refused::bad(BROKEN)) } else { broken_off(&text, entries) };
+            }
         };
         let Some(name) = part.name().map(str::to_owned) else {
-            let detail = "The Content-Disposition header field \"name\" must be provided.";
-            return Err(Refused::bad(detail));
+            return Err(Refused::bad(NAMELESS));
         };
         let known = model.fields.iter().find(|field| field.name == name);
         match part.file_name().map(bare) {
@@ -166,9 +187,34 @@ async fn multipart(
     Err(Refused::bad(format!("Too many fields. Maximum number of fields is {PARTS}.")))
 }
 
+/// One piece of a body at a time: the parser takes whatever is ready into memory, which from a quick client is everything.
+struct Sips {
+    data: BodyDataStream,
+    counted: Arc<AtomicU64>,
+    /// The last poll gave a piece: first let it be parsed.
+    rest: bool,
+}
+
+impl Stream for Sips {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.rest) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = Pin::new(&mut self.data).poll_next(context);
+        if let Poll::Ready(Some(Ok(piece))) = &next {
+            self.counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            self.rest = true;
+        }
+        next
+    }
+}
+
 /// A form that ends too early has the parts that were complete; anything else is no form.
 fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String, Entry)>, Refused> {
-    if error.contains("incomplete") { Ok(entries) } else { Err(Refused::bad("Invalid multipart data.")) }
+    if error.contains("incomplete") { Ok(entries) } else { Err(Refused::bad(BROKEN)) }
 }
 
 /// `None` if the form ended within it.

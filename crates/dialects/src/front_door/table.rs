@@ -205,7 +205,7 @@ fn broken_down() -> Response {
 }
 
 /// 404, or 307 to the same path with or without its last slash if that one exists.
-fn unknown(templates: &[&str], https: bool, original: &axum::http::Uri, request: &Request) -> Response {
+pub fn unknown(templates: &[&str], https: bool, original: &axum::http::Uri, request: &Request) -> Response {
     let path = request.uri().path();
     let other = match path.strip_suffix('/') {
         Some(shorter) => shorter.to_owned(),

@@ -9,15 +9,15 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::response::{Html, IntoResponse};
+use axum::extract::{OriginalUri, Request};
+use axum::response::Html;
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use crate::front_door::docs::{Operation, object};
 use crate::front_door::guard::Access;
 use crate::front_door::house::House;
-use crate::front_door::refused::Refused;
-use crate::front_door::table::{About, Cors, Table};
+use crate::front_door::table::{About, Cors, Table, unknown};
 use crate::{infinitetalk, musetalk, musetalk_s3, svd};
 
 pub const DIALECT: &str = "talkie";
@@ -108,6 +108,7 @@ pub fn router(house: Arc<House>) -> Router {
 
 /// Every dialect under its prefix, our own API under `/v1`, and a page that lists their documents.
 pub fn all(house: &Arc<House>) -> Router {
+    let https = house.https;
     Router::new()
         .route("/", get(|| async { Html(INDEX) }))
         .nest("/infinitetalk", infinitetalk::router(Arc::clone(house)))
@@ -115,7 +116,10 @@ pub fn all(house: &Arc<House>) -> Router {
         .nest("/musetalk-s3", musetalk_s3::router(Arc::clone(house)))
         .nest("/svd", svd::router(Arc::clone(house)))
         .nest("/v1", router(Arc::clone(house)))
-        .fallback(|| async { Refused::missing("Not Found").into_response() })
+        // the one dialect with something at its root
+        .fallback(move |uri: OriginalUri, request: Request| async move {
+            unknown(&["/infinitetalk"], https, &uri.0, &request)
+        })
 }
 
 const INDEX: &str = r#"<!DOCTYPE html>
