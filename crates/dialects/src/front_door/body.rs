@@ -1,7 +1,9 @@
 //! Bodies and queries in, as FastAPI takes them: a query's mistakes before a body's, JSON only under a JSON content type.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::json::Json;
@@ -10,6 +12,8 @@ use super::refused::Refused;
 
 /// A JSON request, whole: bodies that only hold words.
 pub const JSON_LIMIT: u64 = 1 << 20;
+/// Until all of it must be there.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `application/json`, `application/anything+json`.
 fn is_json(headers: &HeaderMap) -> bool {
@@ -19,7 +23,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 pub async fn bytes(body: Body, limit: u64) -> Result<bytes::Bytes, Refused> {
-    match Limited::new(body, limit as usize).collect().await {
+    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, limit as usize).collect()).await;
+    let late = |_| {
+        let detail = format!("the body was not complete after {} s; send it again", PATIENCE.as_secs());
+        Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
+    };
+    match whole.map_err(late)? {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Refused::too_large("the body", limit))

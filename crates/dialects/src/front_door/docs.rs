@@ -66,7 +66,7 @@ impl Operation {
             "required": true, "content": { kind: { "schema": model.schema() } }
         });
         self.invalid = true;
-        self.says(413, "Larger than this server takes")
+        self.says(413, "Larger than this server takes").says(408, "The body stalled on its way")
     }
 
     pub fn ok(self, schema: Value) -> Self {

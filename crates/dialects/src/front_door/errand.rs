@@ -10,7 +10,15 @@ use super::house::Room;
 use super::refused::{Refused, broken};
 
 impl Room {
+    /// The folder it is delivered to is made, if it is not there.
     pub async fn submit(&self, order: Order) -> Result<Submitted, Refused> {
+        if let Some(folder) = order.deliver.path.as_ref().and_then(|path| path.parent()) {
+            let failed = |error| {
+                let detail = format!("the output folder {} cannot be made: {error}", folder.display());
+                Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail)
+            };
+            tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+        }
         let submitted = self.house.desk.submit(order).await?;
         tracing::Span::current().record("job", &submitted.id);
         Ok(submitted)

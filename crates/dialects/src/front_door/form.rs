@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::Field as Part;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
-use axum::http::{Request, header};
+use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use futures_util::Stream;
 use jobs::{Desk, Received, Upload};
@@ -149,7 +150,7 @@ async fn multipart(
     let mut form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
     let mut entries = Vec::new();
     for _ in 0..PARTS {
-        let part = match form.next_field().await {
+        let part = match patient(form.next_field()).await? {
             Ok(Some(part)) => part,
             Ok(None) => return Ok(entries),
             Err(error) => {
@@ -187,6 +188,18 @@ async fn multipart(
     Err(Refused::bad(format!("Too many fields. Maximum number of fields is {PARTS}.")))
 }
 
+/// A client that sends nothing for so long has gone, or wants to hold the connection.
+const IDLE: Duration = Duration::from_secs(60);
+
+async fn patient<T>(piece: impl Future<Output = T>) -> Result<T, Refused> {
+    tokio::time::timeout(IDLE, piece).await.map_err(|_| stalled(IDLE))
+}
+
+fn stalled(idle: Duration) -> Refused {
+    let detail = format!("nothing of the body came for {} s; send it again", idle.as_secs());
+    Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
+}
+
 /// One piece of a body at a time: the parser takes whatever is ready into memory, which from a quick client is everything.
 struct Sips {
     data: BodyDataStream,
@@ -221,7 +234,7 @@ fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String,
 async fn small(mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
     let mut bytes = Vec::new();
     loop {
-        match part.chunk().await {
+        match patient(part.chunk()).await? {
             Ok(Some(chunk)) if bytes.len() + chunk.len() > TEXT_LIMIT => {
                 let kib = TEXT_LIMIT >> 10;
                 return Err(Refused::bad(format!("Part exceeded maximum size of {kib}KB.")));
@@ -237,7 +250,7 @@ async fn small(mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
 async fn passed(mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
     let mut bytes = 0;
     loop {
-        match part.chunk().await {
+        match patient(part.chunk()).await? {
             Ok(Some(chunk)) => bytes += chunk.len() as u64,
             Ok(None) => return Ok(true),
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| false),
@@ -258,7 +271,7 @@ async fn file(
     let mut arriving = Arriving { file_name, content_type, head: Vec::new() };
     let (mut upload, mut waiting, mut bytes) = (None, Vec::new(), 0u64);
     loop {
-        let chunk = match part.chunk().await {
+        let chunk = match patient(part.chunk()).await? {
             Ok(chunk) => chunk,
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
         };

@@ -45,13 +45,6 @@ async fn make(
     let deliver = from_wire::delivery(&room, &request)?;
     let voice = from_wire::source(&room, &request.audio_path)?;
     let avatar = person(&room, &card, avatar, &request).await?;
-    if let Some(folder) = deliver.path.as_ref().and_then(|path| path.parent()) {
-        let failed = |error| {
-            let detail = format!("Inference failed: {} cannot be made: {error}", folder.display());
-            Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail)
-        };
-        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
-    }
     let upload = deliver.s3.clone();
     let order = from_wire::take(&room, &card, &avatar, (voice, deliver), &request).await?;
     let job = room.submit(order).await?.id;

@@ -1,5 +1,7 @@
 //! From the backend's words to orders. The only place that knows its defaults.
 
+use std::path::Path;
+
 use axum::http::HeaderMap;
 use contract::{EngineCard, Value};
 use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
@@ -10,7 +12,7 @@ use crate::front_door::form::Arriving;
 use crate::front_door::house::{Room, settings};
 use crate::front_door::keys::Owner;
 use crate::front_door::model::{Field, Fitting, Kind, Model, Need};
-use crate::front_door::refused::Refused;
+use crate::front_door::refused::{Refused, broken};
 
 /// Of the script, as the original's page has it.
 const SCRIPT_CHARS: usize = 500;
@@ -58,7 +60,7 @@ pub fn request(fitting: &Fitting) -> GenerateRequest {
     }
 }
 
-pub fn order(
+pub async fn order(
     room: &Room,
     card: &EngineCard,
     Owner(owner): Owner,
@@ -78,7 +80,7 @@ pub fn order(
     let side = side(&request.quality)?;
     let take = TakeSpec {
         engine: card.name.to_owned(),
-        subject: SubjectSpec::Picture(picture(room, &request.character_image_url)?),
+        subject: SubjectSpec::Picture(picture(room, &request.character_image_url).await?),
         voice: VoiceSpec::Idle { seconds: request.duration as f64 },
         prompt: None,
         fps: None,
@@ -109,16 +111,21 @@ fn side(quality: &str) -> Result<i64, Refused> {
     longest.ok_or_else(|| Refused::bad(format!("Unsupported quality: {quality}. Use '512', '768' or '1024'")))
 }
 
-/// One of our uploads, or an address that this server may fetch. A picture that is not there fails its generation, later.
-fn picture(room: &Room, url: &str) -> Result<Source, Refused> {
-    if let Some(key) = upload_key(url.split_once("/uploads/").map_or(url, |(_, name)| name)) {
-        return Ok(Source::Stored(key));
+/// One of our uploads, or an address that this server may fetch. A picture that is not there is no mistake of the request
+/// in this dialect: its generation fails, later. So it becomes a file that cannot be.
+async fn picture(room: &Room, url: &str) -> Result<Source, Refused> {
+    let desk = &room.house.desk;
+    let name = url.split_once("/uploads/").map_or(url, |(_, name)| name);
+    if let Some(key) = upload_key(name) {
+        if desk.open_upload(&key).await.map_err(broken)?.is_some() {
+            return Ok(Source::Stored(key));
+        }
+    } else if ["http://", "https://", "data:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return desk.source(room.dialect, url).map_err(|complaint| Refused::complaint(&complaint));
     }
-    let remote = ["http://", "https://", "data:"].iter().any(|scheme| url.starts_with(scheme));
-    if !remote {
-        return Ok(Source::Stored(format!("uploads/{}/character", ulid_text(0))));
-    }
-    room.house.desk.source(room.dialect, url).map_err(|complaint| Refused::complaint(&complaint))
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
+    let shown: String = name.chars().filter(plain).take(64).collect();
+    Ok(Source::Path(Path::new("/dev/null/uploads").join(shown)))
 }
 
 /// Under which an upload is stored; what is no picture is refused before a byte of it is.

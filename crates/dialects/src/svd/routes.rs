@@ -44,7 +44,7 @@ pub async fn generate(
     let (_, fitting) = body::read(request, None, &from_wire::GENERATE).await?;
     let request = from_wire::request(&fitting);
     let card = room.engine()?;
-    let order = from_wire::order(&room, card, owner, &headers, &request)?;
+    let order = from_wire::order(&room, card, owner, &headers, &request).await?;
     let submitted = room.submit(order).await?;
     let view = room.house.desk.job(&submitted.id, None).await.map_err(broken)?;
     let view = view.ok_or_else(|| Refused::later("the record lost the job", 1))?;

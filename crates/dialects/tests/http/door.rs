@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::stage::{Stage, ask, get, json, request};
 
 fn keys(per_minute: Option<u32>) -> Keys {
-    let key = |owner: &str, key: &str| Key { owner: owner.into(), sha256: Sha256::digest(key.as_bytes()).into() };
+    let key =
+        |owner: &str, key: &str| Key { owner: owner.into(), sha256: Sha256::digest(key.as_bytes()).into() };
     Keys::new(vec![key("ann", "a-key"), key("bob", "b-key")], per_minute.and_then(NonZeroU32::new))
 }
 
@@ -143,7 +144,8 @@ async fn every_answer_has_its_requests_id() {
 #[tokio::test]
 async fn an_engine_that_does_not_load_is_named() {
     let stage = Stage::with(|house| {
-        let complaint = contract::Complaint::new("weights_missing", "there are no weights at /w/svd", "fetch them");
+        let complaint =
+            contract::Complaint::new("weights_missing", "there are no weights at /w/svd", "fetch them");
         house.cast.insert("svd", Casting { engine: Err(complaint), stand_in: false });
     });
     let stage = stage.await;
@@ -183,7 +185,10 @@ async fn every_dialect_has_its_documents() {
             }
         }
         let page = get(&app, "/docs").await;
-        assert!(page.text().contains("swagger-ui-bundle.js") && page.header("content-type").starts_with("text/html"));
+        assert!(
+            page.text().contains("swagger-ui-bundle.js")
+                && page.header("content-type").starts_with("text/html")
+        );
         for (file, kind) in [("swagger-ui.css", "text/css"), ("swagger-ui-bundle.js", "javascript")] {
             let told = get(&app, &format!("/docs/{file}")).await;
             assert!(told.status == 200 && told.header("content-type").contains(kind), "{file}");
@@ -255,11 +260,37 @@ async fn no_body_breaks_a_route() {
         "/v1/avatars",
     ];
     let words: [&[u8]; 24] = [
-        b"{", b"}", b"[", b"]", b"\"", b":", b",", b"\\u12", b"1e9", b"-", b"NaN", b"\xff", b"\x00", b"\r\n",
-        b"--XX", b"--", b"Content-Disposition: form-data; name=\"audio_path\"", b"; filename=\"..\"", b"audio_path",
-        b"avatars", b"characterImageUrl", b"\"a\":{}", b"null", b"S3://\xc3\xa9",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"\"",
+        b":",
+        b",",
+        b"\\u12",
+        b"1e9",
+        b"-",
+        b"NaN",
+        b"\xff",
+        b"\x00",
+        b"\r\n",
+        b"--XX",
+        b"--",
+        b"Content-Disposition: form-data; name=\"audio_path\"",
+        b"; filename=\"..\"",
+        b"audio_path",
+        b"avatars",
+        b"characterImageUrl",
+        b"\"a\":{}",
+        b"null",
+        b"S3://\xc3\xa9",
     ];
-    let kinds = ["application/json", "multipart/form-data; boundary=XX", "application/x-www-form-urlencoded", "text/x"];
+    let kinds = [
+        "application/json",
+        "multipart/form-data; boundary=XX",
+        "application/x-www-form-urlencoded",
+        "text/x",
+    ];
     let mut lot = 0x2545_f491_4f6c_dd1d_u64;
     let mut draw = |below: usize| {
         lot ^= lot << 13;

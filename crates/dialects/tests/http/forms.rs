@@ -27,9 +27,13 @@ async fn too_large_is_told_by_the_length_or_by_counting() {
     assert_eq!(told.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", told.text());
     assert_eq!(told.text(), r#"{"detail":"the upload is larger than 0.1 MiB, the limit of this server"}"#);
     let pieces = (0..64).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![7; 1 << 15])));
-    let head = "--XX\r\nContent-Disposition: form-data; name=\"character\"; filename=\"c.png\"\r\n\r\n\u{89}PNG";
-    let body = stream::iter(std::iter::once(Ok(Bytes::from([&head.as_bytes()[..head.len() - 5], PNG].concat()))).chain(pieces));
-    let asked = request(Method::POST, "/upload-character").header("content-type", "multipart/form-data; boundary=XX");
+    let head =
+        "--XX\r\nContent-Disposition: form-data; name=\"character\"; filename=\"c.png\"\r\n\r\n\u{89}PNG";
+    let body = stream::iter(
+        std::iter::once(Ok(Bytes::from([&head.as_bytes()[..head.len() - 5], PNG].concat()))).chain(pieces),
+    );
+    let asked =
+        request(Method::POST, "/upload-character").header("content-type", "multipart/form-data; boundary=XX");
     let told = ask(&app, asked.body(Body::from_stream(body)).unwrap()).await;
     assert_eq!(told.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", told.text());
     let mut asked = form("/upload-character", &[], &[]);
@@ -43,11 +47,8 @@ async fn a_form_with_a_mistake_leaves_no_file() {
     let stage = Stage::new().await;
     let app = musetalk::router(stage.house.clone());
     let video: &[(&str, &str, &[u8])] = &[("video_file", "v.mp4", b"video")];
-    let rows: [(&[(&str, &str)], u16); 3] = [
-        (&[], 422),
-        (&[("avatar_id", "a"), ("bbox_shift", "x")], 422),
-        (&[("avatar_id", "../a")], 400),
-    ];
+    let rows: [(&[(&str, &str)], u16); 3] =
+        [(&[], 422), (&[("avatar_id", "a"), ("bbox_shift", "x")], 422), (&[("avatar_id", "../a")], 400)];
     for (texts, status) in rows {
         let told = ask(&app, form("/avatars/preprocess", texts, video)).await;
         assert_eq!(told.status.as_u16(), status, "{texts:?} {}", told.text());
@@ -63,7 +64,11 @@ async fn only_pictures_are_pictures() {
         [("a.png", b"<svg onload=alert(1)>"), ("a.jpg", b""), ("a.png", b"MZ"), ("a.gif", b"%PDF-1.7")];
     for (name, bytes) in files {
         let told = ask(&app, form("/upload-character", &[], &[("character", name, bytes)])).await;
-        assert_eq!((told.status.as_u16(), told.text()), (400, r#"{"detail":"File must be an image"}"#), "{name}");
+        assert_eq!(
+            (told.status.as_u16(), told.text()),
+            (400, r#"{"detail":"File must be an image"}"#),
+            "{name}"
+        );
     }
     assert!(leftovers(&stage).is_empty());
 }

@@ -29,7 +29,8 @@ async fn a_picture_becomes_a_video() {
     let generation = told.json();
     let places: Vec<_> = KEYS.iter().map(|key| told.text().find(&format!("\"{key}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{}", told.text());
-    let told = (&generation["status"], &generation["videoUrl"], &generation["duration"], &generation["quality"]);
+    let told =
+        (&generation["status"], &generation["videoUrl"], &generation["duration"], &generation["quality"]);
     assert_eq!(told, (&value!("pending"), &value!(null), &value!(3), &value!("768")));
     assert_eq!(generation["createdAt"], "2025-11-02T14:30:22.000Z");
     assert!(generation["warning"].as_str().unwrap().contains("script"));
@@ -52,10 +53,17 @@ async fn a_picture_becomes_a_video() {
 
     let talkie = house::router(stage.house.clone());
     let job = get(&talkie, &format!("/jobs/{id}")).await.json();
-    assert_eq!((&job["state"], &job["kind"], &job["dialect"]), (&value!("done"), &value!("take"), &value!("svd")));
+    assert_eq!(
+        (&job["state"], &job["kind"], &job["dialect"]),
+        (&value!("done"), &value!("take"), &value!("svd"))
+    );
     assert_eq!(get(&talkie, &format!("/jobs/{id}/take")).await.body, FILM);
     let events = get(&talkie, &format!("/jobs/{id}/events")).await;
-    assert!(events.text().contains("event: job\ndata: {") && events.text().contains("\"state\":\"done\""), "{}", events.text());
+    assert!(
+        events.text().contains("event: job\ndata: {") && events.text().contains("\"state\":\"done\""),
+        "{}",
+        events.text()
+    );
 }
 
 #[tokio::test]
@@ -86,9 +94,7 @@ async fn what_fails_fails_later_and_says_why() {
 async fn refusals_have_their_statuses() {
     let stage = Stage::new().await;
     let app = svd::router(stage.house.clone());
-    let body = |duration: i64, quality: &str, script: &str| {
-        value!({ "characterImageUrl": "/uploads/x", "script": script, "duration": duration, "quality": quality })
-    };
+    let body = |duration: i64, quality: &str, script: &str| value!({ "characterImageUrl": "/uploads/x", "script": script, "duration": duration, "quality": quality });
     let long = "s".repeat(501);
     let rows = [
         (body(61, "768", ""), 400, "a duration of 61 s is asked for, the limit is 60 s"),
@@ -108,7 +114,8 @@ async fn refusals_have_their_statuses() {
         let told = get(&app, path).await;
         assert_eq!((told.status.as_u16(), told.text()), (404, r#"{"detail":"Generation not found"}"#));
     }
-    for path in ["/videos/x", "/videos/video_x.mp4", "/uploads/x", "/uploads/..%2f..%2ftalkie.db", "/videos/"] {
+    for path in ["/videos/x", "/videos/video_x.mp4", "/uploads/x", "/uploads/..%2f..%2ftalkie.db", "/videos/"]
+    {
         let told = get(&app, path).await;
         assert_eq!((told.status.as_u16(), told.text()), (404, r#"{"detail":"Not Found"}"#), "{path}");
     }
@@ -163,7 +170,14 @@ async fn jobs_are_listed_logged_and_canceled() {
         assert_eq!(told["jobs"].as_array().unwrap().len(), count, "{query}");
     }
     assert!(!get(&talkie, &format!("/jobs/{id}/log")).await.json()["lines"].as_array().unwrap().is_empty());
-    for (path, status) in [("/jobs?state=x", 400), ("/jobs?limit=0", 422), ("/jobs/x", 404), ("/jobs/x/log", 404), ("/jobs/x/take", 404), ("/jobs/x/events", 404)] {
+    for (path, status) in [
+        ("/jobs?state=x", 400),
+        ("/jobs?limit=0", 422),
+        ("/jobs/x", 404),
+        ("/jobs/x/log", 404),
+        ("/jobs/x/take", 404),
+        ("/jobs/x/events", 404),
+    ] {
         assert_eq!(get(&talkie, path).await.status.as_u16(), status, "{path}");
     }
 }

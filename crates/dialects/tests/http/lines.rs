@@ -24,7 +24,9 @@ async fn avatars_are_made_listed_replaced_and_deleted() {
     let mut stage = Stage::new().await;
     let app = musetalk::router(stage.house.clone());
     let health = |avatars: &str| {
-        format!(r#"{{"status":"running","models":{{"loaded":true,"device":"cpu"}},"loaded_avatars":{avatars}}}"#)
+        format!(
+            r#"{{"status":"running","models":{{"loaded":true,"device":"cpu"}},"loaded_avatars":{avatars}}}"#
+        )
     };
     assert_eq!(get(&app, "/health").await.text(), health("[]"));
     let asked = form(
@@ -35,7 +37,10 @@ async fn avatars_are_made_listed_replaced_and_deleted() {
     let told = ask(&app, asked).await;
     assert_eq!(told.header("x-talkie-engine"), "puppet; weights=visnet-1");
     let told = told.json();
-    assert_eq!((&told["message"], &told["avatar_id"]), (&value!("Avatar processed successfully"), &value!("ann")));
+    assert_eq!(
+        (&told["message"], &told["avatar_id"]),
+        (&value!("Avatar processed successfully"), &value!("ann"))
+    );
     let info = &told["info"];
     let kept = (&info["avatar_id"], &info["bbox_shift"], &info["version"]);
     assert_eq!(kept, (&value!("ann"), &value!(5), &value!("v15")));
@@ -45,7 +50,9 @@ async fn avatars_are_made_listed_replaced_and_deleted() {
     avatar(&mut stage, &app, "bob-2_x").await;
     assert_eq!(get(&app, "/avatars").await.text(), r#"["ann","bob-2_x"]"#);
     assert_eq!(get(&app, "/health").await.text(), health(r#"["ann","bob-2_x"]"#));
-    let delete = |id: &str| request(Method::DELETE, &format!("/avatars/{id}")).body(axum::body::Body::empty()).unwrap();
+    let delete = |id: &str| {
+        request(Method::DELETE, &format!("/avatars/{id}")).body(axum::body::Body::empty()).unwrap()
+    };
     assert_eq!(ask(&app, delete("ann")).await.status, StatusCode::OK);
     let told = ask(&app, delete("ann")).await;
     assert_eq!((told.status.as_u16(), told.text()), (404, r#"{"detail":"Avatar ann not found"}"#));
@@ -83,10 +90,13 @@ async fn a_voice_is_played_by_ticket_and_with_sound() {
     assert_eq!(get(&app, video).await.body, b"onetwothree");
     for _ in 0..2 {
         let played = get(&app, &format!("{stream}?pace=fast")).await;
-        assert_eq!(played.body.iter().filter(|byte| **byte == b'-').count() / 2, 3 + 3, "x-mixed-replace has three parts");
+        assert_eq!(played.text().matches("--frame\r\n").count(), 3);
     }
     for strange in ["/inference/stream/bob/", "/inference/stream/ann/nonsense"] {
-        let path = format!("{strange}{}", if strange.ends_with('/') { told["ticket"].as_str().unwrap() } else { "" });
+        let path = format!(
+            "{strange}{}",
+            if strange.ends_with('/') { told["ticket"].as_str().unwrap() } else { "" }
+        );
         assert_eq!(get(&app, &path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
@@ -102,7 +112,9 @@ async fn a_client_that_goes_cancels_its_stream() {
         answer.into_body().frame().await;
     });
     let mut assignment = stage.assignment().await;
-    let Form::Live { live, stream } = std::mem::replace(&mut assignment.form, Form::File) else { panic!("live") };
+    let Form::Live { live, stream } = std::mem::replace(&mut assignment.form, Form::File) else {
+        panic!("live")
+    };
     assert_eq!(live, LiveForm::Jpeg { pace: Pace::RealTime, quality: 85 });
     let mut stream = std::os::unix::net::UnixStream::from(stream);
     std::io::Write::write_all(&mut stream, b"\x03\x00\x00\x00one").unwrap();
@@ -123,7 +135,8 @@ async fn a_batch_is_a_download_and_the_same_request_is_the_same_job() {
     let told = ask_for("8").await;
     assert_eq!((told.status, told.body.as_slice()), (StatusCode::OK, FILM), "ranges do not count on POST");
     let disposition = told.header("content-disposition");
-    let name = disposition.strip_prefix("attachment; filename=\"ann_").unwrap().strip_suffix(".mp4\"").unwrap();
+    let name =
+        disposition.strip_prefix("attachment; filename=\"ann_").unwrap().strip_suffix(".mp4\"").unwrap();
     assert_eq!((name.len(), told.header("content-type")), (36, "video/mp4"));
     stage.assignment().await;
     ask_for("8").await;
@@ -154,14 +167,16 @@ async fn musetalk_refuses_in_its_own_words() {
         assert_eq!(told.status.as_u16(), status, "{path} {}", told.text());
         assert!(told.text().contains(words), "{path} {}", told.text());
     }
-    for (failure, status) in [(client("no_face", "there is no face"), 400), (server("bug", "it broke"), 500)] {
+    for (failure, status) in [(client("no_face", "there is no face"), 400), (server("bug", "it broke"), 500)]
+    {
         stage.script(Script::Fail(failure.clone()));
         let asked = form("/avatars/preprocess", &[("avatar_id", "x")], &[("video_file", "v", b"1")]);
         let told = ask(&app, asked).await;
         let words = format!("Preprocessing failed: {}", failure.message);
         assert_eq!((told.status.as_u16(), told.json()), (status, value!({ "detail": words })));
         for path in ["/inference/batch/ann", "/inference/stream/ann"] {
-            let told = ask(&app, form(path, &[("batch_size", "3")], VOICE)).await;
+            let batch = if status == 400 { "3" } else { "4" }; // another request, or it would find the failed one
+            let told = ask(&app, form(path, &[("batch_size", batch)], VOICE)).await;
             assert_eq!(told.status.as_u16(), status, "{path} {}", told.text());
             assert!(told.text().contains("Inference failed: "), "{path} {}", told.text());
         }
@@ -169,7 +184,8 @@ async fn musetalk_refuses_in_its_own_words() {
 }
 
 fn config(stage: &Stage, avatar: Value) -> Value {
-    let mut whole = value!({ "video_path": stage.media("face.png"), "audio_clips": { "c": stage.media("voice.wav") } });
+    let mut whole =
+        value!({ "video_path": stage.media("face.png"), "audio_clips": { "c": stage.media("voice.wav") } });
     whole.as_object_mut().unwrap().extend(avatar.as_object().unwrap().clone());
     value!({ "avatars": { "a": whole } })
 }
@@ -242,7 +258,8 @@ async fn musetalk_s3_refuses_in_its_own_words() {
         assert_eq!(told.status.as_u16(), status, "{path} {avatar} {}", told.text());
         assert!(told.text().contains(words), "{path} {avatar} {}", told.text());
     }
-    for (name, value) in [("output_vid_name", value!("../x")), ("version", value!("v2")), ("fps", value!(0))] {
+    for (name, value) in [("output_vid_name", value!("../x")), ("version", value!("v2")), ("fps", value!(0))]
+    {
         let mut asked = config(&stage, value!({}));
         asked[name] = value;
         assert_eq!(ask(&app, json(path, &asked.to_string())).await.status, StatusCode::BAD_REQUEST, "{name}");
@@ -263,7 +280,10 @@ async fn an_avatar_of_another_video_or_shift_is_not_reused() {
     assert_eq!(ask(&app, json(path, &asked.to_string())).await.status, StatusCode::OK);
     for (avatar, words) in [
         (value!({ "preparation": false, "bbox_shift": 4 }), "bbox_shift is changed from 3 to 4"),
-        (value!({ "preparation": false, "bbox_shift": 3, "video_path": "s3://ours/b.mp4" }), "another video_path"),
+        (
+            value!({ "preparation": false, "bbox_shift": 3, "video_path": "s3://ours/b.mp4" }),
+            "another video_path",
+        ),
     ] {
         let mut asked = config(&stage, avatar);
         asked["version"] = value!("v1");

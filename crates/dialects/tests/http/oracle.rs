@@ -59,10 +59,7 @@ static CONFIG: Model = Model {
 
 static QUERY: Model = Model {
     name: "Query",
-    fields: &[
-        field("avatar_id", Kind::Text, Need::Required),
-        field("audio_id", Kind::Text, Need::Required),
-    ],
+    fields: &[field("avatar_id", Kind::Text, Need::Required), field("audio_id", Kind::Text, Need::Required)],
 };
 
 static FORM: Model = Model {
@@ -124,7 +121,12 @@ async fn boom() -> Result<Response, Refused> {
     panic!("boom")
 }
 
-async fn file(room: &Room, Key(key): Key, form: FileForm<'_>, (method, headers): (Method, HeaderMap)) -> Response {
+async fn file(
+    room: &Room,
+    Key(key): Key,
+    form: FileForm<'_>,
+    (method, headers): (Method, HeaderMap),
+) -> Response {
     let reading = room.house.desk.open_upload(&key).await.unwrap().unwrap();
     let file = Sending { reading, content_type: "video/mp4", etag: "tag", form };
     send(file, &method, &headers).await
@@ -134,11 +136,21 @@ async fn file(room: &Room, Key(key): Key, form: FileForm<'_>, (method, headers):
 #[derive(Clone)]
 struct Key(String);
 
-async fn take(State(room): State<Room>, Extension(key): Extension<Key>, method: Method, headers: HeaderMap) -> Response {
+async fn take(
+    State(room): State<Room>,
+    Extension(key): Extension<Key>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     file(&room, key, FileForm::Attachment("ok_x.mp4"), (method, headers)).await
 }
 
-async fn umlaut(State(room): State<Room>, Extension(key): Extension<Key>, method: Method, headers: HeaderMap) -> Response {
+async fn umlaut(
+    State(room): State<Room>,
+    Extension(key): Extension<Key>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     file(&room, key, FileForm::Attachment("größe 1.mp4"), (method, headers)).await
 }
 

@@ -106,7 +106,8 @@ impl Stage {
         let (assignments, mut to_play) = unbounded_channel();
         let (canceled, cancels) = unbounded_channel();
         let (events, desk_events) = unbounded_channel();
-        let desk = Desk::open(config, Arc::new(TestCrew { assignments, canceled }), desk_events).await.unwrap();
+        let desk =
+            Desk::open(config, Arc::new(TestCrew { assignments, canceled }), desk_events).await.unwrap();
         events.send(CrewEvent::Ready { worker: WorkerId(1), slots: 2, live_slots: 2 }).unwrap();
         while desk.vitals().workers == 0 {
             tokio::task::yield_now().await;
@@ -237,6 +238,7 @@ async fn ending(store: &Store, assignment: &Assignment) -> Ending {
     };
     let missing = |source: &Source| match source {
         Source::Stored(key) => !store.folder().join(key).exists(),
+        Source::Path(path) => !path.exists(),
         _ => false,
     };
     let subject = match &take.subject {
