@@ -156,9 +156,6 @@ async fn multipart(
             Err(error) => {
                 let text = error.body_text();
                 let nothing = entries.is_empty() && counted.load(Ordering::Relaxed) > 0;
-                if text.contains("complete headers") {
-                    return Err(Refused::bad(NAMELESS));
-                }
                 return if nothing { Err(Refused::bad(BROKEN)) } else { broken_off(&text, entries) };
             }
         };

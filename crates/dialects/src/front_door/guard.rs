@@ -108,6 +108,9 @@ fn own_site(hosts: &Hosts, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused
 
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY";
 
+const PREFLIGHT_VARIES: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, \
+                                Access-Control-Request-Private-Network";
+
 /// `CORSMiddleware` with everything allowed but credentials.
 pub async fn cors(request: Request<Body>, next: Next) -> Response {
     let (origin, asked, wanted) = {
@@ -131,7 +134,8 @@ pub async fn cors(request: Request<Body>, next: Next) -> Response {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
             }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
-            response
+            headers.insert(header::VARY, HeaderValue::from_static(PREFLIGHT_VARIES));
+            return response;
         }
         None => {
             let mut response = next.run(request).await;

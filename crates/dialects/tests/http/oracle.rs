@@ -196,6 +196,7 @@ fn differs(row: &Value) -> Option<&'static str> {
     let body = row["body"]["text"].as_str().unwrap_or_default();
     let rows = [
         (row["status"] == 500 && row["path"] != "/boom", "an answer instead of the original's own failure"),
+        (body.starts_with("--XX\r\n\r\n"), "a part without any header is told as a broken form"),
         (body.contains("\\ud800"), "half a surrogate pair becomes U+FFFD"),
     ];
     rows.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
