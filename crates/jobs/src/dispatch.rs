@@ -461,7 +461,8 @@ impl Dispatch {
     async fn is_closed(&mut self) -> bool {
         let Some(closing) = &self.closing else { return false };
         let out_of_time = closing.by <= Instant::now();
-        if !out_of_time && !(self.attempts.is_empty() && self.unsettled.is_empty()) {
+        let busy = !self.attempts.is_empty() || !self.unsettled.is_empty();
+        if busy && !out_of_time {
             return false;
         }
         let left: Vec<Key> = self.attempts.keys().cloned().collect();

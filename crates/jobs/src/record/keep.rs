@@ -90,7 +90,8 @@ pub struct KeptTake {
 
 /// Takes whose file is there, newest first.
 pub async fn takes<C: ConnectionTrait>(db: &C) -> Result<Vec<KeptTake>, DbErr> {
-    let rows: Vec<(i64, Option<String>, Option<i64>, Option<i64>)> = job::Entity::find()
+    type Row = (i64, Option<String>, Option<i64>, Option<i64>);
+    let rows: Vec<Row> = job::Entity::find()
         .filter(Column::TakeBytes.is_not_null())
         .order_by_desc(Column::EndedMs)
         .order_by_desc(Column::Seq)
@@ -102,7 +103,7 @@ pub async fn takes<C: ConnectionTrait>(db: &C) -> Result<Vec<KeptTake>, DbErr> {
         .into_tuple()
         .all(db)
         .await?;
-    let take = |(seq, key, bytes, ended): (i64, Option<String>, Option<i64>, Option<i64>)| {
+    let take = |(seq, key, bytes, ended): Row| {
         Some(KeptTake { seq, key: key?, bytes: bytes? as u64, ended_ms: ended? })
     };
     Ok(rows.into_iter().filter_map(take).collect())

@@ -14,6 +14,7 @@ pub const MOST_ATTEMPTS: i32 = 3;
 
 /// How an attempt came to its end.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one an attempt, moved once")]
 pub enum Outcome {
     /// The worker said so.
     Ended(Ending),
@@ -24,6 +25,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one an attempt, moved once")]
 pub enum Settled {
     /// It has ended; the row as it was before.
     Ended { row: Box<Model>, ending: Ending },

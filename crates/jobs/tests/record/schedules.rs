@@ -30,6 +30,8 @@ struct Play {
     /// Id, priority, whether a cancel was asked.
     jobs: Vec<(String, i32, bool)>,
     workers: u64,
+    /// Workers that died; the desk may not have heard it yet when it hands them something.
+    dead: Vec<WorkerId>,
     at_work: Vec<(WorkerId, Assignment)>,
     /// Attempts whose worker or server is gone.
     over: Vec<Assignment>,
@@ -42,8 +44,8 @@ impl Play {
         let bed = Bed::new(kind).await;
         let (desk, hand) = bed.open_with(quick).await;
         let (at_work, over, first) = (Vec::new(), Vec::new(), HashMap::new());
-        let mut play =
-            Self { bed, desk, hand, dice: Dice(seed), jobs: Vec::new(), workers: 0, at_work, over, first };
+        let (jobs, dead, dice) = (Vec::new(), Vec::new(), Dice(seed));
+        let mut play = Self { bed, desk, hand, dice, jobs, workers: 0, dead, at_work, over, first };
         play.hire();
         play
     }
@@ -64,6 +66,7 @@ impl Play {
             7 => {
                 let Some(worker) = self.at_work.first().map(|(worker, _)| *worker) else { return };
                 self.hand.gone(worker);
+                self.dead.push(worker);
                 self.leave(|at| at == worker);
                 self.hire();
             }
@@ -128,14 +131,19 @@ impl Play {
     fn hear(&mut self, said: Said) {
         match said {
             Said::Assigned(worker, work) => {
-                assert!(self.at_work.iter().all(|(_, other)| other.job != work.job), "two at one job");
+                let at_one = |(_, other): &(WorkerId, Assignment)| other.job == work.job;
+                assert!(!self.at_work.iter().any(at_one), "two at one job");
                 // a submit that has not told its id yet is not known by number
                 let number = self.jobs.iter().position(|(id, ..)| *id == work.job);
                 if let (Some(number), 1) = (number, work.attempt) {
                     let last = self.first.insert(self.jobs[number].1, number);
                     assert!(last.is_none_or(|last| last < number), "{last:?} before {number}");
                 }
-                self.at_work.push((worker, work));
+                if self.dead.contains(&worker) {
+                    self.over.push(work);
+                } else {
+                    self.at_work.push((worker, work));
+                }
             }
             Said::Cancel(_, job, attempt) => {
                 let at = self.at_work.iter().position(|(_, w)| w.job == job && w.attempt == attempt);
