@@ -243,6 +243,6 @@ async fn nothing_is_lost_on_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: hundreds of schedules, for the slow target"]
 async fn nothing_is_lost_in_hundreds_of_schedules() {
-    schedules(Kind::Sqlite, 1000..1400).await;
-    schedules(Kind::Postgres, 2000..2200).await;
+    schedules(Kind::Sqlite, 1000..1200).await;
+    schedules(Kind::Postgres, 2000..2100).await;
 }
