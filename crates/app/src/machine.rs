@@ -33,7 +33,11 @@ pub struct TtsChoice {
 }
 
 pub fn tools(config: &Config) -> Result<Tools, Complaint> {
-    Tools::find(&ToolPaths { ffmpeg: config.ffmpeg.clone(), ffprobe: config.ffprobe.clone() })
+    Tools::find(&tool_paths(config))
+}
+
+pub fn tool_paths(config: &Config) -> ToolPaths {
+    ToolPaths { ffmpeg: config.ffmpeg.clone(), ffprobe: config.ffprobe.clone() }
 }
 
 pub fn studio(machine: &MachineArgs, speech: TtsChoice) -> Result<Studio, Complaint> {

@@ -24,7 +24,7 @@ use crate::record::claim::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
-    AvatarName, AvatarView, Clock, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec,
+    AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec,
     Work,
 };
 
@@ -54,6 +54,7 @@ pub struct DeskConfig {
     /// For a fleet on one Postgres: a server that shows no sign of life for this long loses its running jobs to another.
     pub lease: Duration,
     pub clock: Clock,
+    pub darkroom: Darkroom,
 }
 
 /// What is removed, oldest first; jobs that have not ended and files that are being read stay.
@@ -117,6 +118,7 @@ pub(crate) struct Inner {
     pub store: store::Store,
     pub engines: Vec<EngineCard>,
     pub clock: Clock,
+    pub darkroom: Darkroom,
     /// This start of the server, in the rows that it runs.
     pub boot: String,
     pub queue_limit: u64,
@@ -158,6 +160,7 @@ impl Desk {
             store: config.store,
             engines: config.engines,
             clock: config.clock,
+            darkroom: config.darkroom,
             boot: ulid::Ulid::new().to_string(),
             queue_limit: config.queue_limit,
             stall: config.stall,

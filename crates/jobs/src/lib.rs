@@ -4,6 +4,7 @@
 mod attempt;
 mod clock;
 pub mod crew;
+mod darkroom;
 mod desk;
 mod dispatch;
 mod ending;
@@ -27,6 +28,7 @@ mod view;
 pub mod worker;
 
 pub use clock::Clock;
+pub use darkroom::Darkroom;
 pub use desk::{
     Canceling, Desk, DeskConfig, Live, LiveOrder, Received, Refusal, Retention, Submitted, Upload, Vitals,
 };

@@ -11,7 +11,7 @@ use axum::Router;
 use contract::{Complaint, EngineCard};
 use dialects::front_door::{self, House};
 use jobs::crew::{WorkerCommand, Workers};
-use jobs::{Clock, Desk, DeskConfig, Retention};
+use jobs::{Clock, Darkroom, Desk, DeskConfig, Retention};
 use store::{FetchLimits, Remote, Store, StoreConfig};
 use tokio::sync::mpsc;
 
@@ -72,6 +72,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         retention: retention(config),
         lease: LEASE,
         clock: Clock::system(),
+        darkroom: Darkroom::new(machine::tool_paths(config), machine::limits(config)),
     };
     let workers = Workers::start(vec![worker_command(stage)?], events)?;
     let desk = Desk::open(desk_config, Arc::new(workers), told).await?;

@@ -65,6 +65,11 @@ pub fn own_name(arriving: &Arriving) -> Result<String, Refused> {
 }
 
 impl Incoming {
+    /// Keeps a new JPEG of the picture that it is.
+    pub async fn accept_picture(self) -> Result<Received, Refused> {
+        self.upload.finish_picture().await.map_err(|complaint| Refused::complaint(&complaint))
+    }
+
     /// Keeps it.
     pub async fn accept(self) -> Result<Received, Refused> {
         self.upload.finish().await.map_err(|complaint| Refused::complaint(&complaint))

@@ -131,31 +131,23 @@ async fn picture(room: &Room, url: &str) -> Result<Source, Refused> {
 /// Under which an upload is stored; what is no picture is refused before a byte of it is.
 pub fn picture_name(arriving: &Arriving) -> Result<String, Refused> {
     let declared = arriving.content_type.as_deref().is_none_or(|kind| kind.starts_with("image/"));
-    let extension = extension(&arriving.head).filter(|_| declared);
-    let extension = extension.ok_or_else(|| Refused::bad("File must be an image"))?;
-    Ok(format!("character.{extension}"))
+    if declared && is_picture(&arriving.head) {
+        // whatever it is, a JPEG is made of it
+        return Ok("character.jpg".to_owned());
+    }
+    Err(Refused::bad("File must be an image"))
 }
 
 /// The picture kinds we take, by their first bytes: the extension of their name.
-fn extension(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
-        [0x89, b'P', b'N', b'G', ..] => Some("png"),
-        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
-        [b'B', b'M', ..] => Some("bmp"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
-        _ => None,
-    }
-}
-
-pub fn content_type(extension: &str) -> &'static str {
-    match extension {
-        "png" => "image/png",
-        "gif" => "image/gif",
-        "bmp" => "image/bmp",
-        "webp" => "image/webp",
-        _ => "image/jpeg",
-    }
+fn is_picture(head: &[u8]) -> bool {
+    matches!(
+        head,
+        [0xff, 0xd8, 0xff, ..]
+            | [0x89, b'P', b'N', b'G', ..]
+            | [b'G', b'I', b'F', b'8', ..]
+            | [b'B', b'M', ..]
+            | [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..]
+    )
 }
 
 /// Crockford's alphabet, in which the ids of uploads are written.
@@ -231,16 +223,16 @@ mod tests {
     #[test]
     fn pictures_are_known_by_their_bytes() {
         let rows: [(&[u8], _); 7] = [
-            (b"\xff\xd8\xff\xe0", Some("jpg")),
-            (b"\x89PNG\r\n", Some("png")),
-            (b"GIF89a", Some("gif")),
-            (b"RIFF\x00\x00\x00\x00WEBP", Some("webp")),
-            (b"RIFF\x00\x00\x00\x00WAVE", None),
-            (b"<svg>", None),
-            (b"", None),
+            (b"\xff\xd8\xff\xe0", true),
+            (b"\x89PNG\r\n", true),
+            (b"GIF89a", true),
+            (b"RIFF\x00\x00\x00\x00WEBP", true),
+            (b"RIFF\x00\x00\x00\x00WAVE", false),
+            (b"<svg>", false),
+            (b"", false),
         ];
         for (head, expected) in rows {
-            assert_eq!(extension(head), expected, "{head:?}");
+            assert_eq!(is_picture(head), expected, "{head:?}");
         }
     }
 }

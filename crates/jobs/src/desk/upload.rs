@@ -30,6 +30,18 @@ impl Upload {
         self.writing.write(bytes).await
     }
 
+    /// Complete, and a picture: what is kept is a new JPEG of it. What cannot be decoded as a picture is refused.
+    pub async fn finish_picture(mut self) -> Result<Received, Complaint> {
+        self.file.flush().await.map_err(|error| unwritten(&error))?;
+        let developed = self.scratch.path().join("developed.jpg");
+        self.inner.darkroom.develop(self.path.clone(), developed.clone()).await?;
+        let bytes = tokio::fs::read(&developed).await.map_err(|error| unwritten(&error))?;
+        self.sha256 = Sha256::new_with_prefix(&bytes);
+        self.bytes = bytes.len() as u64;
+        self.path = developed;
+        self.finish().await
+    }
+
     /// Complete: from now on `Source::Stored`, until retention takes it.
     pub async fn finish(self) -> Result<Received, Complaint> {
         let Self { inner, key, writing } = self;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use contract::{Device, EngineCard, Fps, Layout, SettingCard, Settings, Size, SubjectKind, Value};
 use jobs::crew::{Assignment, Crew, CrewEvent, WorkerId};
 use jobs::{
-    AvatarName, Blame, Clock, Delivery, Desk, DeskConfig, Ending, Failure, JobView, Made, Order, PrepareSpec,
+    AvatarName, Blame, Clock, Darkroom, Delivery, Desk, DeskConfig, Ending, Failure, JobView, Made, Order, PrepareSpec,
     Prepared, Retention, Source, State, SubjectSpec, Take, TakeSpec, VoiceSpec, Work,
 };
 use store::{Store, StoreConfig};
@@ -63,6 +63,7 @@ impl Bed {
             retention: Retention { takes_age: None, takes_bytes: None, uploads_age: None, records_age: None },
             lease: Duration::from_millis(600),
             clock: Clock::new(move || now_ms.load(Ordering::SeqCst)),
+            darkroom: Darkroom::new(media::ToolPaths::default(), media::Limits::default()),
         }
     }
 
