@@ -32,7 +32,11 @@ impl Darkroom {
         let hang_up = HangUp(stop.clone());
         let work = tokio::task::spawn_blocking(move || darkroom.expose(&from, &to, &stop));
         let developed = work.await.unwrap_or_else(|_| {
-            Err(Complaint::new("internal", "a picture broke the darkroom", "try another picture, and report this one"))
+            Err(Complaint::new(
+                "internal",
+                "a picture broke the darkroom",
+                "try another picture, and report this one",
+            ))
         });
         drop(hang_up);
         developed
@@ -43,13 +47,25 @@ impl Darkroom {
         let wanted = PictureSpec { layout: Layout::I420, longest: LONGEST };
         let picture = media::picture(&tools, from, wanted, &self.limits, stop).map_err(told)?;
         let mut source = picture.source;
-        let frame = source.next().map_err(|error| Complaint::new("bad_picture", error.to_string(), "send another picture"))?;
-        let frame = frame.ok_or_else(|| Complaint::new("bad_picture", "there is no picture in the file", "send another"))?;
+        let frame = source
+            .next()
+            .map_err(|error| Complaint::new("bad_picture", error.to_string(), "send another picture"))?;
+        let frame = frame.ok_or_else(|| {
+            Complaint::new("bad_picture", "there is no picture in the file", "send another")
+        })?;
         let mut jpeg = Jpeg::new(QUALITY).map_err(told)?;
         let bytes = jpeg.encode(&frame).map_err(told)?;
         std::fs::write(to, bytes).map_err(|error| {
-            let code = if error.kind() == std::io::ErrorKind::StorageFull { "disk_full" } else { "upload_unwritable" };
-            Complaint::new(code, format!("the picture cannot be written: {error}"), "check the data folder and its disk")
+            let code = if error.kind() == std::io::ErrorKind::StorageFull {
+                "disk_full"
+            } else {
+                "upload_unwritable"
+            };
+            Complaint::new(
+                code,
+                format!("the picture cannot be written: {error}"),
+                "check the data folder and its disk",
+            )
         })
     }
 

@@ -24,8 +24,8 @@ use crate::record::claim::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
-    AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State, TakeSpec,
-    Work,
+    AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State,
+    TakeSpec, Work,
 };
 
 pub use live::Live;

@@ -1,6 +1,8 @@
 //! Where the server's log goes: standard error, as text or as one JSON object a line. Secrets never reach it: rooms log
 //! codes, ids and paths, not headers or bodies.
 
+use std::io::IsTerminal;
+
 use contract::Complaint;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,7 +26,9 @@ pub fn start(settings: &ServeSettings) -> Result<Log, Complaint> {
         let message = format!("the log filter `{}` is wrong: {error}", wanted.unwrap_or_default());
         Complaint::new("bad_config", message, "write it as in `info` or `warn,jobs=debug`")
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = if settings.log_json { lines.json().boxed() } else { lines.compact().boxed() };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     let failed = |error| Complaint::new("internal", format!("the log cannot be started: {error}"), "");

@@ -84,6 +84,15 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         remarks.extend(remark(dialect, &casting));
         cast.insert(dialect.name(), seen_by_dialects(casting));
     }
+    let (infinitetalk, musetalk_s3) =
+        (infinitetalk(config, data, originals), musetalk_s3(config, data, originals));
+    for folder in [&infinitetalk.output, &musetalk_s3.results] {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let message =
+                format!("the folder {} for finished videos cannot be made: {error}", folder.display());
+            Complaint::new("output_unwritable", message, "name another: OUTPUT_DIR, MUSETALK_RESULT_DIR")
+        })?;
+    }
     let house = House {
         desk: desk.clone(),
         cast,
@@ -95,9 +104,9 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         gpu_available: false,
         device: "cpu".to_owned(),
         clock: Clock::system(),
-        infinitetalk: infinitetalk(config, data, originals),
+        infinitetalk,
         musetalk: musetalk(config, originals)?,
-        musetalk_s3: musetalk_s3(config, data, originals),
+        musetalk_s3,
     };
     Ok(Rooms { desk, remarks, house: Arc::new(house) })
 }

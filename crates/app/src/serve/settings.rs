@@ -212,10 +212,6 @@ pub struct MuseTalkS3Settings {
 }
 
 impl ServeSettings {
-    pub fn port(&self, dialect: Dialect) -> u16 {
-        self.ports.get(dialect.name()).copied().unwrap_or_else(|| dialect.historic_port())
-    }
-
     /// The dialects to be served, in their own order; the all port always is.
     pub fn dialects(&self) -> Result<Vec<Dialect>, Complaint> {
         let named: Vec<Dialect> = self.only.iter().map(|name| named(name)).collect::<Result<_, _>>()?;
@@ -260,7 +256,7 @@ mod tests {
         }
         let mut settings = ServeSettings::default();
         assert_eq!(settings.dialects().unwrap(), Dialect::EACH);
-        assert_eq!(Dialect::EACH.map(|d| settings.port(d)), [8200, 8000, 8080, 7860, 8100]);
+        assert_eq!(Dialect::EACH.map(Dialect::historic_port), [8200, 8000, 8080, 7860, 8100]);
         settings.only = vec!["svd".into()];
         assert_eq!(settings.dialects().unwrap(), [Dialect::Svd, Dialect::All]);
         settings.only = vec!["vsd".into()];

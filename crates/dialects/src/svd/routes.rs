@@ -93,7 +93,12 @@ pub async fn uploaded(
     let key = from_wire::upload_key(name.first()).ok_or_else(not_found)?;
     let reading = room.house.desk.open_upload(&key).await.map_err(broken)?.ok_or_else(not_found)?;
     let etag = name.first().to_owned(); // an upload never changes
-    Ok(send(Sending { reading, content_type: "image/jpeg", etag: &etag, form: Form::Static }, &method, &headers).await)
+    Ok(send(
+        Sending { reading, content_type: "image/jpeg", etag: &etag, form: Form::Static },
+        &method,
+        &headers,
+    )
+    .await)
 }
 
 pub async fn video(

@@ -9,8 +9,8 @@ use std::time::Duration;
 use contract::{Device, EngineCard, Fps, Layout, SettingCard, Settings, Size, SubjectKind, Value};
 use jobs::crew::{Assignment, Crew, CrewEvent, WorkerId};
 use jobs::{
-    AvatarName, Blame, Clock, Darkroom, Delivery, Desk, DeskConfig, Ending, Failure, JobView, Made, Order, PrepareSpec,
-    Prepared, Retention, Source, State, SubjectSpec, Take, TakeSpec, VoiceSpec, Work,
+    AvatarName, Blame, Clock, Darkroom, Delivery, Desk, DeskConfig, Ending, Failure, JobView, Made, Order,
+    PrepareSpec, Prepared, Retention, Source, State, SubjectSpec, Take, TakeSpec, VoiceSpec, Work,
 };
 use store::{Store, StoreConfig};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
