@@ -31,15 +31,14 @@ impl Upload {
     }
 
     /// Complete, and a picture: what is kept is a new JPEG of it. What cannot be decoded as a picture is refused.
-    pub async fn finish_picture(mut self) -> Result<Received, Complaint> {
-        self.file.flush().await.map_err(|error| unwritten(&error))?;
-        let developed = self.scratch.path().join("developed.jpg");
-        self.inner.darkroom.develop(self.path.clone(), developed.clone()).await?;
-        let bytes = tokio::fs::read(&developed).await.map_err(|error| unwritten(&error))?;
-        self.sha256 = Sha256::new_with_prefix(&bytes);
-        self.bytes = bytes.len() as u64;
-        self.path = developed;
-        self.finish().await
+    pub async fn finish_picture(self) -> Result<Received, Complaint> {
+        let inner = Arc::clone(&self.inner);
+        let name = self.key.rsplit('/').next().unwrap_or_default().to_owned();
+        let sent = self.finish().await?;
+        let developed = develop(&inner, &sent, &name).await;
+        // whatever came of it, the sender's own bytes are not kept
+        inner.store.remove(&sent.key).await?;
+        developed
     }
 
     /// Complete: from now on `Source::Stored`, until retention takes it.
@@ -58,6 +57,19 @@ impl Upload {
             path,
         })
     }
+}
+
+async fn develop(inner: &Arc<Inner>, sent: &Received, name: &str) -> Result<Received, Complaint> {
+    let scratch = inner.store.scratch()?;
+    let path = scratch.path().join("developed.jpg");
+    inner.darkroom.develop(sent.path.clone(), path.clone()).await?;
+    let bytes = tokio::fs::read(&path).await.map_err(|error| {
+        let message = format!("the developed picture cannot be read: {error}");
+        Complaint::new("upload_broken", message, "send it again")
+    })?;
+    let mut upload = Upload::begin(Arc::clone(inner), name, bytes.len() as u64).await?;
+    upload.write(&bytes).await?;
+    upload.finish().await
 }
 
 /// A name that is safe in every path and URL, with the extension of the original.
