@@ -85,7 +85,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         cast.insert(dialect.name(), seen_by_dialects(casting));
     }
     let (infinitetalk, musetalk_s3) =
-        (infinitetalk(config, data, originals), musetalk_s3(config, data, originals));
+        (infinitetalk(config, data, originals)?, musetalk_s3(config, data, originals));
     for folder in [&infinitetalk.output, &musetalk_s3.results] {
         std::fs::create_dir_all(folder).map_err(|error| {
             let message =
@@ -266,7 +266,11 @@ fn hosts(settings: &ServeSettings) -> front_door::Hosts {
     }
 }
 
-fn infinitetalk(config: &Config, data: &Path, originals: &Originals) -> front_door::InfiniteTalk {
+fn infinitetalk(
+    config: &Config,
+    data: &Path,
+    originals: &Originals,
+) -> Result<front_door::InfiniteTalk, Complaint> {
     let configured = config.infinitetalk.output.as_ref().map(|output| data.join(output));
     let output =
         configured.or_else(|| originals.folder("OUTPUT_DIR", data)).unwrap_or_else(|| data.join("output"));
@@ -274,7 +278,8 @@ fn infinitetalk(config: &Config, data: &Path, originals: &Originals) -> front_do
         OnHangup::Finish => front_door::OnHangup::Finish,
         OnHangup::Cancel => front_door::OnHangup::Cancel,
     };
-    front_door::InfiniteTalk { output, on_hangup }
+    let motion_frame = originals.parsed("MOTION_FRAME", "a whole number")?.unwrap_or(9);
+    Ok(front_door::InfiniteTalk { output, on_hangup, motion_frame })
 }
 
 fn musetalk(config: &Config, originals: &Originals) -> Result<front_door::MuseTalk, Complaint> {

@@ -67,7 +67,7 @@ pub struct KeepAlive {
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self { first: Duration::from_secs(20), every: Duration::from_secs(10) }
+        Self { first: Duration::from_secs(20), every: Duration::from_secs(2) }
     }
 }
 
@@ -92,6 +92,8 @@ pub struct InfiniteTalk {
     /// `OUTPUT_DIR`: where videos are delivered.
     pub output: PathBuf,
     pub on_hangup: OnHangup,
+    /// `MOTION_FRAME`: what is used where a request says nothing.
+    pub motion_frame: i64,
 }
 
 #[derive(Clone, Debug)]

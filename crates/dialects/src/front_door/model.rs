@@ -101,6 +101,8 @@ pub struct Fitting(Vec<(String, Fit)>);
 #[derive(Clone, Debug, PartialEq)]
 enum Fit {
     Plain(Json),
+    /// It was not sent.
+    Default(Json),
     Map(Vec<(String, Fit)>),
     Nested(Fitting),
 }
@@ -108,9 +110,14 @@ enum Fit {
 impl Fitting {
     fn plain(&self, name: &str) -> &Json {
         match self.0.iter().find(|(known, _)| known == name) {
-            Some((_, Fit::Plain(value))) => value,
+            Some((_, Fit::Plain(value) | Fit::Default(value))) => value,
             _ => &Json::Null,
         }
+    }
+
+    /// Whether its value is the model's own.
+    pub fn left_out(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, fit)| known == name && matches!(fit, Fit::Default(_)))
     }
 
     /// Empty where it is null.
@@ -174,7 +181,7 @@ impl Fitting {
     pub fn dump(&self) -> Json {
         fn of(fit: &Fit) -> Json {
             match fit {
-                Fit::Plain(value) => value.clone(),
+                Fit::Plain(value) | Fit::Default(value) => value.clone(),
                 Fit::Map(entries) => {
                     Json::Object(entries.iter().map(|(name, fit)| (name.clone(), of(fit))).collect())
                 }
@@ -204,7 +211,7 @@ impl Model {
                     mistakes.push(at.missing(input));
                     None
                 }
-                (None, _) => Some(Fit::Plain(field.need.value())),
+                (None, _) => Some(Fit::Default(field.need.value())),
             };
             fits.extend(fit.map(|fit| (field.name.to_owned(), fit)));
         }
@@ -226,7 +233,7 @@ impl Model {
                     mistakes.push(at.missing(&Json::Null));
                     None
                 }
-                (None, _) => Some(Fit::Plain(field.need.value())),
+                (None, _) => Some(Fit::Default(field.need.value())),
                 (Some(Sent::File(_)), Kind::File) => Some(Fit::Plain(Json::Null)),
                 (Some(Sent::Text(text)), Kind::File) => {
                     let msg = "Value error, Expected UploadFile, received: <class 'str'>";

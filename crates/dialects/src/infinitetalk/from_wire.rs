@@ -57,7 +57,7 @@ pub static GENERATE: Model = Model {
     ],
 };
 
-pub fn request(fitting: &Fitting) -> Result<GenerateRequest, Refused> {
+pub fn request(room: &Room, fitting: &Fitting) -> Result<GenerateRequest, Refused> {
     let resolution = match fitting.text("resolution") {
         "infinitetalk-480" => Resolution::P480,
         "infinitetalk-720" => Resolution::P720,
@@ -76,7 +76,10 @@ pub fn request(fitting: &Fitting) -> Result<GenerateRequest, Refused> {
         diffusion_steps: fitting.int("diffusion_steps").unwrap_or_default(),
         text_guide_scale: fitting.float("text_guide_scale").unwrap_or_default(),
         audio_guide_scale: fitting.float("audio_guide_scale").unwrap_or_default(),
-        motion_frame: fitting.int("motion_frame").unwrap_or_default(),
+        motion_frame: match fitting.left_out("motion_frame") {
+            true => room.house.infinitetalk.motion_frame,
+            false => fitting.int("motion_frame").unwrap_or_default(),
+        },
         use_color_correction: fitting.flag("use_color_correction"),
     })
 }

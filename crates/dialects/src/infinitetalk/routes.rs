@@ -26,7 +26,7 @@ pub async fn generate(
 ) -> Result<Response, Refused> {
     let headers = request.headers().clone();
     let (_, fitting) = body::read(request, None, &from_wire::GENERATE).await?;
-    let request = from_wire::request(&fitting)?;
+    let request = from_wire::request(&room, &fitting)?;
     let card = room.engine()?;
     let engine = engine_header(card.name, &card.weights);
     let order = from_wire::order(&room, card, owner, &headers, &request).await?;

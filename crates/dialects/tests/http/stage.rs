@@ -128,6 +128,7 @@ impl Stage {
             infinitetalk: InfiniteTalk {
                 output: folder.path().join("data/output/infinitetalk"),
                 on_hangup: OnHangup::Finish,
+                motion_frame: 9,
             },
             musetalk: MuseTalk {
                 version: "v15".to_owned(),
