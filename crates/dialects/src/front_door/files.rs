@@ -53,7 +53,7 @@ pub async fn send(file: Sending<'_>, method: &Method, request: &HeaderMap) -> Re
     let ranges = match wanted.filter(|_| fresh).map(|range| ranges(range, whole)) {
         None | Some(Ok(None)) => Vec::new(),
         Some(Ok(Some(ranges))) => ranges,
-        Some(Err(refused)) => return refused.into_response(),
+        Some(Err(unusable)) => return unusable.answer(whole),
     };
     let head = *method == Method::HEAD;
     match ranges.as_slice() {
@@ -141,9 +141,28 @@ fn unchanged(request: &HeaderMap, etag: &str, modified: &str) -> bool {
     since.zip(httpdate::parse_http_date(modified).ok()).is_some_and(|(since, modified)| since >= modified)
 }
 
+/// A `Range` that cannot be had.
+enum Unusable {
+    Malformed(&'static str),
+    Beyond,
+}
+
+impl Unusable {
+    fn answer(self, whole: u64) -> Response {
+        match self {
+            Unusable::Malformed(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+            Unusable::Beyond => {
+                let mut refused = (StatusCode::RANGE_NOT_SATISFIABLE, "").into_response();
+                put(refused.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{whole}"));
+                refused
+            }
+        }
+    }
+}
+
 /// Half-open ranges in order, merged; `None`: too many, send the whole.
-fn ranges(header: &str, whole: u64) -> Result<Option<Vec<(u64, u64)>>, Response> {
-    let malformed = |text: &'static str| Err((StatusCode::BAD_REQUEST, text).into_response());
+fn ranges(header: &str, whole: u64) -> Result<Option<Vec<(u64, u64)>>, Unusable> {
+    let malformed = |text| Err(Unusable::Malformed(text));
     let Some((unit, list)) = header.split_once('=') else {
         return malformed("Malformed range header.");
     };
@@ -158,9 +177,7 @@ fn ranges(header: &str, whole: u64) -> Result<Option<Vec<(u64, u64)>>, Response>
         return malformed("Range header: range must be requested");
     }
     if ranges.iter().any(|(start, _)| *start >= whole) {
-        let mut refused = (StatusCode::RANGE_NOT_SATISFIABLE, "").into_response();
-        put(refused.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{whole}"));
-        return Err(refused);
+        return Err(Unusable::Beyond);
     }
     if ranges.iter().any(|(start, end)| start >= end) {
         return malformed("Range header: start must be less than end");

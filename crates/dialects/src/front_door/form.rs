@@ -89,7 +89,7 @@ impl Form {
 
 enum Entry {
     Text(String),
-    File(Incoming),
+    File(Box<Incoming>),
 }
 
 /// Reads the form of `model`.
@@ -125,7 +125,7 @@ pub async fn read(
     for (name, entry) in entries {
         if let Entry::File(file) = entry {
             files.retain(|(known, _)| *known != name);
-            files.push((name, file));
+            files.push((name, *file));
         }
     }
     Ok(Form { fields, files })
@@ -173,7 +173,7 @@ async fn multipart(
                 let wanted = known.is_some_and(|field| matches!(field.kind, Kind::File));
                 if wanted {
                     let file = file(intake, part, file_name).await?;
-                    entries.extend(file.map(|file| (name, Entry::File(file))));
+                    entries.extend(file.map(|file| (name, Entry::File(Box::new(file)))));
                 } else if !passed(part, intake.limit).await? {
                     return Ok(entries);
                 }

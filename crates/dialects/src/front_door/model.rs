@@ -63,7 +63,7 @@ pub struct Mistake {
     pub loc: Vec<Step>,
     pub msg: String,
     pub input: Json,
-    pub ctx: Option<Json>,
+    pub ctx: Option<Box<Json>>,
 }
 
 /// Where a mistake is, while it is looked for.
@@ -239,7 +239,7 @@ impl Model {
                     let msg = "Value error, Expected UploadFile, received: <class 'str'>";
                     let ctx = Json::Object(vec![("error".into(), Json::Object(Vec::new()))]);
                     let mistake = at.mistake("value_error", msg, &Json::Text(text));
-                    mistakes.push(Mistake { ctx: Some(ctx), ..mistake });
+                    mistakes.push(Mistake { ctx: Some(Box::new(ctx)), ..mistake });
                     None
                 }
                 (Some(Sent::Text(text)), kind) => kind.fit(&Json::Text(text), at, mistakes),
@@ -414,7 +414,7 @@ fn bounded(
     };
     let outside = |kind, word: &str, key: &str, limit: i64| {
         let mistake = place.mistake(kind, format!("Input should be {word} than or equal to {limit}"), input);
-        Mistake { ctx: Some(Json::Object(vec![(key.to_owned(), Json::Int(limit))])), ..mistake }
+        Mistake { ctx: Some(Box::new(Json::Object(vec![(key.to_owned(), Json::Int(limit))]))), ..mistake }
     };
     match (ge, le) {
         (Some(ge), _) if at < ge => Err(outside("greater_than_equal", "greater", "ge", ge)),

@@ -37,7 +37,7 @@ impl Refused {
                 loc: vec![Step::Name("body".into()), Step::At(at)],
                 msg: "JSON decode error".into(),
                 input: Json::Object(Vec::new()),
-                ctx: Some(Json::Object(vec![("error".into(), Json::Text(error.into()))])),
+                ctx: Some(Box::new(Json::Object(vec![("error".into(), Json::Text(error.into()))]))),
             }]),
             Unreadable::Hopeless => Self::bad("There was an error parsing the body"),
         }
@@ -131,7 +131,7 @@ fn mistake_told(mistake: Mistake) -> Json {
         ("msg".to_owned(), Json::Text(mistake.msg)),
         ("input".to_owned(), mistake.input),
     ];
-    fields.extend(mistake.ctx.map(|ctx| ("ctx".to_owned(), ctx)));
+    fields.extend(mistake.ctx.map(|ctx| ("ctx".to_owned(), *ctx)));
     Json::Object(fields)
 }
 

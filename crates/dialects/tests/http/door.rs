@@ -180,7 +180,7 @@ async fn every_dialect_has_its_documents() {
                 let responses = operation["responses"].as_object().unwrap();
                 assert!(responses.contains_key("200") && responses.contains_key("500"), "{method} {path}");
                 let body = operation["requestBody"].is_object();
-                assert_eq!(body && !responses.contains_key("422"), false, "{method} {path}");
+                assert!(!body || responses.contains_key("422"), "{method} {path}");
                 check_references(operation, &document);
             }
         }
