@@ -53,7 +53,7 @@ struct Attempt {
     worker: WorkerId,
     dialect: String,
     began: Instant,
-    /// When it last told something.
+    /// When it last told something new.
     heard: Instant,
     /// Canceled: when its worker is killed.
     leave_by: Option<Instant>,
@@ -62,6 +62,16 @@ struct Attempt {
     untold: Option<Instant>,
     /// Of a live session.
     ending: Option<oneshot::Sender<Ending>>,
+}
+
+impl Attempt {
+    /// The same count of the same stage, told again, is no progress.
+    fn is_news(&self, event: &Event) -> bool {
+        match (event, self.progress) {
+            (Event::Stage { stage, done, .. }, Some(before)) => before.stage != *stage || before.done != *done,
+            (Event::Stage { .. }, None) | (Event::Warning(_), _) => true,
+        }
+    }
 }
 
 pub struct Dispatch {
@@ -194,7 +204,9 @@ impl Dispatch {
 
     async fn told(&mut self, key: Key, event: Event) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
-        attempt.heard = Instant::now();
+        if attempt.is_news(&event) {
+            attempt.heard = Instant::now();
+        }
         let (seq, now_ms) = (attempt.fence.seq, self.desk.clock.now_ms());
         let (level, message) = match event {
             Event::Warning(remark) => (Level::Warn, remark.message),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Take;
 
+#[allow(clippy::large_enum_variant, reason = "one a job, never many at a time")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {

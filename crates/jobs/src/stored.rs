@@ -13,6 +13,7 @@ macro_rules! through {
         pub mod $module {
             use super::*;
 
+            #[allow(clippy::ptr_arg, reason = "serde hands over what the field is")]
             pub fn serialize<S: Serializer>(noun: &$noun, out: S) -> Result<S::Ok, S::Error> {
                 <$form>::from(noun.clone()).serialize(out)
             }

@@ -48,6 +48,7 @@ pub struct Parcel {
     pub live: Option<LiveForm>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one a job, never many at a time")]
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromWorker {

@@ -62,6 +62,7 @@ pub enum Pace {
 }
 
 /// What the crew tells the desk, in the order in which it happens.
+#[allow(clippy::large_enum_variant, reason = "one a job, never many at a time")]
 #[derive(Debug)]
 pub enum CrewEvent {
     /// A worker is up: `slots` jobs and `live_slots` live sessions at a time.
