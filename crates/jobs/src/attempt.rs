@@ -39,7 +39,8 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
     let larder = Larder { store: &shop.store, runtime: &shop.runtime, scratch: &scratch, stop };
     match attempt.work {
         Work::Prepare(spec) => {
-            prepare::make(&shop.studio, engine, (&spec, &larder), watcher).map(Ending::Prepared)
+            prepare::make(&shop.studio, engine, (&spec, &larder), &attempt.name.0, watcher)
+                .map(Ending::Prepared)
         }
         Work::Take(spec) => {
             let person =

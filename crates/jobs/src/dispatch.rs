@@ -68,7 +68,9 @@ impl Attempt {
     /// The same count of the same stage, told again, is no progress.
     fn is_news(&self, event: &Event) -> bool {
         match (event, self.progress) {
-            (Event::Stage { stage, done, .. }, Some(before)) => before.stage != *stage || before.done != *done,
+            (Event::Stage { stage, done, .. }, Some(before)) => {
+                before.stage != *stage || before.done != *done
+            }
             (Event::Stage { .. }, None) | (Event::Warning(_), _) => true,
         }
     }

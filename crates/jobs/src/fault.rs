@@ -51,7 +51,7 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 21] = [
+const MACHINE: [&str; 31] = [
     "machine_failed",
     "disk_full",
     "disk_unknown",
@@ -70,6 +70,16 @@ const MACHINE: [&str; 21] = [
     "store_denied",
     "store_unreachable",
     "upload_broken",
+    "internal",
+    "fetch_broken",
+    "s3_no_bucket",
+    "s3_denied",
+    "s3_no_credentials",
+    "s3_unreachable",
+    "s3_timeout",
+    "s3_busy",
+    "s3_misconfigured",
+    "s3_broken",
     "tts_missing",
     "tts_failed",
     "tts_unreachable",

@@ -21,6 +21,7 @@ pub fn make(
     studio: &Studio,
     engine: &dyn Engine,
     (spec, larder): (&PrepareSpec, &Larder<'_>),
+    job: &str,
     watcher: &Arc<dyn Watcher>,
 ) -> Result<Prepared, Fault> {
     let local = larder.one(&spec.source, "source")?;
@@ -38,7 +39,8 @@ pub fn make(
         return Err(Fault::failed(complaint.code, complaint.to_string()));
     }
     made?;
-    let key = format!("avatars/{}", ulid::Ulid::new().to_string().to_lowercase());
+    // below the job's name, where what a lost attempt leaves is looked for
+    let key = format!("avatars/{job}/{}", ulid::Ulid::new().to_string().to_lowercase());
     let kept = keep(larder, &key, &local, (spec, kind, opened.fps), &parts.files);
     match kept {
         Ok(source_sha256) => Ok(Prepared { key, engine: spec.engine.clone(), source_sha256 }),

@@ -298,10 +298,11 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
         add(&["-metadata", &format!("comment={comment}")]);
     }
     if target == "pipe:1" {
-        // a fragment begins with a key frame: two seconds are a bearable wait and a small loss
+        // who joins or seeks needs a key frame: two seconds are a bearable wait and a small loss
         let group = ((fps.as_f64() * STREAM_GROUP_SECONDS).round() as u64).max(1).to_string();
         let flags = "+frag_keyframe+empty_moov+default_base_moof";
         add(&["-g", &group, "-bf", "0", "-flush_packets", "1", "-movflags", flags]);
+        add(&["-frag_duration", STREAM_FRAGMENT_US]);
     } else {
         add(&["-movflags", "+faststart", "-y"]);
     }
@@ -316,6 +317,8 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 const STREAM_GROUP_SECONDS: f64 = 2.0;
+/// Longest fragment of a stream, in microseconds: what a player has to wait for.
+const STREAM_FRAGMENT_US: &str = "400000";
 /// ffmpeg takes no picture while it waits for sound, and sound comes no earlier than its picture: so it must be able to
 /// hold as many pictures as its sound may lag. Three AAC frames at 8 kHz and a packet are 0.43 s.
 const SOUND_LAG_SECONDS: f64 = 0.6;

@@ -457,14 +457,15 @@ fn flag(input: &Json, place: Place<'_>) -> Result<Json, Mistake> {
         Json::Bool(_) => Ok(input.clone()),
         Json::Int(0) => Ok(Json::Bool(false)),
         Json::Int(1) => Ok(Json::Bool(true)),
-        Json::Int(_) | Json::Big(_) => parsing(),
+        Json::Int(_) => parsing(),
         Json::Float(value) if *value == 0.0 || *value == 1.0 => Ok(Json::Bool(*value == 1.0)),
+        Json::Float(value) if value.fract() == 0.0 => parsing(),
         Json::Text(text) => match text.to_ascii_lowercase().as_str() {
             "0" | "off" | "f" | "false" | "n" | "no" => Ok(Json::Bool(false)),
             "1" | "on" | "t" | "true" | "y" | "yes" => Ok(Json::Bool(true)),
             _ => parsing(),
         },
-        Json::Float(_) | Json::Null | Json::List(_) | Json::Object(_) => {
+        Json::Float(_) | Json::Big(_) | Json::Null | Json::List(_) | Json::Object(_) => {
             Err(place.mistake("bool_type", "Input should be a valid boolean", input))
         }
     }

@@ -24,7 +24,14 @@ pub fn opening(view: &JobView, upload: Option<&str>) -> &'static str {
 }
 
 pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) -> Result<Answer, Refused> {
-    let made = made(opening(view, upload), view)?;
+    let made = match &view.ending {
+        // whosever fault it is, the original documents these as its own
+        Some(Ending::Failed(failure)) if failure.code.starts_with("s3") => {
+            let detail = format!("{}{}", opening(view, upload), failure.message);
+            return Err(Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail));
+        }
+        _ => made(opening(view, upload), view)?,
+    };
     let weights: Vec<_> = made.take.weights.iter().map(|weights| weights.name.as_str()).collect();
     let response = InferenceResponse {
         avatar_id: request.avatar_id.clone(),

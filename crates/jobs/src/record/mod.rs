@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use contract::Complaint;
+use sea_orm::sqlx::Connection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
@@ -96,6 +97,16 @@ impl Record {
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
                 .create_if_missing(true)
+        });
+        options.map_sqlx_sqlite_pool_opts(|pool| {
+            pool.before_acquire(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    // SQLite ends a transaction by itself when the disk is full. sqlx would go on counting it, and what is
+                    // written later would lie inside it, uncommitted: such a connection is closed.
+                    Ok(!connection.is_in_transaction())
+                })
+            })
         });
         let write = Database::connect(options).await?;
         migration::Migrator::up(&write, None).await?;
@@ -196,6 +207,25 @@ mod tests {
             assert_eq!(pragma(&record.write, name).await, expected, "{name}");
         }
         assert!(record.read.execute_unprepared("DELETE FROM jobs").await.is_err());
+        record.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_takes_nothing_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("talkie.db").display());
+        let record = Record::open(&url).await.unwrap();
+        record.write.execute_unprepared("CREATE TABLE seen (n INTEGER)").await.unwrap();
+        // what SQLite does of itself when the disk is full
+        let ended = record.begin().await.unwrap();
+        ended.execute_unprepared("ROLLBACK").await.unwrap();
+        drop(ended);
+        let tx = record.begin().await.unwrap();
+        tx.execute_unprepared("INSERT INTO seen VALUES (1)").await.unwrap();
+        tx.commit().await.unwrap();
+        let sql = Statement::from_string(record.read.get_database_backend(), "SELECT count(*) FROM seen");
+        let row = record.read.query_one_raw(sql).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 1, "what was committed is seen by others");
         record.close().await;
     }
 
