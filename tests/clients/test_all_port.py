@@ -1,0 +1,71 @@
+"""The port that has everything: each dialect under its prefix, and the probes."""
+
+import httpx
+import pytest
+import requests
+
+import stage
+
+
+@pytest.mark.parametrize(
+    "path", ["/infinitetalk/api/health", "/infinitetalk/", "/musetalk/health", "/musetalk/avatars", "/svd/health", "/svd/generations"]
+)
+def test_dialects_under_their_prefixes(talkie, path):
+    dialect, _, own = path[1:].partition("/")
+    ours, theirs = httpx.get(talkie.url("all", path)), httpx.get(talkie.url(dialect, "/" + own))
+    assert (ours.status_code, ours.json()) == (theirs.status_code, theirs.json()) and ours.status_code == 200
+
+
+@pytest.mark.parametrize("dialect", [dialect for dialect in stage.DIALECTS if dialect != "all"])
+def test_documents_under_their_prefixes(talkie, dialect):
+    document = httpx.get(talkie.url("all", f"/{dialect}/openapi.json"))
+    assert document.status_code == 200
+    own = httpx.get(talkie.url(dialect, "/openapi.json")).json()
+    assert {path.removeprefix(f"/{dialect}") for path in document.json()["paths"]} == set(own["paths"])
+    assert httpx.get(talkie.url("all", f"/{dialect}/docs")).status_code == 200
+
+
+def test_a_film_under_the_prefix(talkie, media):
+    """The video generator's client prefixes relative URLs with its base, so a base with a prefix works."""
+    base = talkie.url("all", "/svd")
+    with open(media.jpeg, "rb") as picture:
+        url = requests.post(f"{base}/upload-character", files={"character": ("me.jpg", picture, "image/jpeg")}, timeout=60).json()[
+            "imageUrl"
+        ]
+    assert requests.get(base + url, timeout=20).headers["content-type"] == "image/jpeg"
+    made = requests.post(f"{base}/generate-video", json={"characterImageUrl": url, "script": "wave", "duration": 1}, timeout=60).json()
+
+    def ended():
+        told = requests.get(f"{base}/generation/{made['id']}", timeout=20).json()
+        return told if told["status"] in ("completed", "failed") else None
+
+    told = stage.until(ended, 60, every=0.05)
+    assert told["status"] == "completed" and requests.get(base + told["videoUrl"], timeout=20).headers["content-type"] == "video/mp4"
+
+
+def test_the_express_variant_of_the_front_end(talkie, media):
+    """Its routes lie below /api when it is served from one origin."""
+    base = talkie.url("svd", "/api")
+    assert requests.get(f"{base}/health", timeout=20).json()["status"] == "ok"
+    with open(media.jpeg, "rb") as picture:
+        url = requests.post(f"{base}/upload-character", files={"character": ("me.jpg", picture, "image/jpeg")}, timeout=60).json()[
+            "imageUrl"
+        ]
+    made = requests.post(f"{base}/generate-video", json={"characterImageUrl": url, "script": "wave", "duration": 1}, timeout=60).json()
+    assert requests.get(f"{base}/generation/{made['id']}", timeout=20).json()["id"] == made["id"]
+    assert made["id"] in [one["id"] for one in requests.get(f"{base}/generations", timeout=20).json()]
+
+
+def test_probes(talkie):
+    assert httpx.get(talkie.url("all", "/livez")).status_code == 200
+    assert httpx.get(talkie.url("all", "/readyz")).status_code == 200
+    metrics = httpx.get(talkie.url("all", "/metrics"))
+    assert metrics.status_code == 200 and metrics.headers["content-type"].startswith("text/plain")
+    for line in metrics.text.splitlines():
+        assert line.startswith("#") or not line or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) is not None
+
+
+def test_request_ids(talkie):
+    told = httpx.get(talkie.url("svd", "/health"), headers={"x-request-id": "mine-123"})
+    assert told.headers["x-request-id"] == "mine-123"
+    assert httpx.get(talkie.url("svd", "/health")).headers["x-request-id"]
