@@ -1,9 +1,11 @@
 """The InfiniteTalk API as curl, requests and a workflow use it: paths in, a path out, one long answer."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -245,28 +247,42 @@ def test_hanging_up_does_not_lose_the_work(eager):
     assert len([job for job in jobs_of(eager) if job["id"] not in before]) == 1
 
 
-def test_failure_after_the_first_blank(eager, tmp_path):
-    """The status is spent by then: the body ends without its last chunk, and the same request tells the true status."""
-    broken = eager.media / "broken.mp3"
-    body = long_body(eager, seed=4, prompt="to be canceled")
-    raw = Raw(
-        eager.url("infinitetalk", "/api/generate-video"),
-        "POST",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-        timeout=120,
-    )
+def begin(server, body):
+    """The request, after its first blank; the job behind it; the pieces to come."""
+    headers = {"Content-Type": "application/json"}
+    raw = Raw(server.url("infinitetalk", "/api/generate-video"), "POST", json.dumps(body).encode(), headers, timeout=120)
     pieces = raw.chunks()
     assert not next(pieces)[1].strip()
-    running = [job for job in jobs_of(eager) if job["state"] in ("queued", "running")]
+    running = [job for job in jobs_of(server) if job["state"] in ("queued", "running")]
     assert len(running) == 1, running
-    eager.api("POST", f"/jobs/{running[0]['id']}/cancel")
+    return running[0]["id"], pieces
+
+
+def breaks_off(pieces):
     with pytest.raises((EOFError, ConnectionError)):
-        for _ in pieces:
-            pass
+        for _, piece in pieces:
+            assert not piece.strip()
+
+
+def test_failure_after_the_first_blank(eager):
+    """The status is spent by then: the body ends without its last chunk, and the same request tells the true status."""
+    body = long_body(eager, seed=4, prompt="to be failed")
+    job, pieces = begin(eager, body)
+    for attempt in (1, 2, 3):  # three deaths are the end of a job
+        stage.until(lambda: (now := eager.api("GET", f"/jobs/{job}"))["state"] == "running" and now["attempt"] == attempt, 30, what=f"attempt {attempt}")  # noqa: B023
+        for pid in eager.workers():
+            os.kill(pid, signal.SIGKILL)
+    breaks_off(pieces)
     answer = generate(eager, body)
-    assert answer.status_code >= 400 and isinstance(answer.json()["detail"], str), answer.text
-    assert not broken.exists()
+    assert answer.status_code == 500 and answer.json()["detail"].startswith("Video generation failed: "), answer.text
+    assert [one["id"] for one in jobs_of(eager)][0] == job, "answered from the record"
+
+
+def test_canceling_after_the_first_blank(eager):
+    job, pieces = begin(eager, long_body(eager, seed=5, prompt="to be canceled"))
+    eager.api("POST", f"/jobs/{job}/cancel")
+    breaks_off(pieces)
+    assert eager.api("GET", f"/jobs/{job}")["state"] == "canceled"
 
 
 def test_hanging_up_can_cancel(new_talkie, media):

@@ -163,8 +163,8 @@ VALUES = [
 ]
 
 
-def with_missing_files(field, value):
-    return json.dumps({"audio_path": "/nowhere/a.wav", "image_path": "/nowhere/p.png"} | {field: value})
+def with_missing_files(talkie, field, value):
+    return json.dumps({"audio_path": f"{talkie.media}/none.wav", "image_path": f"{talkie.media}/none.png"} | {field: value})
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def with_missing_files(field, value):
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_infinitetalk_fields(talkie, peers, field, value):
     # the files do not exist: where the value is taken, both ends say 404, each in its own words
-    request = posted(with_missing_files(field, value))
+    request = posted(with_missing_files(talkie, field, value))
     answers = [CLIENT.post(base + "/api/generate-video", **request) for base in (talkie.url("infinitetalk"), peers["infinitetalk"])]
     if answers[1].status_code == 404:
         # a limit of our own (steps of 0, a guide scale of 1e300) may be refused as FastAPI refuses what is out of range
@@ -181,7 +181,8 @@ def test_infinitetalk_fields(talkie, peers, field, value):
             kinds = {error["type"] for error in answers[0].json()["detail"]}
             assert kinds <= {"greater_than_equal", "less_than_equal", "greater_than", "finite_number"}, answers[0].text
         else:
-            assert answers[0].status_code in (403, 404), answers[0].text
+            # a path that is not below a media root is refused with a reason of our own
+            assert answers[0].status_code == (400 if field == "audio_path" else 404), answers[0].text
     else:
         assert (answers[0].status_code, answers[0].text) == (answers[1].status_code, answers[1].text)
 
@@ -191,9 +192,14 @@ def test_infinitetalk_fields(talkie, peers, field, value):
 def test_svd_fields(talkie, peers, field, value):
     request = posted(json.dumps({"characterImageUrl": "/uploads/none.jpg", "script": "wave"} | {field: value}))
     ours, theirs = [CLIENT.post(base + "/generate-video", **request) for base in (talkie.url("svd"), peers["svd"])]
-    if theirs.status_code == 200 and ours.status_code == 422:
+    if theirs.status_code == 500:  # the peer's SQLite has no integer that large
+        assert ours.status_code == 422
+    elif theirs.status_code == 200 and ours.status_code == 422:
         kinds = {error["type"] for error in ours.json()["detail"]}
         assert kinds <= {"greater_than_equal", "less_than_equal", "literal_error", "string_too_long"}, ours.text
+    elif theirs.status_code == 200 and field == "quality" and ours.status_code == 400:
+        # a quality that does not exist is no quality; FastAPI's model does not look
+        assert ours.json()["detail"] == f"Unsupported quality: {value}. Use '512', '768' or '1024'"
     elif theirs.status_code == 200:
         assert ours.status_code == 200, ours.text
         drop = ("id", "createdAt")
@@ -232,7 +238,10 @@ S3_BODIES = [
 def test_musetalk_s3_bodies(talkie, peers, body, query):
     request = posted(json.dumps(body))
     ours, theirs = [CLIENT.post(base + "/inference" + query, **request) for base in (talkie.url("musetalk-s3"), peers["musetalk-s3"])]
-    assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
+    if theirs.status_code == 200:  # understood alike; then ours looks for files that are not there
+        assert ours.status_code == 400 and "/nowhere/" in ours.json()["detail"], ours.text
+    else:
+        assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
 
 
 FILE = ("video_file", "v.mp4", "video/mp4", b"x")
@@ -246,7 +255,6 @@ FORMS = [
     ("/avatars/preprocess", [("avatar_id", "a"), ("bbox_shift", "x")], [FILE]),
     ("/avatars/preprocess", [("avatar_id", "a"), ("bbox_shift", "7.5")], [FILE]),
     ("/avatars/preprocess", [("bbox_shift", "x"), ("video_file", "text")], []),
-    ("/avatars/preprocess", [], [("avatar_id", "id.txt", "text/plain", b"a"), FILE]),
     ("/inference/stream/nobody", [], []),
     ("/inference/stream/nobody", [("audio_file", "text")], []),
     ("/inference/stream/nobody", [], [AUDIO]),
@@ -301,7 +309,7 @@ PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-he
 
 
 @pytest.mark.parametrize("origin", CORS, ids=lambda origin: origin["origin"])
-@pytest.mark.parametrize("dialect,path", [("svd", "/health"), ("svd", "/generation/none"), ("infinitetalk", "/api/health")])
+@pytest.mark.parametrize("dialect,path", [("svd", "/health"), ("svd", "/generation/none"), ("infinitetalk", "/")])
 def test_cors(talkie, peers, dialect, path, origin):
     check(talkie, peers, dialect, "GET", path, headers=origin)
 

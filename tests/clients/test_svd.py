@@ -13,6 +13,7 @@ import requests
 import stage
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 KEYS = ["id", "characterImageUrl", "script", "duration", "quality", "videoUrl", "status", "createdAt"]
 
 
@@ -55,7 +56,7 @@ def test_health(talkie, http):
 
 def test_the_documented_curl_calls(talkie, media):
     made = json.loads(curl("-X", "POST", talkie.url("svd", "/upload-character"), "-F", f"character=@{media.jpeg}"))
-    assert list(made) == ["imageUrl"] and re.fullmatch(rf"/uploads/character_{UUID4}\.jpg", made["imageUrl"])
+    assert list(made) == ["imageUrl"] and re.fullmatch(rf"/uploads/character_{UUID}\.jpg", made["imageUrl"])
     body = {
         "characterImageUrl": made["imageUrl"],
         "script": "The character waves hello and smiles at the camera",
@@ -78,7 +79,8 @@ def test_the_documented_curl_calls(talkie, media):
 
 
 @pytest.mark.parametrize("duration,quality", [(3, "512"), (4, "768"), (10, "1024")])
-def test_duration_and_quality(talkie, picture, tmp_path, duration, quality):
+def test_duration_and_quality(talkie, media, tmp_path, duration, quality):
+    picture = upload(talkie, media.portrait, "image/png").json()["imageUrl"]  # larger than any quality: nothing is blown up
     done = ended(talkie, generate(talkie, picture, duration=duration, quality=quality).json()["id"])
     assert done["status"] == "completed", done
     path = tmp_path / "film.mp4"
@@ -171,23 +173,16 @@ def test_uploads_are_made_anew(talkie, media, tmp_path, http):
 
 
 @pytest.mark.parametrize(
-    "name,kind,ending",
-    [
-        ("me.png", "image/png", "png"),
-        ("me", "image/png", "jpg"),
-        ("../../me.jpg", "image/jpeg", "jpg"),
-        ("me.php", "image/png", None),
-        ("m\u00e9 \u4f60.PNG", "image/png", None),
-    ],
+    "name,kind",
+    [("me.png", "image/png"), ("me", "image/png"), ("../../me.jpg", "image/jpeg"), ("me.php", "image/png"), ("m\u00e9 \u4f60.PNG", "image/png")],
 )
-def test_names_of_uploads(talkie, media, name, kind, ending):
+def test_names_of_uploads(talkie, media, name, kind):
+    """What is stored is a JPEG made anew, and is called so, whatever it was called before."""
     answer = upload(talkie, media.small, kind, name)
     assert answer.status_code == 200, answer.text
     url = answer.json()["imageUrl"]
-    assert re.fullmatch(rf"/uploads/character_{UUID4}\.[A-Za-z0-9]+", url), url
-    if ending:
-        assert url.endswith("." + ending)
-    assert requests.get(talkie.url("svd", url), timeout=20).headers["content-type"].startswith("image/")
+    assert re.fullmatch(rf"/uploads/character_{UUID}\.jpg", url), url
+    assert requests.get(talkie.url("svd", url), timeout=20).headers["content-type"] == "image/jpeg"
 
 
 def test_uploads_that_are_no_pictures(talkie, media):
