@@ -63,6 +63,10 @@ class Talkie:
     def url(self, dialect, path=""):
         return f"http://127.0.0.1:{self.ports[dialect]}{path}"
 
+    def documents(self, dialect, name):
+        """`docs` or `openapi.json`. Those of the all port are those of Talkie's own API."""
+        return self.url(dialect, f"/v1/{name}" if dialect == "all" else f"/{name}")
+
     def command(self):
         ports = [f"--port={name}={port}" for name, port in self.ports.items()]
         only = [f"--only={name}" for name in self.only]

@@ -128,12 +128,12 @@ def test_fetch_reads_the_post_route(page, talkie, avatar, media):
 @pytest.mark.parametrize("dialect", stage.DIALECTS)
 def test_docs_without_a_network(page, talkie, dialect):
     page.set_viewport_size({"width": 1000, "height": 900})
-    page.goto(talkie.url(dialect, "/docs"))
+    page.goto(talkie.documents(dialect, "docs"))
     page.wait_for_selector(".swagger-ui .opblock", timeout=15000)
     shot(page, f"docs_{dialect}.png")
     assert not page.foreign, page.foreign
     assert not page.troubles, page.troubles
-    assert httpx.get(talkie.url(dialect, "/openapi.json")).json()["openapi"].startswith("3.")
+    assert httpx.get(talkie.documents(dialect, "openapi.json")).json()["openapi"].startswith("3.")
 
 
 def test_the_front_end_of_the_video_generator(page, talkie, media):

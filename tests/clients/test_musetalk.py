@@ -65,7 +65,7 @@ def test_the_documented_python_example(talkie, media):
         info["avatar_id"] == "avatar1"
         and info["bbox_shift"] == 0
         and info["version"] == "v15"
-        and info["video_path"].endswith("avatar1_video.mp4")
+        and info["video_path"].endswith("video.mp4")
     )
     files = {"audio_file": open(media.short, "rb")}
     counted = 0

@@ -190,7 +190,7 @@ def test_buckets_that_are_not_allowed(cloud, s3):
     for body in (config(video="s3://secrets/private.mp4"), config(s3_bucket="secrets"), config(audio="s3://secrets/../voices/second.mp3")):
         answer = infer(cloud, body)
         assert answer.status_code in (400, 403, 500) and isinstance(answer.json()["detail"], str), answer.text
-        assert "allow" in answer.json()["detail"], answer.text
+        assert "allow" in answer.json()["detail"] or "no name of an object" in answer.json()["detail"], answer.text
     assert names(s3, "secrets") == before
 
 
@@ -210,20 +210,17 @@ def test_wrong_secret_is_a_plain_500(new_talkie, s3):
 
 
 def test_upload_failure_is_told(cloud, s3, media):
-    """The take is made, the bucket is gone: `Failed to upload file to S3`, and no half object."""
-    answer = infer(cloud, config(s3_bucket="films", s3_prefix="x", output_vid_name="up"))
-    assert answer.status_code == 200
-    (s3.folder / "films").rename(s3.folder / "films_away")
+    """The take is made, S3 is gone: `Failed to upload file to S3`, and no half object."""
+    shutil.copy(media.clip, cloud.media / "clip.mp4")
+    shutil.copy(media.short, cloud.media / "voice.wav")
+    before = names(s3, "films")
+    s3.stop()
     try:
-        shutil.copy(media.clip, cloud.media / "clip.mp4")
-        shutil.copy(media.short, cloud.media / "voice.wav")
-        answer = infer(
-            cloud, config(str(cloud.media / "clip.mp4"), str(cloud.media / "voice.wav"), s3_bucket="films", output_vid_name="lost")
-        )
-        assert answer.status_code == 500 and answer.json()["detail"].startswith("Failed to upload file to S3: "), answer.text
+        answer = infer(cloud, config(str(cloud.media / "clip.mp4"), str(cloud.media / "voice.wav"), s3_bucket="films", output_vid_name="lost"))
     finally:
-        shutil.rmtree(s3.folder / "films", ignore_errors=True)
-        (s3.folder / "films_away").rename(s3.folder / "films")
+        s3.start()
+    assert answer.status_code == 500 and answer.json()["detail"].startswith("Failed to upload file to S3: "), answer.text
+    assert names(s3, "films") == before
 
 
 def test_credentials_of_a_profile_file(new_talkie, s3, tmp_path):

@@ -62,7 +62,7 @@ def test_disk_full(tmp_path, media):
     """A take, an upload and an avatar that find no room fail with a reason; the server lives, and works when there is room again."""
     with small_disk(tmp_path / "disk", 48) as disk:
         server = stage.Talkie(disk, only=("infinitetalk", "svd"))
-        server.media = tmp_path / "media"
+        server.log_path, server.media = tmp_path / "server.log", tmp_path / "media"
         server.media.mkdir()
         put_media(server, media.small, media.mp3)
         with server:
@@ -83,7 +83,8 @@ def test_disk_full(tmp_path, media):
             filler.unlink()
             if ordered.status_code == 200:
                 assert settled(server)[ordered.json()["id"]] in ("done", "failed")
-            assert talk(server, media.small, media.mp3, seed=8).status_code == 200, server.log()
+            healed = talk(server, media.small, media.mp3, seed=8)
+            assert healed.status_code == 200, (healed.text, server.log())
             again = generate(server, upload(server, media).json()["imageUrl"]).json()["id"]
             assert settled(server)[again] == "done"
             scratch = [path for path in (server.data / "scratch").rglob("*") if path.is_file()]
@@ -144,7 +145,8 @@ def test_database_locked(tmp_path, media):
             assert "retry-after" in answers[0].headers
         else:
             assert settled(server)[answers[0].json()["id"]] == "done"
-        assert settled(server)[generate(server, picture).json()["id"]] == "done"
+        later = generate(server, picture).json()["id"]
+        assert settled(server)[later] == "done"
 
 
 def test_database_locked_while_a_job_ends(tmp_path, media):
