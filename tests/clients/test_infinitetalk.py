@@ -269,7 +269,11 @@ def test_failure_after_the_first_blank(eager):
     body = long_body(eager, seed=4, prompt="to be failed")
     job, pieces = begin(eager, body)
     for attempt in (1, 2, 3):  # three deaths are the end of a job
-        stage.until(lambda: (now := eager.api("GET", f"/jobs/{job}"))["state"] == "running" and now["attempt"] == attempt, 30, what=f"attempt {attempt}")  # noqa: B023
+        stage.until(
+            lambda: (now := eager.api("GET", f"/jobs/{job}"))["state"] == "running" and now["attempt"] == attempt,
+            30,
+            what=f"attempt {attempt}",
+        )  # noqa: B023
         for pid in eager.workers():
             os.kill(pid, signal.SIGKILL)
     breaks_off(pieces)

@@ -62,10 +62,7 @@ def test_the_documented_python_example(talkie, media):
     info = made.json()["info"]
     assert list(info)[:4] == ["avatar_id", "video_path", "bbox_shift", "version"]
     assert (
-        info["avatar_id"] == "avatar1"
-        and info["bbox_shift"] == 0
-        and info["version"] == "v15"
-        and info["video_path"].endswith("video.mp4")
+        info["avatar_id"] == "avatar1" and info["bbox_shift"] == 0 and info["version"] == "v15" and info["video_path"].endswith("video.mp4")
     )
     files = {"audio_file": open(media.short, "rb")}
     counted = 0

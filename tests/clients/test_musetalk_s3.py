@@ -216,7 +216,9 @@ def test_upload_failure_is_told(cloud, s3, media):
     before = names(s3, "films")
     s3.stop()
     try:
-        answer = infer(cloud, config(str(cloud.media / "clip.mp4"), str(cloud.media / "voice.wav"), s3_bucket="films", output_vid_name="lost"))
+        answer = infer(
+            cloud, config(str(cloud.media / "clip.mp4"), str(cloud.media / "voice.wav"), s3_bucket="films", output_vid_name="lost")
+        )
     finally:
         s3.start()
     assert answer.status_code == 500 and answer.json()["detail"].startswith("Failed to upload file to S3: "), answer.text

@@ -174,7 +174,13 @@ def test_uploads_are_made_anew(talkie, media, tmp_path, http):
 
 @pytest.mark.parametrize(
     "name,kind",
-    [("me.png", "image/png"), ("me", "image/png"), ("../../me.jpg", "image/jpeg"), ("me.php", "image/png"), ("m\u00e9 \u4f60.PNG", "image/png")],
+    [
+        ("me.png", "image/png"),
+        ("me", "image/png"),
+        ("../../me.jpg", "image/jpeg"),
+        ("me.php", "image/png"),
+        ("m\u00e9 \u4f60.PNG", "image/png"),
+    ],
 )
 def test_names_of_uploads(talkie, media, name, kind):
     """What is stored is a JPEG made anew, and is called so, whatever it was called before."""

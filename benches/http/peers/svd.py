@@ -49,9 +49,9 @@ async def generate(request: GenerateRequest):
     return dict(zip(COLUMNS, row))
 
 
-@app.get("/generation/{generation_id}")
-async def generation(generation_id: str):
-    row = database.execute("SELECT * FROM generations WHERE id = ?", (generation_id,)).fetchone()
+@app.get("/generation/{id}")
+async def generation(id: str):
+    row = database.execute("SELECT * FROM generations WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise HTTPException(404, "Generation not found")
     return dict(zip(COLUMNS, row))
