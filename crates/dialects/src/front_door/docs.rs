@@ -75,6 +75,10 @@ impl Operation {
 
     /// A body that is no JSON.
     pub fn gives(self, status: u16, kind: &str, help: &str) -> Self {
+        if kind == "text/event-stream" {
+            // OpenAPI 3.1 has no words for a stream of events
+            return self.answers(status, help, json!({ kind: {} }));
+        }
         self.answers(status, help, json!({ kind: { "schema": { "type": "string" } } }))
     }
 
