@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http clients faults dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -52,6 +52,11 @@ clients: build
 faults: build
 	@scripts/setup.sh clients
 	@TALKIE_ROUNDS=100 scripts/clients.sh faults
+
+## thousands of damaged files at every decoder
+fuzz:
+	@scripts/setup.sh test
+	cargo nextest run --locked --package media --run-ignored only mutated
 
 ## HTTP: cost of a request against FastAPI, first frame, deadlines, start, memory; tables for docs/bench.md on standard output
 bench-http: build
