@@ -101,6 +101,7 @@ impl Stage {
             live_wait: Duration::from_millis(200),
             retention: Retention { takes_age: None, takes_bytes: None, uploads_age: None, records_age: None },
             lease: Duration::from_secs(60),
+            darkroom: jobs::Darkroom::new(media::ToolPaths::default(), media::Limits::default()),
             clock: clock.clone(),
         };
         let (assignments, mut to_play) = unbounded_channel();
