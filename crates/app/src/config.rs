@@ -129,6 +129,10 @@ impl Config {
         }
         self.serve.check()?;
         for (name, hash) in &self.keys {
+            if name == "local" {
+                let message = "an API key cannot be called `local`: that is whoever comes without one";
+                return Err(wrong(message, "choose another name"));
+            }
             let hex = hash.strip_prefix("sha256:").unwrap_or_default();
             if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
                 // the value itself is not shown: somebody may have put the key there

@@ -78,6 +78,9 @@ impl Listener {
                 let _seat = seat;
                 // small writes (one frame of a stream) go out at once
                 let _ = stream.set_nodelay(true);
+                if !speaks(&stream).await {
+                    return;
+                }
                 match tls {
                     None => converse(stream, peer, router, watcher).await,
                     Some(tls) => {
@@ -93,6 +96,12 @@ impl Listener {
             tracing::warn!(dialect = self.dialect.name(), "connections were cut after {drain:?}");
         }
     }
+}
+
+/// Whether the client says anything in time: the HTTP library counts only from the first byte on.
+async fn speaks(stream: &TcpStream) -> bool {
+    let first = stream.peek(&mut [0]);
+    matches!(tokio::time::timeout(HEAD_TIMEOUT, first).await, Ok(Ok(bytes)) if bytes > 0)
 }
 
 async fn shake_hands(

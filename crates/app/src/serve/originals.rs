@@ -1,6 +1,6 @@
 //! The environment of the four originals, so that a compose file or a `.env` written for them keeps its meaning. Read from
 //! the process, then from `.env` in the data folder, then from `.env` in the working folder; what is not in the lists
-//! below is not looked at. Relative folders lie below the data folder.
+//! below is not looked at. The folders they name lie below the data folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,29 +18,18 @@ const WEIGHTS: [(Dialect, &[&str]); 4] = [
     (Dialect::Svd, &["SVD_DIR"]),
 ];
 
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 11] = [
     "PORT",
-    "HOST",
     "OUTPUT_DIR",
     "MOTION_FRAME",
     "HF_TOKEN",
     "HUGGING_FACE_TOKEN",
     "MUSETALK_PORT",
-    "MUSETALK_HOST",
     "MUSETALK_VERSION",
-    "MUSETALK_GPU_ID",
     "MUSETALK_FPS",
     "MUSETALK_BATCH_SIZE",
     "MUSETALK_BBOX_SHIFT",
-    "MUSETALK_EXTRA_MARGIN",
     "MUSETALK_RESULT_DIR",
-    "MUSETALK_PARSING_MODE",
-    "MUSETALK_LEFT_CHEEK_WIDTH",
-    "MUSETALK_RIGHT_CHEEK_WIDTH",
-    "MUSETALK_AUDIO_PADDING_LENGTH_LEFT",
-    "MUSETALK_AUDIO_PADDING_LENGTH_RIGHT",
-    "MUSETALK_OUTPUT_VID_NAME",
-    "MUSETALK_SKIP_SAVE_IMAGES",
 ];
 
 /// The variables that are set, by their upper-case names, each with where it came from.
@@ -104,9 +93,14 @@ impl Originals {
         })
     }
 
-    /// A folder; a relative one lies below the data folder.
+    /// A folder below the data folder, whatever the value begins with: `/output` and `./output` are both `DATA/output`.
     pub fn folder(&self, name: &str, data: &Path) -> Option<PathBuf> {
-        self.text(name).map(|value| data.join(value))
+        let plain = |part: std::path::Component<'_>| match part {
+            std::path::Component::Normal(name) => Some(name.to_owned()),
+            _ => None,
+        };
+        self.text(name)
+            .map(|value| data.join(Path::new(value).components().filter_map(plain).collect::<PathBuf>()))
     }
 
     /// The first variable that names weights for `dialect`.
@@ -163,13 +157,27 @@ mod tests {
             "# musetalk\nmusetalk_result_dir=./results\nMUSETALK_FPS=30\nCKPT_DIR=/m\nSECRET=x\nMUSETALK_PORT=\n",
         );
         let read = read.unwrap();
-        assert_eq!(read.folder("MUSETALK_RESULT_DIR", data.path()), Some(data.path().join("./results")));
+        assert_eq!(read.folder("MUSETALK_RESULT_DIR", data.path()), Some(data.path().join("results")));
         assert_eq!(read.parsed("MUSETALK_FPS", "a number").unwrap(), Some(30));
         assert_eq!(read.weights(Dialect::InfiniteTalk), Some(("CKPT_DIR", "/m")));
         assert_eq!(read.weights(Dialect::MuseTalk), None);
         assert!(read.any_weights());
         assert_eq!(read.text("SECRET"), None);
         assert_eq!(read.port(Dialect::MuseTalk, false).unwrap(), None, "an empty value is none");
+    }
+
+    #[test]
+    fn folders_stay_below_the_data_folder() {
+        for (value, expected) in
+            [("/output", "output"), ("../../etc/x", "etc/x"), ("a/./b", "a/b"), ("/", "")]
+        {
+            let (data, read) = with(&format!("OUTPUT_DIR={value}\n"));
+            assert_eq!(
+                read.unwrap().folder("OUTPUT_DIR", data.path()),
+                Some(data.path().join(expected)),
+                "{value}"
+            );
+        }
     }
 
     #[test]

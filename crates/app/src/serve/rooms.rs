@@ -26,7 +26,8 @@ const QUEUE_LIMIT: u64 = 256;
 const LIVE_SLOTS: usize = 8;
 const STALL: Duration = Duration::from_secs(300);
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
-const LIVE_WAIT: Duration = Duration::from_secs(5);
+/// Impatient clients give up after 5 s, the first picture included.
+const LIVE_WAIT: Duration = Duration::from_secs(3);
 const LEASE: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
 const UPLOAD_MIB: u64 = 512;
@@ -284,9 +285,14 @@ fn infinitetalk(
 
 fn musetalk(config: &Config, originals: &Originals) -> Result<front_door::MuseTalk, Complaint> {
     let whole = "a whole number";
+    let fps = originals.parsed("MUSETALK_FPS", whole)?.unwrap_or(25);
+    if !(1..=60).contains(&fps) {
+        let message = format!("MUSETALK_FPS is {fps}, it can be 1 to 60");
+        return Err(Complaint::new("bad_config", message, "correct or unset it"));
+    }
     Ok(front_door::MuseTalk {
         version: originals.text("MUSETALK_VERSION").unwrap_or("v15").to_owned(),
-        fps: originals.parsed("MUSETALK_FPS", whole)?.unwrap_or(25),
+        fps,
         batch_size: originals.parsed("MUSETALK_BATCH_SIZE", whole)?.unwrap_or(4),
         bbox_shift: originals.parsed("MUSETALK_BBOX_SHIFT", whole)?.unwrap_or(0),
         pace: match config.musetalk.pace {

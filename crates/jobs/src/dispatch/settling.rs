@@ -12,7 +12,7 @@ use crate::crew::WorkerId;
 use crate::desk::Inner;
 use crate::record::settle::{self, Outcome, Settled};
 use crate::record::{avatar, broken, job};
-use crate::{Ending, JobId};
+use crate::{Ending, JobId, Take};
 
 /// An end that the record could not take.
 pub struct Unsettled {
@@ -124,6 +124,9 @@ fn tell(attempt: &Attempt, id: &JobId, ending: &Ending) {
         Ending::Canceled => ("canceled", None),
     };
     let took: Duration = attempt.began.elapsed();
+    if let Ending::Made(made) = ending {
+        measure(&made.take);
+    }
     let dialect = attempt.dialect.clone();
     metrics::counter!("talkie_jobs_ended_total", "dialect" => dialect, "outcome" => outcome).increment(1);
     metrics::histogram!("talkie_job_seconds", "outcome" => outcome).record(took.as_secs_f64());
@@ -134,6 +137,22 @@ fn tell(attempt: &Attempt, id: &JobId, ending: &Ending) {
         }
         None => tracing::info!(job = %id, outcome, took_s = took.as_secs_f64(), "ended"),
     }
+}
+
+/// What a take cost, by stage and against the time it plays.
+fn measure(take: &Take) {
+    for timing in &take.timings {
+        let seconds = timing.elapsed.as_secs_f64();
+        metrics::histogram!("talkie_stage_seconds", "stage" => timing.phase.clone()).record(seconds);
+        if timing.phase == "total" && seconds > 0.0 && take.duration_s > 0.0 {
+            metrics::histogram!("talkie_frames_per_second", "engine" => take.engine.clone())
+                .record(take.frames as f64 / seconds);
+            metrics::histogram!("talkie_real_time_factor", "engine" => take.engine.clone())
+                .record(seconds / take.duration_s);
+        }
+    }
+    metrics::counter!("talkie_frames_total", "engine" => take.engine.clone(), "encoder" => take.encoder.clone())
+        .increment(take.frames);
 }
 
 /// Files of an attempt that came to nothing, and assets that only it held. What fails here is done by the next sweep.

@@ -73,7 +73,7 @@ fn a_slow_reader_loses_frames_and_costs_no_memory() {
 
 #[test]
 fn an_engine_that_pauses_has_its_last_frame_repeated() {
-    let mut stage = Stage::new();
+    let stage = Stage::new();
     let mut reader = stage.live("one", stage.take("frames=3 pause@2"), REAL_TIME);
     let (mut last, mut pictures, mut longest) = (Instant::now(), 0, Duration::ZERO);
     while reader.packet().unwrap().is_some() {

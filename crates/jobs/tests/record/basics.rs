@@ -186,9 +186,15 @@ async fn a_listing_is_newest_first_and_by_owner(bed: Bed) {
         desk.list(listing).await.unwrap().into_iter().map(|view| view.id).collect()
     };
     assert_eq!(ids(Listing::default()).await, [other.clone(), mine.clone()]);
-    assert_eq!(ids(Listing { limit: 1, ..Listing::default() }).await, [other.clone()]);
-    assert_eq!(ids(Listing { owner: Some("local".into()), ..Listing::default() }).await, [mine.clone()]);
-    assert_eq!(ids(Listing { dialect: Some("svd".into()), ..Listing::default() }).await, [other.clone()]);
+    assert_eq!(ids(Listing { limit: 1, ..Listing::default() }).await, std::slice::from_ref(&other));
+    assert_eq!(
+        ids(Listing { owner: Some("local".into()), ..Listing::default() }).await,
+        std::slice::from_ref(&mine)
+    );
+    assert_eq!(
+        ids(Listing { dialect: Some("svd".into()), ..Listing::default() }).await,
+        std::slice::from_ref(&other)
+    );
     assert_eq!(ids(Listing { state: Some(State::Done), ..Listing::default() }).await, [mine]);
 }
 
@@ -204,7 +210,7 @@ async fn lines_of_the_log_have_no_gaps(bed: Bed) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::join!(warnings, async { drop(desk.cancel(&id, None).await.unwrap()) });
+    tokio::join!(warnings, async { assert!(desk.cancel(&id, None).await.is_ok()) });
     hand.ended(&work, Ending::Canceled);
     ended(&desk, &id).await;
     let lines = desk.log(&id, 0).await.unwrap();

@@ -61,6 +61,7 @@ fn start() -> Cluster {
         data = data.display(),
         folder = folder.display(),
     );
+    #[allow(clippy::zombie_processes, reason = "it outlives the tests by design, and ends with their end")]
     let mut watcher = as_user(Path::new("/bin/sh"))
         .args(["-c", &script])
         .stdin(Stdio::piped())

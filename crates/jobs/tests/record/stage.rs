@@ -172,6 +172,7 @@ impl Bed {
 
 /// What the desk said to the crew.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a handful in a test")]
 pub enum Said {
     Assigned(WorkerId, Assignment),
     Cancel(WorkerId, String, u32),
