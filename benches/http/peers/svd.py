@@ -44,7 +44,8 @@ async def upload(character: UploadFile = File(...)):
 async def generate(request: GenerateRequest):
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     row = (str(uuid.uuid4()), request.characterImageUrl, request.script, request.duration, request.quality, None, "pending", now)
-    database.execute("INSERT INTO generations VALUES (?,?,?,?,?,?,?,?)", row)
+    kept = [min(value, 2**63 - 1) if isinstance(value, int) else value for value in row]  # SQLite's integers end there
+    database.execute("INSERT INTO generations VALUES (?,?,?,?,?,?,?,?)", kept)
     database.commit()
     return dict(zip(COLUMNS, row))
 
