@@ -2,6 +2,7 @@
 //! every answer is read from it, every change is one guarded write to it.
 
 mod bells;
+mod ended;
 pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod now;
@@ -128,6 +129,7 @@ pub(crate) struct Inner {
     pub lease: Duration,
     pub retention: Retention,
     pub bells: bells::Bells,
+    pub ended: ended::Shelf,
     pub progress: now::Running,
     pub counts: now::Counts,
     pub closing: AtomicBool,
@@ -168,6 +170,7 @@ impl Desk {
             live_wait: config.live_wait,
             lease: config.lease,
             retention: config.retention,
+            ended: ended::Shelf::default(),
             bells: bells::Bells::default(),
             progress: now::Running::default(),
             counts: now::Counts::default(),
@@ -288,8 +291,16 @@ impl Desk {
 
     /// `None`: there is no such job of this owner (`None`: of anybody).
     pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
+        if let Some(view) = self.inner.ended.find(id, owner) {
+            return Ok(Some(view));
+        }
         let view = job::view(&self.inner.record, id, owner).await.map_err(|error| broken(&error))?;
-        Ok(view.map(|view| self.inner.freshen(view)))
+        Ok(view.map(|view| {
+            if !self.inner.record.shared {
+                self.inner.ended.keep(&view);
+            }
+            self.inner.freshen(view)
+        }))
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {

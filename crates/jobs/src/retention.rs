@@ -44,6 +44,9 @@ impl Inner {
             Some(cutoff) => keep::forget_jobs(&self.record.write, cutoff).await.map_err(|e| broken(&e))?,
             None => 0,
         };
+        if records > 0 {
+            self.ended.forget();
+        }
         Ok(Swept { takes, uploads, records })
     }
 
@@ -68,6 +71,7 @@ impl Inner {
             if (old || fits.is_none()) && self.remove(&take.key).await? {
                 let now_ms = self.clock.now_ms();
                 keep::mark_removed(&self.record.write, take.seq, now_ms).await.map_err(|e| broken(&e))?;
+                self.ended.forget();
                 removed += 1;
             }
         }

@@ -2,7 +2,8 @@
 //! around all of them the door, the request's id, its trace and its count. The same table makes the documents.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path, Request, State};
@@ -259,7 +260,11 @@ async fn observe(State(dialect): State<&'static str>, request: Request<Body>, ne
     );
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, seconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
-    span.in_scope(|| tracing::info!(status, seconds, "answered"));
+    span.in_scope(|| match method {
+        // polls and health checks would bury the rest
+        Method::GET | Method::HEAD if status < 400 => tracing::debug!(status, seconds, "answered"),
+        _ => tracing::info!(status, seconds, "answered"),
+    });
     let labels = [
         ("dialect", dialect.to_owned()),
         ("route", route),
@@ -290,7 +295,10 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID);
     let decent = given.filter(|id| id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic));
     decent.cloned().unwrap_or_else(|| {
-        let id = uuid::Uuid::new_v4().to_string();
+        // unique by the boot and a count: a random number each time would cost as much as the rest of a health check
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        static BOOT: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string());
+        let id = format!("{}-{:x}", *BOOT, COUNT.fetch_add(1, Ordering::Relaxed));
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"))
     })
 }
