@@ -100,7 +100,8 @@ impl Listener {
 
 /// Whether the client says anything in time: the HTTP library counts only from the first byte on.
 async fn speaks(stream: &TcpStream) -> bool {
-    let first = stream.peek(&mut [0]);
+    let mut byte = [0];
+    let first = stream.peek(&mut byte);
     matches!(tokio::time::timeout(HEAD_TIMEOUT, first).await, Ok(Ok(bytes)) if bytes > 0)
 }
 
