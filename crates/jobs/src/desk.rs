@@ -210,7 +210,7 @@ impl Desk {
         let inner = &self.inner;
         inner.check_open()?;
         intake::check(&inner.engines, &order.work).map_err(Refusal::Rejected)?;
-        inner.check_avatar(&order).await?;
+        check_avatar(&order)?;
         let id = new_id();
         let now_ms = inner.clock.now_ms();
         let row = job::ActiveModel {
@@ -230,7 +230,14 @@ impl Desk {
             ..job::blank()
         };
         let attach_ms = i64::from(order.attach_s) * 1000;
-        let ticket = Ticket { row, work: order.work, queue_limit: inner.queue_limit, attach_ms, now_ms };
+        let ticket = Ticket {
+            row,
+            work: order.work,
+            avatar: order.avatar,
+            queue_limit: inner.queue_limit,
+            attach_ms,
+            now_ms,
+        };
         match claim::enter(&inner.record, &ticket).await.map_err(refused)? {
             Met::Fresh => {
                 metrics::counter!("talkie_jobs_submitted_total", "dialect" => order.dialect).increment(1);
@@ -257,6 +264,19 @@ impl Desk {
                 format!("there is no upload `{key}` (any more)"),
                 "send the file again",
             ))),
+            Met::NoAvatar(avatar) => Err(Refusal::Rejected(intake::unknown_avatar(&avatar.name))),
+            Met::OtherEngine { avatar, made_by } => {
+                let asked = ticket.work.engine();
+                Err(Refusal::Rejected(intake::avatar_of_other_engine(&made_by, asked, &avatar)))
+            }
+            Met::Replaced(avatar) => Err(Refusal::Busy {
+                complaint: Complaint::new(
+                    "avatar_replaced",
+                    format!("the avatar `{}` was made anew from another source meanwhile", avatar.name),
+                    "send the request again",
+                ),
+                retry_s: 1,
+            }),
         }
     }
 
@@ -371,7 +391,7 @@ impl Desk {
 
     pub async fn avatar(&self, name: &AvatarName) -> Result<Option<AvatarView>, Complaint> {
         let found = avatar::find(&self.inner.record.read, name).await;
-        found.and_then(|row| row.map(avatar::Model::view).transpose()).map_err(|error| broken(&error))
+        found.map(|row| row.map(avatar::Model::view)).map_err(|error| broken(&error))
     }
 
     /// By name. `None` as owner: everybody's.
@@ -421,16 +441,6 @@ impl Inner {
         if self.closing.load(Ordering::SeqCst) { Err(closing()) } else { Ok(()) }
     }
 
-    async fn check_avatar(&self, order: &Order) -> Result<(), Refusal> {
-        let Some(name) = intake::avatar_of(&order.work) else { return Ok(()) };
-        let unknown = || Refusal::Rejected(intake::unknown_avatar(&name.name));
-        if name.dialect != order.dialect || name.owner != order.owner {
-            return Err(unknown());
-        }
-        let row = avatar::find(&self.record.read, name).await.map_err(refused)?.ok_or_else(unknown)?;
-        intake::check_avatar_engine(&row.engine, order.work.engine(), name).map_err(Refusal::Rejected)
-    }
-
     /// What an earlier boot was running waits again; sessions of it have failed.
     async fn take_back(&self) -> Result<(), DbErr> {
         for row in claim::of_others(&self.record, &self.boot).await? {
@@ -465,6 +475,15 @@ impl Inner {
     /// How often this server looks at what others of its fleet did; `None`: it is alone.
     pub fn fleet_look(&self) -> Option<Duration> {
         self.record.shared.then(|| FLEET_LOOK.min(self.lease / 3))
+    }
+}
+
+fn check_avatar(order: &Order) -> Result<(), Refusal> {
+    match intake::avatar_of(&order.work) {
+        Some(name) if name.dialect != order.dialect || name.owner != order.owner => {
+            Err(Refusal::Rejected(intake::unknown_avatar(&name.name)))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

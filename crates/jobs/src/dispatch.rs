@@ -18,8 +18,8 @@ use crate::desk::{Inner, LiveOrder, Refusal, Vitals, closing, intake, new_id, re
 use crate::record::claim::{self, Claimed};
 use crate::record::job::{self, Fence};
 use crate::record::settle::{self, Outcome};
-use crate::record::{found, kept, log};
-use crate::{Blame, Delivery, Ending, Event, Failure, JobId, Level, ProgressView, State, Work};
+use crate::record::{kept, log};
+use crate::{Delivery, Ending, Event, JobId, Level, ProgressView, State, Work};
 use floor::{Floor, Key, Place};
 use sea_orm::ActiveValue::Set;
 use settling::Unsettled;
@@ -332,23 +332,17 @@ impl Dispatch {
             tracing::warn!(job = %row.id, %complaint, "what its last attempt left could not be removed");
         }
         let now_ms = desk.clock.now_ms();
-        let (attempt, avatar) = match claim::claim(&desk.record, row, (&desk.boot, now_ms)).await? {
-            Claimed::Ours { attempt, avatar } => (attempt, avatar),
-            Claimed::Gone => return Ok(false),
-            Claimed::NoAvatar => {
-                let name = intake::avatar_of(&row.work()?).map(|avatar| avatar.name.clone());
-                let complaint = intake::unknown_avatar(&name.unwrap_or_default());
-                let failure = Failure {
-                    blame: Blame::Client,
-                    code: complaint.code.to_owned(),
-                    message: complaint.message,
-                    hint: complaint.hint,
-                };
-                settle::refuse(&desk.record, row, failure, now_ms).await?;
-                desk.bells.ring(&row.id);
-                return Ok(true);
-            }
-        };
+        let (attempt, work, deliver, avatar) =
+            match claim::claim(&desk.record, row, (&desk.boot, now_ms)).await? {
+                Claimed::Ours { attempt, work, deliver, avatar } => (attempt, work, deliver, avatar),
+                Claimed::Gone => return Ok(false),
+                Claimed::Damaged(why) => {
+                    tracing::error!(job = %row.id, %why, "its row cannot be read: it has failed");
+                    settle::refuse(&desk.record, row, settle::damaged(), now_ms).await?;
+                    desk.bells.ring(&row.id);
+                    return Ok(true);
+                }
+            };
         let waited = (now_ms - row.created_ms).max(0) as f64 / 1000.0;
         metrics::histogram!("talkie_queue_wait_seconds").record(waited);
         tracing::info!(job = %row.id, attempt, worker = worker.0, "running");
@@ -356,8 +350,8 @@ impl Dispatch {
         let assignment = Assignment {
             job: row.id.clone(),
             attempt: attempt as u32,
-            work: row.work()?,
-            deliver: found(&row.deliver)?,
+            work,
+            deliver,
             form: Form::File,
             avatar,
         };

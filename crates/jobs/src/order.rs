@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use contract::{Fps, Landmarks, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::stored;
+use crate::{Prepared, stored};
 
 /// Where an input lies. A value that exists was allowed at the door of its dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,9 @@ pub struct Order {
     pub twin: Option<String>,
     pub attach_s: u32,
     pub deliver: Delivery,
+    /// The asset that a take of an avatar is to use; `None`: what the name stands for when the order comes in. Either way the take
+    /// has it from then on, whatever becomes of the name.
+    pub avatar: Option<Prepared>,
     /// What the dialect wants to find again when it answers; kept as it is.
     pub note: serde_json::Value,
 }

@@ -103,12 +103,19 @@ impl Inner {
         Ok(self.store.remove(key).await? || self.store.read(key).await?.is_none())
     }
 
-    /// Assets without a name go as soon as no running job holds them.
+    /// Assets without a name go as soon as no living job holds them.
     pub async fn drop_doomed(&self) -> Result<(), Complaint> {
         let unused = avatar::unused(&self.record.write).await.map_err(|error| broken(&error))?;
         for key in unused {
-            self.store.remove(&key).await?;
-            avatar::forget_doomed(&self.record.write, &key).await.map_err(|error| broken(&error))?;
+            // in this order: a job that pins it now finds either both, or no row and is refused
+            let forgotten = avatar::forget_doomed(&self.record, &key).await;
+            if !forgotten.map_err(|error| broken(&error))? {
+                continue;
+            }
+            if let Err(complaint) = self.store.remove(&key).await {
+                avatar::doom(&self.record.write, &key).await.map_err(|error| broken(&error))?;
+                return Err(complaint);
+            }
         }
         Ok(())
     }

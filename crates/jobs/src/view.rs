@@ -3,7 +3,7 @@
 use contract::Stage;
 use serde_json::Value;
 
-use crate::{AvatarName, Ending, State, Work};
+use crate::{AvatarName, Ending, Prepared, State, Work};
 
 /// uuid 4, lower case with hyphens.
 pub type JobId = String;
@@ -13,7 +13,7 @@ pub struct JobView {
     pub id: JobId,
     pub dialect: String,
     pub owner: String,
-    /// `None` for a live session, which has no ticket.
+    /// `None` for a live session, which has no ticket, and where the record cannot be read.
     pub work: Option<Work>,
     pub note: Value,
     pub state: State,
@@ -66,10 +66,23 @@ pub struct Listing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AvatarView {
     pub avatar: AvatarName,
+    /// Of the asset that the name stands for now.
+    pub key: String,
     pub engine: String,
     /// sha256 of the source's bytes, hex.
     pub source_sha256: String,
     pub created_ms: i64,
     /// What the dialect noted when it ordered it.
     pub note: Value,
+}
+
+impl AvatarView {
+    /// What an order pins to get this very asset.
+    pub fn asset(&self) -> Prepared {
+        Prepared {
+            key: self.key.clone(),
+            engine: self.engine.clone(),
+            source_sha256: self.source_sha256.clone(),
+        }
+    }
 }

@@ -118,6 +118,7 @@ pub fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, source: R
         twin: None,
         attach_s: 0,
         deliver: Delivery::default(),
+        avatar: None,
         note,
     }
 }

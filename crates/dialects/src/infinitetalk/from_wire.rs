@@ -127,6 +127,7 @@ pub async fn order(
         twin: Some(twin),
         attach_s: ATTACH_S,
         deliver: Delivery { path: Some(room.house.infinitetalk.output.join(name)), s3: None },
+        avatar: None,
         note: serde_json::to_value(metadata(request, timestamp)).unwrap_or_default(),
     })
 }

@@ -202,6 +202,7 @@ fn plain(room: &Room, owner: String, work: Work, note: serde_json::Value) -> Ord
         twin: None,
         attach_s: 0,
         deliver: jobs::Delivery::default(),
+        avatar: None,
         note,
     }
 }

@@ -222,6 +222,7 @@ pub async fn preparation(
         twin: Some(twin),
         attach_s: 0,
         deliver: Delivery::default(),
+        avatar: None,
         note: serde_json::to_value(note).unwrap_or_default(),
     }
 }
@@ -266,6 +267,7 @@ pub async fn take(
         twin: Some(twin),
         attach_s: ATTACH_S,
         deliver,
+        avatar: Some(avatar.asset()),
         note: serde_json::json!({ "avatar_id": request.avatar_id, "audio_id": request.audio_id }),
     })
 }

@@ -4,7 +4,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contract::EngineCard;
-use jobs::{AvatarName, AvatarView};
+use jobs::{AvatarName, AvatarView, Prepared};
 
 use super::wire::InferenceRequest;
 use super::{from_wire, to_wire};
@@ -51,7 +51,7 @@ async fn make(
     to_wire::answer(&request, upload.as_deref(), &room.ended(&job).await?)
 }
 
-/// The avatar, made anew if the request says so.
+/// The avatar, made anew if the request says so: then it is what this request has made, whatever the name stands for since.
 async fn person(
     room: &Room,
     card: &EngineCard,
@@ -63,7 +63,9 @@ async fn person(
         let video = from_wire::source(room, &request.video_path)?;
         let order = from_wire::preparation(room, card, name.clone(), video, request).await;
         let view = room.ended(&room.submit(order).await?.id).await?;
-        prepared(to_wire::opening(&view, None), &view)?;
+        let Prepared { key, engine, source_sha256 } = prepared(to_wire::opening(&view, None), &view)?;
+        let created_ms = view.ended_ms.unwrap_or(view.created_ms);
+        return Ok(AvatarView { avatar: name, key, engine, source_sha256, created_ms, note: view.note });
     }
     let found = desk.avatar(&name).await.map_err(broken)?;
     from_wire::prepared_before(found.as_ref(), request)?;

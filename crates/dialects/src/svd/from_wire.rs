@@ -99,6 +99,7 @@ pub async fn order(
         twin: None,
         attach_s: 0,
         deliver: Delivery::default(),
+        avatar: None,
         note: serde_json::to_value(request).unwrap_or_default(),
     })
 }

@@ -1,5 +1,5 @@
 //! Avatars: a name, the asset it stands for now, and who made it. An asset that has lost its name is doomed: it goes when no
-//! running job holds it any more.
+//! living job holds it any more.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
@@ -54,8 +54,8 @@ pub async fn find<C: ConnectionTrait>(db: &C, name: &AvatarName) -> Result<Optio
     Entity::find_by_id(primary(name)).one(db).await
 }
 
-/// The asset a job is about to use. On Postgres the name is held until the claim commits, so that the asset cannot lose its
-/// name unseen in between; on SQLite there is one writer.
+/// The asset that a name stands for. On Postgres the name is held until the transaction ends, so that the asset cannot lose
+/// its name unseen in between; on SQLite there is one writer.
 pub async fn asset<C: ConnectionTrait>(db: &C, name: &AvatarName) -> Result<Option<AvatarAsset>, DbErr> {
     let row = Entity::find_by_id(primary(name)).lock_shared().one(db).await?;
     Ok(row.map(|row| AvatarAsset { key: row.key, engine: row.engine, source_sha256: row.source_sha256 }))
@@ -74,18 +74,19 @@ pub async fn list<C: ConnectionTrait>(
         .order_by_asc(Column::Owner)
         .all(db)
         .await?;
-    rows.into_iter().map(Model::view).collect()
+    Ok(rows.into_iter().map(Model::view).collect())
 }
 
 impl Model {
-    pub fn view(self) -> Result<AvatarView, DbErr> {
-        Ok(AvatarView {
-            note: found(&self.note)?,
+    pub fn view(self) -> AvatarView {
+        AvatarView {
+            note: found(&self.note).unwrap_or_default(),
+            key: self.key,
             avatar: AvatarName { dialect: self.dialect, owner: self.owner, name: self.name },
             engine: self.engine,
             source_sha256: self.source_sha256,
             created_ms: self.created_ms,
-        })
+        }
     }
 }
 
@@ -144,7 +145,15 @@ pub async fn is_known<C: ConnectionTrait>(db: &C, key: &str) -> Result<bool, DbE
     Ok(named || doomed::Entity::find_by_id(key.to_owned()).one(db).await?.is_some())
 }
 
-/// Doomed assets that no running job holds.
+/// Whether an asset is there to be pinned: it has its name, or has lost it and not gone yet.
+pub async fn is_there<C: ConnectionTrait>(db: &C, name: &AvatarName, key: &str) -> Result<bool, DbErr> {
+    if asset(db, name).await?.is_some_and(|asset| asset.key == key) {
+        return Ok(true);
+    }
+    Ok(doomed::Entity::find_by_id(key.to_owned()).lock_shared().one(db).await?.is_some())
+}
+
+/// Doomed assets that no living job holds.
 pub async fn unused<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
     let doomed: Vec<String> =
         doomed::Entity::find().select_only().column(doomed::Column::Key).into_tuple().all(db).await?;
@@ -155,12 +164,18 @@ pub async fn unused<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
     Ok(doomed.into_iter().filter(|key| !held.contains(key)).collect())
 }
 
-pub async fn forget_doomed<C: ConnectionTrait>(db: &C, key: &str) -> Result<(), DbErr> {
-    doomed::Entity::delete_by_id(key.to_owned()).exec(db).await?;
-    Ok(())
+/// False if a job has pinned it since.
+pub async fn forget_doomed(record: &Record, key: &str) -> Result<bool, DbErr> {
+    let tx = record.begin().await?;
+    let gone = doomed::Entity::delete_by_id(key.to_owned()).exec(&tx).await?;
+    if gone.rows_affected == 0 || job::assets_in_use(&tx).await?.contains(key) {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    Ok(true)
 }
 
-async fn doom<C: ConnectionTrait>(db: &C, key: &str) -> Result<(), DbErr> {
+pub async fn doom<C: ConnectionTrait>(db: &C, key: &str) -> Result<(), DbErr> {
     let once = OnConflict::column(doomed::Column::Key).update_column(doomed::Column::Key).to_owned();
     let row = doomed::ActiveModel { key: Set(key.to_owned()) };
     doomed::Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;

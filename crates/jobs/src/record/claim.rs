@@ -9,9 +9,10 @@ use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
 
 use super::job::{self, ActiveModel, Column, Entity, Fence, Model};
 use super::log::{self, Line};
-use super::{Record, avatar, is_collision, keep};
+use super::{Record, avatar, found, is_collision, keep, kept};
 use crate::crew::AvatarAsset;
-use crate::{Source, State, SubjectSpec, TakeSpec, VoiceSpec, Work};
+use crate::desk::intake::avatar_of;
+use crate::{AvatarName, Delivery, Prepared, Source, State, SubjectSpec, TakeSpec, VoiceSpec, Work};
 
 /// What a new order meets.
 pub enum Met {
@@ -24,11 +25,22 @@ pub enum Met {
     Full(u64),
     /// An upload that it names is gone.
     Missing(String),
+    /// Its avatar is not there.
+    NoAvatar(AvatarName),
+    /// Another engine made its avatar.
+    OtherEngine {
+        avatar: AvatarName,
+        made_by: String,
+    },
+    /// The asset that it pins is gone: its name stands for another.
+    Replaced(AvatarName),
 }
 
 pub struct Ticket {
     pub row: ActiveModel,
     pub work: Work,
+    /// The asset that the dialect wants.
+    pub avatar: Option<Prepared>,
     pub queue_limit: u64,
     /// Since when an ended twin still counts, in milliseconds.
     pub attach_ms: i64,
@@ -61,9 +73,42 @@ async fn try_enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
             return Ok(Met::Missing(key.to_owned()));
         }
     }
-    insert(&tx, ticket.row.clone(), Line::info(ticket.now_ms, "queued")).await?;
+    let mut row = ticket.row.clone();
+    if let Some(name) = avatar_of(&ticket.work) {
+        let asset = match pin(&tx, name, ticket).await? {
+            Ok(asset) => asset,
+            Err(met) => return Ok(met),
+        };
+        row.avatar = Set(Some(kept(&asset)));
+        row.avatar_key = Set(Some(asset.key));
+    }
+    insert(&tx, row, Line::info(ticket.now_ms, "queued")).await?;
     tx.commit().await?;
     Ok(Met::Fresh)
+}
+
+/// The asset that the job will use: from here on it is held.
+async fn pin(
+    tx: &DatabaseTransaction,
+    name: &AvatarName,
+    ticket: &Ticket,
+) -> Result<Result<AvatarAsset, Met>, DbErr> {
+    let asset = match &ticket.avatar {
+        Some(Prepared { key, engine, source_sha256 }) => {
+            if !avatar::is_there(tx, name, key).await? {
+                return Ok(Err(Met::Replaced(name.clone())));
+            }
+            AvatarAsset { key: key.clone(), engine: engine.clone(), source_sha256: source_sha256.clone() }
+        }
+        None => match avatar::asset(tx, name).await? {
+            Some(asset) => asset,
+            None => return Ok(Err(Met::NoAvatar(name.clone()))),
+        },
+    };
+    if asset.engine != ticket.work.engine() {
+        return Ok(Err(Met::OtherEngine { avatar: name.clone(), made_by: asset.engine }));
+    }
+    Ok(Ok(asset))
 }
 
 async fn earlier(tx: &DatabaseTransaction, ticket: &Ticket) -> Result<Option<Met>, DbErr> {
@@ -138,32 +183,28 @@ pub async fn heads(record: &Record, count: u64) -> Result<Vec<Model>, DbErr> {
 }
 
 pub enum Claimed {
-    /// This attempt is ours, with the asset it will use.
-    Ours { attempt: i32, avatar: Option<AvatarAsset> },
+    /// This attempt is ours, with the work and the asset it will use.
+    Ours { attempt: i32, work: Work, deliver: Delivery, avatar: Option<AvatarAsset> },
+    /// What the row says cannot be read, and why.
+    Damaged(String),
     /// Canceled, or another server was faster.
     Gone,
-    /// The avatar that it names is not there any more.
-    NoAvatar,
 }
 
 /// Makes a queued job an attempt of `boot`.
 pub async fn claim(record: &Record, row: &Model, (boot, now_ms): (&str, i64)) -> Result<Claimed, DbErr> {
-    let tx = record.begin().await?;
-    let avatar = match row.work()? {
-        Work::Take(TakeSpec { subject: SubjectSpec::Avatar(name), .. }) => {
-            match avatar::asset(&tx, &name).await? {
-                Some(asset) => Some(asset),
-                None => return Ok(Claimed::NoAvatar),
-            }
+    let (work, deliver, avatar) = match (row.work(), found(&row.deliver), row.avatar()) {
+        (Ok(work), Ok(deliver), Ok(avatar)) => (work, deliver, avatar),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+            return Ok(Claimed::Damaged(error.to_string()));
         }
-        Work::Take(_) | Work::Prepare(_) => None,
     };
+    let tx = record.begin().await?;
     let attempt = row.attempt + 1;
     let change = ActiveModel {
         attempt: Set(attempt),
         boot: Set(Some(boot.to_owned())),
         litter: Set(true),
-        avatar_key: Set(avatar.as_ref().map(|asset| asset.key.clone())),
         started_ms: Set(Some(now_ms)),
         stage: Set(None),
         done: Set(0),
@@ -177,7 +218,7 @@ pub async fn claim(record: &Record, row: &Model, (boot, now_ms): (&str, i64)) ->
         return Ok(Claimed::Gone);
     }
     tx.commit().await?;
-    Ok(Claimed::Ours { attempt, avatar })
+    Ok(Claimed::Ours { attempt, work, deliver, avatar })
 }
 
 /// A live session's row, running from the start. `None`: its avatar is not there.

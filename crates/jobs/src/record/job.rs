@@ -8,9 +8,10 @@ use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait, UpdateMany};
 
 use super::log::Line;
-use super::{Record, found, log};
+use super::{Record, found, log, settle};
+use crate::crew::AvatarAsset;
 use crate::stored::stage_named;
-use crate::{JobView, Listing, ProgressView, State, Work};
+use crate::{Ending, JobView, Listing, ProgressView, State, Work};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "jobs")]
@@ -46,8 +47,10 @@ pub struct Model {
     pub boot: Option<String>,
     /// Counted up by that server while it lives.
     pub beat: i64,
-    /// The asset that the running attempt holds.
+    /// Key of `avatar`, until the job has ended.
     pub avatar_key: Option<String>,
+    /// The asset that the work uses: pinned when it was ordered.
+    pub avatar: Option<String>,
     pub created_ms: i64,
     pub started_ms: Option<i64>,
     pub ended_ms: Option<i64>,
@@ -88,6 +91,10 @@ impl Model {
         found(&self.work)
     }
 
+    pub fn avatar(&self) -> Result<Option<AvatarAsset>, DbErr> {
+        self.avatar.as_deref().map(found).transpose()
+    }
+
     /// It has killed a worker or run out of memory: it runs alone.
     pub fn is_suspect(&self) -> bool {
         self.deaths > 0 || self.shortages > 0
@@ -102,9 +109,13 @@ impl Model {
             eta_ms: self.eta_ms.map(|ms| ms as u64),
         });
         Ok(JobView {
-            work: if self.live { None } else { Some(self.work()?) },
-            note: found(&self.note)?,
-            ending: self.ending.as_deref().map(found).transpose()?,
+            // a row that cannot be read is told of all the same: one of them must not hide the others
+            work: if self.live { None } else { self.work().ok() },
+            note: found(&self.note).unwrap_or_default(),
+            ending: self
+                .ending
+                .as_deref()
+                .map(|ending| found(ending).unwrap_or_else(|_: DbErr| Ending::Failed(settle::damaged()))),
             id: self.id,
             dialect: self.dialect,
             owner: self.owner,
@@ -153,10 +164,10 @@ pub async fn pass<C: ConnectionTrait>(
     let mut change = ActiveModel { state: Set(to.name().to_owned()), ..change };
     if to != State::Running {
         change.boot = Set(None);
-        change.avatar_key = Set(None);
     }
     if to.is_terminal() {
         change.living_twin = Set(None);
+        change.avatar_key = Set(None);
         change.ended_ms = Set(Some(line.at_ms));
     }
     let met = guarded(fence, from)
@@ -242,10 +253,10 @@ pub async fn queued<C: ConnectionTrait>(db: &C) -> Result<u64, DbErr> {
     queue().count(db).await
 }
 
-/// Avatar assets that running jobs and sessions hold.
+/// Avatar assets that living jobs and sessions hold.
 pub async fn assets_in_use<C: ConnectionTrait>(db: &C) -> Result<BTreeSet<String>, DbErr> {
     let keys: Vec<Option<String>> = Entity::find()
-        .filter(Column::State.eq(State::Running.name()))
+        .filter(Column::State.is_in([State::Queued.name(), State::Running.name()]))
         .filter(Column::AvatarKey.is_not_null())
         .select_only()
         .column(Column::AvatarKey)

@@ -66,7 +66,10 @@ pub async fn old_uploads<C: ConnectionTrait>(db: &C, cutoff_ms: i64) -> Result<V
         .await?;
     let mut named = BTreeSet::new();
     for row in living {
-        named.extend(stored_inputs(&row.work()?).into_iter().map(str::to_owned));
+        // one that cannot be read will never read its inputs either
+        if let Ok(work) = row.work() {
+            named.extend(stored_inputs(&work).into_iter().map(str::to_owned));
+        }
     }
     Ok(old.into_iter().filter(|key| !named.contains(key)).collect())
 }
@@ -112,8 +115,8 @@ pub async fn takes<C: ConnectionTrait>(db: &C) -> Result<Vec<KeptTake>, DbErr> {
 /// The file of a take is gone; the record of it stays.
 pub async fn mark_removed<C: ConnectionTrait>(db: &C, seq: i64, now_ms: i64) -> Result<(), DbErr> {
     let Some(row) = job::Entity::find_by_id(seq).one(db).await? else { return Ok(()) };
-    let ending = match row.ending.as_deref().map(found).transpose()? {
-        Some(Ending::Made(mut made)) => {
+    let ending = match row.ending.as_deref().map(found) {
+        Some(Ok(Ending::Made(mut made))) => {
             made.removed_ms = Some(now_ms);
             Some(kept(&Ending::Made(made)))
         }

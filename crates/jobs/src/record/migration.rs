@@ -54,6 +54,7 @@ impl MigrationTrait for Tables {
             .col(string_null("boot"))
             .col(big_integer("beat"))
             .col(text_null("avatar_key"))
+            .col(text_null("avatar"))
             .col(big_integer("created_ms"))
             .col(big_integer_null("started_ms"))
             .col(big_integer_null("ended_ms"))

@@ -50,9 +50,13 @@ pub async fn settle(record: &Record, fence: Fence, outcome: Outcome, now_ms: i64
     if row.state()? != State::Running || row.fence() != fence {
         return Ok(Settled::Stale);
     }
-    let verdict = judge(&row, outcome);
-    if let (Some(Ending::Prepared(prepared)), Work::Prepare(spec)) = (&verdict.ending, row.work()?) {
-        avatar::replace(&tx, &row, (&spec, prepared), now_ms).await?;
+    let mut verdict = judge(&row, outcome);
+    if let Some(Ending::Prepared(prepared)) = &verdict.ending {
+        match row.work() {
+            Ok(Work::Prepare(spec)) => avatar::replace(&tx, &row, (&spec, prepared), now_ms).await?,
+            Ok(Work::Take(_)) => {}
+            Err(_) => verdict = failed(damaged()),
+        }
     }
     let ending = verdict.ending.clone();
     let change = ActiveModel { ending: Set(ending.as_ref().map(kept)), ..verdict.change };
@@ -135,6 +139,14 @@ pub fn server_failure(code: &str, message: &str) -> Failure {
         code: code.to_owned(),
         message: message.to_owned(),
         hint: "send the request again".to_owned(),
+    }
+}
+
+/// Of a job whose row cannot be read: another version wrote it, or a hand did. The words of the row are for the log only.
+pub fn damaged() -> Failure {
+    Failure {
+        hint: "send the request again; the server's log tells what was found".to_owned(),
+        ..server_failure("record_damaged", "what the record keeps of this job cannot be read")
     }
 }
 

@@ -10,7 +10,8 @@ both![
     an_avatar_is_made_used_replaced_and_deleted,
     a_running_take_keeps_the_asset_it_began_with,
     of_two_sources_for_one_name_the_later_order_wins,
-    a_take_whose_avatar_went_while_it_waited_fails,
+    a_take_has_the_avatar_that_the_name_stood_for_when_it_was_ordered,
+    an_order_may_pin_the_asset_that_it_saw,
 ];
 
 /// Runs the Prepare job that is next, with an asset in the store.
@@ -109,17 +110,64 @@ async fn of_two_sources_for_one_name_the_later_order_wins(bed: Bed) {
     assert!(bed.path(&kept).exists());
 }
 
-async fn a_take_whose_avatar_went_while_it_waited_fails(bed: Bed) {
+async fn a_take_has_the_avatar_that_the_name_stood_for_when_it_was_ordered(bed: Bed) {
     let (desk, mut hand) = bed.open().await;
     hand.ready(W1, 1, 0);
     let id = submit(&desk, prepare("ann")).await;
-    prepare_now(&bed, &mut hand, "sun").await;
+    let sun = prepare_now(&bed, &mut hand, "sun").await;
     ended(&desk, &id).await;
-    hand.gone(W1);
-    let id = submit(&desk, take("ann")).await;
+    let busy = submit(&desk, order()).await;
+    let working = hand.assigned().await;
+    // two requests of one name: the second's source replaces the first's while the first's take waits
+    let id = submit(&desk, Order { priority: 1, ..prepare("ann") }).await;
+    let first = submit(&desk, take("ann")).await;
+    bed.make(&hand, &working).await;
+    ended(&desk, &busy).await;
+    let moon = prepare_now(&bed, &mut hand, "moon").await;
+    ended(&desk, &id).await;
+    let work = hand.assigned().await;
+    assert_eq!((&work.job, work.avatar.as_ref().map(|asset| &asset.key)), (&first, Some(&sun)));
+    desk.sweep().await.unwrap();
+    assert!(bed.path(&sun).exists(), "it is in use");
+    // back into the queue, and its name goes altogether: it still has it
     assert!(desk.delete_avatar(&avatar_name("ann")).await.unwrap());
-    let next = submit(&desk, order()).await;
-    hand.ready(W2, 1, 0);
-    assert_eq!(code(&ended(&desk, &id).await), "unknown_avatar");
-    assert_eq!(hand.assigned().await.job, next);
+    assert!(!bed.path(&moon).exists());
+    drop((desk, hand));
+    let (desk, mut hand) = bed.open().await;
+    desk.sweep().await.unwrap();
+    hand.ready(W1, 1, 0);
+    let work = hand.assigned().await;
+    assert_eq!((&work.job, work.avatar.as_ref().map(|asset| &asset.key)), (&first, Some(&sun)));
+    bed.make(&hand, &work).await;
+    ended(&desk, &first).await;
+    eventually("nobody uses it any more", || async { !bed.path(&sun).exists() }).await;
+}
+
+async fn an_order_may_pin_the_asset_that_it_saw(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 2, 0);
+    let id = submit(&desk, prepare("ann")).await;
+    let sun = prepare_now(&bed, &mut hand, "sun").await;
+    ended(&desk, &id).await;
+    let seen = desk.avatar(&avatar_name("ann")).await.unwrap().unwrap().asset();
+    assert_eq!(seen.key, sun);
+    let pinned = || Order { avatar: Some(seen.clone()), ..take("ann") };
+    let holding = submit(&desk, take("ann")).await;
+    let held = hand.assigned().await;
+    let id = submit(&desk, prepare("ann")).await;
+    prepare_now(&bed, &mut hand, "moon").await;
+    ended(&desk, &id).await;
+    // it has lost its name, and is there still
+    let late = submit(&desk, pinned()).await;
+    let work = hand.assigned().await;
+    assert_eq!((&work.job, work.avatar.as_ref().map(|asset| &asset.key)), (&late, Some(&sun)));
+    for (id, work) in [(holding, held), (late, work)] {
+        bed.make(&hand, &work).await;
+        ended(&desk, &id).await;
+    }
+    eventually("nobody uses it any more", || async { !bed.path(&sun).exists() }).await;
+    assert!(matches!(
+        desk.submit(pinned()).await,
+        Err(Refusal::Busy { complaint, .. }) if complaint.code == "avatar_replaced"
+    ));
 }

@@ -16,6 +16,7 @@ both![
     a_lock_that_stays_is_told_and_nothing_is_lost,
     a_full_disk_is_told_and_an_end_is_kept_until_it_can_be_written,
     clocks_may_jump,
+    a_row_that_cannot_be_read_fails_and_nothing_else_does,
 ];
 
 /// Another program's lock on the whole record.
@@ -120,4 +121,29 @@ async fn clocks_may_jump(bed: Bed) {
     }
     let listed = desk.list(Listing::default()).await.unwrap();
     assert!(listed.iter().map(|view| &view.id).eq(ids.iter().rev()), "order is by number, not by time");
+}
+
+async fn a_row_that_cannot_be_read_fails_and_nothing_else_does(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let damaged = submit(&desk, order()).await;
+    let sound = submit(&desk, order()).await;
+    bed.run_sql(&format!("UPDATE jobs SET work = '{{\"lunch\":1}}', note = 'x' WHERE id = '{damaged}'"))
+        .await;
+    hand.ready(W1, 1, 0);
+    let work = hand.assigned().await;
+    assert_eq!(work.job, sound, "the queue goes on");
+    let view = ended(&desk, &damaged).await;
+    assert_eq!((view.state, code(&view)), (State::Failed, "record_damaged"));
+    // now one that runs, over a restart; and an ended one
+    bed.run_sql(&format!("UPDATE jobs SET work = '' WHERE id = '{sound}'")).await;
+    bed.run_sql(&format!("UPDATE jobs SET ending = '?' WHERE id = '{damaged}'")).await;
+    drop((desk, hand));
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    assert_eq!(code(&ended(&desk, &sound).await), "record_damaged");
+    assert_eq!(desk.list(Listing::default()).await.unwrap().len(), 2);
+    assert_eq!(code(&ended(&desk, &damaged).await), "record_damaged");
+    desk.sweep().await.unwrap();
+    let next = submit(&desk, order()).await;
+    assert_eq!(hand.assigned().await.job, next);
 }

@@ -301,6 +301,7 @@ pub fn order() -> Order {
         twin: None,
         attach_s: 0,
         deliver: Delivery::default(),
+        avatar: None,
         note: serde_json::json!({"field": "kept"}),
     }
 }
