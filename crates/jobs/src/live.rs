@@ -21,6 +21,8 @@ use crate::take::{Frames, Next};
 const REPEAT_AFTER: Duration = Duration::from_secs(2);
 /// What the kernel may hold for a reader in real time, bytes: more would be pictures of the past.
 const HELD_BYTES: usize = 64 << 10;
+/// How long a reader may take nothing at all before it counts as gone: its place is somebody else's.
+const STALL: Duration = Duration::from_secs(60);
 
 /// The writing end. Dropped without `end`, the reader sees that it broke off.
 pub struct Live {
@@ -32,7 +34,7 @@ pub struct Live {
 
 impl Live {
     pub fn open(form: LiveForm, stream: OwnedFd, stop: &Stop) -> Self {
-        let out = Packets { socket: Arc::new(stream.into()), bytes: Arc::default() };
+        let out = Packets { socket: Arc::new(stream.into()), bytes: Arc::default(), stall: STALL };
         let ended = Arc::new(AtomicBool::new(false));
         let guard = {
             let (socket, stop, ended) = (Arc::clone(&out.socket), stop.clone(), Arc::clone(&ended));
@@ -79,12 +81,13 @@ impl Drop for Live {
 pub struct Packets {
     socket: Arc<UnixStream>,
     bytes: Arc<AtomicU64>,
+    stall: Duration,
 }
 
 impl Packets {
-    /// Blocks until the reader has taken it, or the kernel for it.
+    /// Blocks until the reader has taken it, or the kernel for it; not for a reader that takes nothing.
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.packet(bytes).flush(self, Patience::Endless)
+        self.packet(bytes).flush(self, Patience::WhileItMoves)
     }
 
     fn packet(&self, bytes: &[u8]) -> Packet {
@@ -92,7 +95,7 @@ impl Packets {
         framed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         framed.extend_from_slice(bytes);
         self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Packet { bytes: framed, sent: 0 }
+        Packet { bytes: framed, sent: 0, moved: Instant::now() }
     }
 }
 
@@ -111,16 +114,17 @@ impl Write for Packets {
 }
 
 /// One on its way: it leaves whole, however slowly.
-#[derive(Default)]
 struct Packet {
     bytes: Vec<u8>,
     sent: usize,
+    /// When the kernel last took some of it.
+    moved: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     None,
-    Endless,
+    WhileItMoves,
 }
 
 impl Packet {
@@ -130,19 +134,37 @@ impl Packet {
 
     /// Hands the kernel what it takes.
     fn flush(&mut self, out: &Packets, patience: Patience) -> io::Result<()> {
-        let flags = match patience {
-            Patience::None => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-            Patience::Endless => SendFlags::NOSIGNAL,
-        };
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         while !self.is_gone() {
             match send(out.socket.as_fd(), &self.bytes[self.sent..], flags) {
-                Ok(n) => self.sent += n,
-                Err(rustix::io::Errno::AGAIN) if patience == Patience::None => return Ok(()),
+                Ok(n) => {
+                    self.sent += n;
+                    self.moved = Instant::now();
+                }
+                Err(rustix::io::Errno::AGAIN) => {
+                    let rest = out.stall.saturating_sub(self.moved.elapsed());
+                    if rest.is_zero() {
+                        return Err(io::Error::new(ErrorKind::BrokenPipe, "the reader takes nothing"));
+                    }
+                    match patience {
+                        Patience::None => return Ok(()),
+                        Patience::WhileItMoves => wait(out, PollFlags::OUT, rest)?,
+                    };
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+}
+
+fn wait(out: &Packets, wanted: PollFlags, at_most: Duration) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::from_borrowed_fd(out.socket.as_fd(), wanted)];
+    let at_most = Timespec::try_from(at_most).map_err(io::Error::other)?;
+    match poll(&mut fds, Some(&at_most)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(fds[0].revents()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -176,7 +198,7 @@ fn in_real_time(
     let tick = Duration::from_secs_f64(1.0 / format.fps.as_f64());
     let mut clock = None;
     let (mut shown, mut sent, mut late) = (0_u64, 0_u64, 0_u64);
-    let mut packet = Packet::default();
+    let mut packet = Packet { bytes: Vec::new(), sent: 0, moved: Instant::now() };
     loop {
         // an unfinished packet is not left lying while the engine takes its time
         let patience = if packet.is_gone() { REPEAT_AFTER } else { tick.min(REPEAT_AFTER) };
@@ -184,7 +206,7 @@ fn in_real_time(
             Next::Frame(frame) => frame,
             Next::Silence => {
                 if packet.is_gone() && sent > 0 {
-                    packet.sent = 0;
+                    (packet.sent, packet.moved) = (0, Instant::now());
                 }
                 packet.flush(out, Patience::None).map_err(hung_up)?;
                 continue;
@@ -203,7 +225,7 @@ fn in_real_time(
         }
     }
     tracing::debug!(shown, sent, late, "a live session in real time has ended");
-    packet.flush(out, Patience::Endless).map_err(hung_up)
+    packet.flush(out, Patience::WhileItMoves).map_err(hung_up)
 }
 
 /// Waits for a frame's time; meanwhile what is left of the last packet leaves as the reader takes it.
@@ -214,13 +236,7 @@ fn until(due: Instant, out: &Packets, packet: &mut Packet) -> Result<(), MediaEr
             return packet.flush(out, Patience::None).map_err(hung_up);
         }
         let wanted = if packet.is_gone() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut fds = [PollFd::from_borrowed_fd(out.socket.as_fd(), wanted)];
-        let rest = Timespec::try_from(rest).map_err(|_| MediaError::Stopped)?;
-        match poll(&mut fds, Some(&rest)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(hung_up(error.into())),
-        }
-        if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+        if wait(out, wanted, rest).map_err(hung_up)?.intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(MediaError::Stopped);
         }
         packet.flush(out, Patience::None).map_err(hung_up)?;
@@ -236,5 +252,42 @@ fn hung_up(error: io::Error) -> MediaError {
             format!("a live session cannot be written: {error}"),
             "",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_gone_and_a_slow_one_is_not() {
+        let stall = Duration::from_millis(500);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let out = Packets { socket: Arc::new(ours), bytes: Arc::default(), stall };
+        let reader = std::thread::spawn(move || {
+            let mut taken = 0;
+            // slowly, but something comes and goes all the time
+            while taken < 2 << 20 {
+                std::thread::sleep(Duration::from_millis(20));
+                taken += theirs.read(&mut vec![0; 64 << 10]).unwrap();
+            }
+            (taken, theirs)
+        });
+        let begun = Instant::now();
+        let packet = vec![7; 1 << 20];
+        let ended = loop {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it waits for ever");
+            if let Err(error) = out.send(&packet) {
+                break error;
+            }
+        };
+        assert_eq!(ended.kind(), ErrorKind::BrokenPipe, "{ended}");
+        assert!(out.bytes.load(Ordering::Relaxed) > 2 << 20, "the slow reader was served");
+        // in real time, where packets are not waited for
+        let mut packet = out.packet(&packet);
+        packet.flush(&out, Patience::None).unwrap();
+        std::thread::sleep(stall);
+        assert!(matches!(packet.flush(&out, Patience::None).map_err(hung_up), Err(MediaError::Stopped)));
+        drop(reader.join().unwrap());
     }
 }
