@@ -71,6 +71,7 @@ impl Watcher for Screen {
                 self.bar.set_prefix(eta.map(remaining).unwrap_or_default());
                 self.bar.set_position(*done);
             }
+            Event::Alive => {}
             Event::Warning(warning) => match self.audience {
                 Audience::Terminal | Audience::Log => {
                     self.bar.suspend(|| say::aside(format_args!("warning: {}", warning.message)));

@@ -36,7 +36,13 @@ pub fn run(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Sto
 fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop) -> Result<Ending, Fault> {
     let engine = engine(shop, attempt.work.engine())?;
     let scratch = Scratch::new(&shop.store).map_err(ours)?;
-    let larder = Larder { store: &shop.store, runtime: &shop.runtime, scratch: &scratch, stop };
+    let larder = Larder {
+        store: &shop.store,
+        runtime: &shop.runtime,
+        scratch: &scratch,
+        stop,
+        watcher: watcher.as_ref(),
+    };
     match attempt.work {
         Work::Prepare(spec) => {
             prepare::make(&shop.studio, engine, (&spec, &larder), &attempt.name.0, watcher)
@@ -45,7 +51,7 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
         Work::Take(spec) => {
             let person =
                 attempt.avatar.map(|asset| prepare::fetch(&asset, &spec.engine, &larder)).transpose()?;
-            let locals = larder.bring(&spec, person, watcher.as_ref())?;
+            let locals = larder.bring(&spec, person)?;
             match attempt.live {
                 Some(live) => {
                     let target = Target::Live(live.form, live.packets());

@@ -26,7 +26,7 @@ use crate::record::settle::{self, Outcome};
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
     AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State,
-    TakeSpec, Work,
+    TakeSpec, Work, scratch,
 };
 
 pub use live::Live;
@@ -155,6 +155,7 @@ impl Desk {
         events: mpsc::UnboundedReceiver<CrewEvent>,
     ) -> Result<Self, Complaint> {
         let lock = FolderLock::take(config.store.folder())?;
+        scratch::clear(&config.store);
         let record = Record::open(&config.database_url).await?;
         let (asks, asked) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
@@ -492,7 +493,6 @@ pub(crate) fn new_id() -> JobId {
 }
 
 pub(crate) fn refused(error: DbErr) -> Refusal {
-    tracing::error!(%error, "the record does not answer");
     Refusal::Broken(broken(&error))
 }
 

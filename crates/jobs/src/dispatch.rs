@@ -71,7 +71,7 @@ impl Attempt {
             (Event::Stage { stage, done, .. }, Some(before)) => {
                 before.stage != *stage || before.done != *done
             }
-            (Event::Stage { .. }, None) | (Event::Warning(_), _) => true,
+            (Event::Stage { .. }, None) | (Event::Warning(_) | Event::Alive, _) => true,
         }
     }
 }
@@ -152,7 +152,8 @@ impl Dispatch {
             [stall, attempt.leave_by, attempt.untold.map(|since| since + SECOND)]
         });
         let closing = self.closing.as_ref().map(|closing| closing.by);
-        let others = [self.retry, closing, self.fleet.next(), self.unsettled.first().map(|u| u.again)];
+        let unsettled = self.unsettled.first().map(|unsettled| unsettled.again);
+        let others = [self.retry, closing, self.fleet.next(), unsettled, self.floor.patience_ends()];
         attempts.chain(others).flatten().min()
     }
 
@@ -211,6 +212,13 @@ impl Dispatch {
         }
         let (seq, now_ms) = (attempt.fence.seq, self.desk.clock.now_ms());
         let (level, message) = match event {
+            Event::Alive => {
+                // for a live session's reader, who waits for the first picture
+                if let Some(progress) = attempt.progress {
+                    self.desk.progress.tell(&key.0, key.1, progress);
+                }
+                return;
+            }
             Event::Warning(remark) => (Level::Warn, remark.message),
             Event::Stage { stage, done, of, eta } => {
                 let entered = attempt.progress.is_none_or(|before| before.stage != stage);
@@ -249,6 +257,7 @@ impl Dispatch {
             self.retry = None;
             self.restless = true;
         }
+        self.restless |= self.floor.loses_patience(now);
         self.settle_again(now).await;
         let mut condemned = Vec::new();
         let mut due = Vec::new();
@@ -305,7 +314,7 @@ impl Dispatch {
             let mut claimed = 0;
             for row in &rows {
                 let (worker, place) = match row.is_suspect() {
-                    true => (self.floor.seat_for_suspect(), Place::Alone),
+                    true => (self.floor.seat_for_suspect(Instant::now()), Place::Alone),
                     false => (self.floor.seat_for_job(), Place::Job),
                 };
                 let Some(worker) = worker else { continue };

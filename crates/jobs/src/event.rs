@@ -19,6 +19,8 @@ pub enum Event {
         eta: Option<Duration>,
     },
     Warning(Remark),
+    /// Nothing to count, but it goes on: a file is on its way.
+    Alive,
 }
 
 /// Whoever wants to know. Called from the job's threads: it must not block.

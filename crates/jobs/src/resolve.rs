@@ -1,6 +1,8 @@
 //! From where an input is said to lie to a file on this machine, and what a user knows it by. Fetching can be broken off.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use contract::{Complaint, Stage, Stop};
 use store::Store;
@@ -56,22 +58,23 @@ pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
     Ok(Locals { subject, voice })
 }
 
+/// How often a file on its way tells that the job is alive, and for how long at most: what the store does has limits of its own
+/// (`FetchLimits`, S3's time-outs), and if they fail the desk's watch over stalled jobs takes over.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// Brings inputs here.
 pub struct Larder<'a> {
     pub store: &'a Store,
     pub runtime: &'a Handle,
     pub scratch: &'a Scratch,
     pub stop: &'a Stop,
+    pub watcher: &'a dyn Watcher,
 }
 
 impl Larder<'_> {
     /// Subject and voice at the same time.
-    pub fn bring(
-        &self,
-        spec: &TakeSpec,
-        person: Option<Person>,
-        watcher: &dyn Watcher,
-    ) -> Result<Locals, Fault> {
+    pub fn bring(&self, spec: &TakeSpec, person: Option<Person>) -> Result<Locals, Fault> {
         let subject = match &spec.subject {
             SubjectSpec::Picture(s) | SubjectSpec::Clip(s) | SubjectSpec::PictureOrClip(s) => Some(s),
             SubjectSpec::Avatar(_) => None,
@@ -81,7 +84,7 @@ impl Larder<'_> {
             VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
         };
         if [subject, voice].into_iter().flatten().any(is_far) {
-            watcher.event(&Event::Stage { stage: Stage::Fetching, done: 0, of: 0, eta: None });
+            self.watcher.event(&Event::Stage { stage: Stage::Fetching, done: 0, of: 0, eta: None });
         }
         let rooms = (self.scratch.room("subject")?, self.scratch.room("voice")?);
         let both = async { tokio::try_join!(self.maybe(subject, &rooms.0), self.maybe(voice, &rooms.1)) };
@@ -105,7 +108,7 @@ impl Larder<'_> {
         self.wait(self.local(source, &room))
     }
 
-    /// The outcome of what the store does, unless the job is stopped before.
+    /// The outcome of what the store does, unless the job is stopped before. Meanwhile the job tells that it is alive.
     pub fn wait<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let (stopped, told) = tokio::sync::oneshot::channel();
         let _breaker = self.stop.on_stop(move || {
@@ -116,8 +119,18 @@ impl Larder<'_> {
                 biased;
                 _ = told => Err(Fault::Canceled),
                 outcome = work => outcome,
+                never = self.beat() => match never {},
             }
         })
+    }
+
+    async fn beat(&self) -> Infallible {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        let begun = tokio::time::Instant::now();
+        while ticks.tick().await - begun < LONGEST_WAIT {
+            self.watcher.event(&Event::Alive);
+        }
+        std::future::pending().await
     }
 
     async fn maybe(&self, source: Option<&Source>, room: &Path) -> Result<Option<Local>, Fault> {

@@ -43,6 +43,24 @@ pub fn failed(path: &Path, error: &std::io::Error) -> Complaint {
     Complaint::new(code, message, "free some space below the data folder and check its rights")
 }
 
+/// Removes everything but the folders of attempts under way: for a server that begins, and so knows that nobody else does.
+pub fn clear(store: &Store) {
+    let Ok(entries) = store.folder().join("scratch").read_dir() else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        // a worker of the server before may be at its last words
+        if is_folder && File::open(path.join(HELD)).is_ok_and(|held| held.try_lock().is_err()) {
+            continue;
+        }
+        let removed = if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Ok(()) => tracing::info!(path = %path.display(), "removed what an earlier server left"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot be removed"),
+        }
+    }
+}
+
 /// Removes the folders of attempts that nobody works on any more.
 pub fn sweep(store: &Store) {
     let Ok(folders) = store.folder().join("scratch").read_dir() else { return };

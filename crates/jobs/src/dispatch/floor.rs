@@ -2,9 +2,16 @@
 //! bystander is blamed for what it does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::JobId;
 use crate::crew::WorkerId;
+
+/// How long a suspect waits for live sessions to end; after that it works beside them. Jobs are always waited for: an attempt of
+/// theirs would be blamed, a session is not tried again anyway.
+const LIVE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One attempt at one job.
 pub type Key = (JobId, u32);
@@ -14,6 +21,12 @@ pub struct Floor {
     posts: BTreeMap<WorkerId, Post>,
     /// Kept free of new work until it is empty and a suspect can have it.
     reserved: Option<WorkerId>,
+    /// Since when a suspect waits.
+    waits: Option<Instant>,
+    /// A suspect wanted a place in this round.
+    wanted: bool,
+    /// It waits for live sessions no longer.
+    impatient: bool,
 }
 
 #[derive(Default)]
@@ -30,7 +43,11 @@ struct Post {
 
 impl Post {
     fn is_idle(&self) -> bool {
-        self.files.is_empty() && self.live.is_empty() && self.culprits.is_empty()
+        self.has_no_jobs() && self.live.is_empty()
+    }
+
+    fn has_no_jobs(&self) -> bool {
+        self.files.is_empty() && self.culprits.is_empty()
     }
 
     fn takes_more(&self) -> bool {
@@ -84,6 +101,20 @@ impl Floor {
     /// The reservation is made anew in every round.
     pub fn begin_round(&mut self) {
         self.reserved = None;
+        if !std::mem::take(&mut self.wanted) {
+            (self.waits, self.impatient) = (None, false);
+        }
+    }
+
+    pub fn patience_ends(&self) -> Option<Instant> {
+        self.waits.filter(|_| !self.impatient).map(|since| since + LIVE_PATIENCE)
+    }
+
+    /// True once, when a suspect has waited long enough for live sessions.
+    pub fn loses_patience(&mut self, now: Instant) -> bool {
+        let now_it_does = self.patience_ends().is_some_and(|end| end <= now);
+        self.impatient |= now_it_does;
+        now_it_does
     }
 
     /// The worker with the most free places.
@@ -104,9 +135,17 @@ impl Floor {
     }
 
     /// An idle worker; if there is none, one is kept free until it is idle.
-    pub fn seat_for_suspect(&mut self) -> Option<WorkerId> {
+    pub fn seat_for_suspect(&mut self, now: Instant) -> Option<WorkerId> {
+        self.wanted = true;
         let able = || self.posts.iter().filter(|(_, post)| post.slots > 0);
-        let idle = able().find(|(_, post)| post.is_idle()).map(|(worker, _)| *worker);
+        let idle = able()
+            .find(|(_, post)| post.is_idle())
+            .or_else(|| able().find(|(_, post)| self.impatient && post.has_no_jobs()))
+            .map(|(worker, _)| *worker);
+        match idle {
+            Some(_) => (self.waits, self.impatient) = (None, false),
+            None => self.waits = self.waits.or(Some(now)),
+        }
         if idle.is_none() && self.reserved.is_none() {
             let soonest = able()
                 .filter(|(_, post)| post.takes_more())
@@ -169,11 +208,11 @@ mod tests {
         floor.ready(a, 2, 1);
         floor.seat(a, key("one"), Place::Job);
         floor.begin_round();
-        assert_eq!(floor.seat_for_suspect(), None);
+        assert_eq!(floor.seat_for_suspect(Instant::now()), None);
         assert_eq!((floor.seat_for_job(), floor.seat_for_live()), (None, None), "it is kept free");
         floor.ready(b, 2, 1);
         floor.begin_round();
-        assert_eq!(floor.seat_for_suspect(), Some(b));
+        assert_eq!(floor.seat_for_suspect(Instant::now()), Some(b));
         floor.seat(b, key("suspect"), Place::Alone);
         assert_eq!((floor.seat_for_job(), floor.seat_for_live()), (Some(a), Some(a)));
         floor.leave(a, &key("one"));
@@ -193,11 +232,36 @@ mod tests {
             !floor.condemn(a, key("one"), "stalled".into()) && !floor.condemn(a, key("show"), "x".into())
         );
         assert_eq!(
-            (floor.seat_for_job(), floor.seat_for_live(), floor.seat_for_suspect()),
+            (floor.seat_for_job(), floor.seat_for_live(), floor.seat_for_suspect(Instant::now())),
             (None, None, None)
         );
         let left = floor.gone(a).unwrap();
         assert_eq!((left.attempts.len(), left.culprits.len(), floor.workers()), (2, 2, 0));
         assert!(floor.gone(a).is_none());
+    }
+
+    #[test]
+    fn a_suspect_waits_for_sessions_only_so_long() {
+        let mut floor = Floor::default();
+        let (a, begun) = (WorkerId(1), Instant::now());
+        floor.ready(a, 1, 2);
+        floor.seat(a, key("show"), Place::Live);
+        floor.seat(a, key("job"), Place::Job);
+        floor.begin_round();
+        assert_eq!(floor.seat_for_suspect(begun), None);
+        let end = floor.patience_ends().unwrap();
+        assert!(!floor.loses_patience(end - Duration::from_millis(1)));
+        assert!(floor.loses_patience(end) && !floor.loses_patience(end), "it is told once");
+        assert_eq!(floor.patience_ends(), None);
+        floor.begin_round();
+        assert_eq!(floor.seat_for_suspect(end), None, "a job is waited for");
+        floor.leave(a, &key("job"));
+        floor.begin_round();
+        assert_eq!(floor.seat_for_suspect(end), Some(a));
+        floor.seat(a, key("suspect"), Place::Alone);
+        assert_eq!((floor.seat_for_live(), floor.live()), (None, 1), "the session goes on");
+        floor.leave(a, &key("suspect"));
+        floor.begin_round();
+        assert_eq!(floor.seat_for_suspect(end), None, "the next one is patient again");
     }
 }

@@ -82,7 +82,10 @@ impl Record {
                 "write sqlite://PATH?mode=rwc or postgres://USER@HOST/DATABASE",
             ));
         };
-        opened.map_err(|error| broken(&error))
+        opened.map_err(|error| {
+            let (code, hint) = cause(&error);
+            Complaint::new(code, format!("the record of jobs cannot be opened: {error}"), hint)
+        })
     }
 
     /// One connection writes, so that no two writers of ours meet at the file's lock; WAL lets readers go on beside it.
@@ -159,9 +162,16 @@ pub fn is_collision(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
+/// For a client: the driver's words name files, hosts and users, and are for the log.
 pub fn broken(error: &DbErr) -> Complaint {
+    tracing::error!(%error, "the record does not answer");
+    let (code, hint) = cause(error);
+    Complaint::new(code, "the record of jobs cannot be used at the moment", hint)
+}
+
+fn cause(error: &DbErr) -> (&'static str, &'static str) {
     let text = error.to_string();
-    let (code, hint) = if text.contains("disk is full") || text.contains("No space left") {
+    if text.contains("disk is full") || text.contains("No space left") {
         ("disk_full", "free some space where the database is")
     } else if text.contains("is locked") || text.contains("lock timeout") {
         (
@@ -170,8 +180,7 @@ pub fn broken(error: &DbErr) -> Complaint {
         )
     } else {
         ("record_unavailable", "check that the database is reachable, then send the request again")
-    };
-    Complaint::new(code, format!("the record of jobs cannot be used: {text}"), hint)
+    }
 }
 
 /// Nouns that are kept as JSON were made by us.
@@ -180,7 +189,8 @@ pub fn kept<T: serde::Serialize>(noun: &T) -> String {
 }
 
 pub fn found<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, DbErr> {
-    serde_json::from_str(text).map_err(|error| DbErr::Type(format!("{error} in {text}")))
+    // not the text itself: it may hold secrets of a user's URL
+    serde_json::from_str(text).map_err(|error| DbErr::Type(error.to_string()))
 }
 
 #[cfg(test)]

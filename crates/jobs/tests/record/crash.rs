@@ -15,6 +15,7 @@ both![
     out_of_memory_costs_one_attempt_of_three,
     a_job_that_was_to_end_does_not_come_back,
     a_worker_that_gives_up_unasked_is_a_death,
+    what_a_killed_server_left_in_scratch_goes_at_the_next_start,
 ];
 
 async fn a_restart_puts_running_jobs_back_without_blame(bed: Bed) {
@@ -167,4 +168,20 @@ async fn a_worker_that_gives_up_unasked_is_a_death(bed: Bed) {
         hand.tell(CrewEvent::Ended { job: work.job, attempt: work.attempt, ending: Ending::Canceled });
     }
     assert_eq!(code(&ended(&desk, &id).await), "poison");
+}
+
+async fn what_a_killed_server_left_in_scratch_goes_at_the_next_start(bed: Bed) {
+    drop(bed.store().await); // makes the folders
+    let scratch = bed.path("scratch");
+    std::fs::write(scratch.join(".tmpUpload"), b"half an upload").unwrap();
+    for folder in [".tmpDarkroom", ".tmpDead", ".tmpAtWork"] {
+        std::fs::create_dir(scratch.join(folder)).unwrap();
+        std::fs::write(scratch.join(folder).join("picture.png"), b"x").unwrap();
+    }
+    std::fs::write(scratch.join(".tmpDead/.held"), b"").unwrap();
+    let held = std::fs::File::create(scratch.join(".tmpAtWork/.held")).unwrap();
+    held.lock().unwrap();
+    let (_desk, _hand) = bed.open().await;
+    let left: Vec<_> = std::fs::read_dir(&scratch).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".tmpAtWork"]);
 }
