@@ -182,6 +182,7 @@ pub async fn heads(record: &Record, count: u64) -> Result<Vec<Model>, DbErr> {
     job::in_order(job::queue()).limit(count).all(&record.read).await
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a claim, moved once")]
 pub enum Claimed {
     /// This attempt is ours, with the work and the asset it will use.
     Ours { attempt: i32, work: Work, deliver: Delivery, avatar: Option<AvatarAsset> },
