@@ -104,6 +104,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         https: settings.tls.local || settings.tls.cert.is_some(),
         gpu_available: false,
         device: "cpu".to_owned(),
+        common: front_door::Common::new(Clock::system().now_ms()),
         clock: Clock::system(),
         infinitetalk,
         musetalk: musetalk(config, originals)?,

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use dialects::front_door::{
-    Casting, Hosts, House, InfiniteTalk, KeepAlive, Keys, Limits, MuseTalk, MuseTalkS3, OnHangup,
+    Casting, Common, Hosts, House, InfiniteTalk, KeepAlive, Keys, Limits, MuseTalk, MuseTalkS3, OnHangup,
 };
 use jobs::crew::{Assignment, Crew, Pace, WorkerId};
 use jobs::{Clock, Desk, DeskConfig, Retention};
@@ -84,7 +84,12 @@ async fn app(folder: &std::path::Path) -> Router {
         gpu_available: false,
         device: "cpu".to_owned(),
         clock: Clock::system(),
-        infinitetalk: InfiniteTalk { output: folder.join("output"), on_hangup: OnHangup::Finish },
+        common: Common::new(0),
+        infinitetalk: InfiniteTalk {
+            output: folder.join("output"),
+            on_hangup: OnHangup::Finish,
+            motion_frame: 9,
+        },
         musetalk: MuseTalk {
             version: "v15".to_owned(),
             fps: 25,

@@ -1,7 +1,5 @@
 //! A job as a handler sees it: handed in, waited for, and what came of it.
 
-use std::sync::atomic::Ordering;
-
 use axum::http::{HeaderMap, StatusCode};
 use jobs::{Ending, JobView, Made, Order, Prepared, Source, Submitted};
 use sha2::{Digest, Sha256};
@@ -28,15 +26,6 @@ impl Room {
     pub async fn ended(&self, job: &str) -> Result<JobView, Refused> {
         let view = self.house.desk.wait(job).await.map_err(broken)?;
         view.ok_or_else(|| Refused::later(format!("the record no longer has job {job}"), 1))
-    }
-
-    /// A second since the epoch that this dialect has not used before, so that names made of it never meet.
-    pub fn own_second(&self) -> i64 {
-        let now = self.house.clock.now_ms().div_euclid(1000);
-        let next = |last: i64| Some(now.max(last + 1));
-        match self.last_second.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
-            Ok(last) | Err(last) => now.max(last + 1),
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
@@ -31,9 +31,29 @@ pub struct House {
     /// What `/health` calls the device: `cpu`, or a GPU's name.
     pub device: String,
     pub clock: Clock,
+    pub common: Common,
     pub infinitetalk: InfiniteTalk,
     pub musetalk: MuseTalk,
     pub musetalk_s3: MuseTalkS3,
+}
+
+/// What the ports share: a dialect may be served on its own port and on the one that has everything.
+pub struct Common {
+    pub audience: Arc<Audience>,
+    /// The last second that a file was named after.
+    last_second: AtomicI64,
+}
+
+impl Common {
+    /// Seconds up to now may have been used by a server before this one.
+    pub fn new(now_ms: i64) -> Self {
+        Self { audience: Arc::default(), last_second: AtomicI64::new(now_ms.div_euclid(1000)) }
+    }
+
+    /// Whether nobody had this second before: a name made of it alone meets no other.
+    pub fn first_in(&self, second: i64) -> bool {
+        self.last_second.fetch_max(second, Ordering::SeqCst) < second
+    }
 }
 
 /// The engine of a dialect.
@@ -122,8 +142,6 @@ pub struct MuseTalkS3 {
 pub struct Room {
     pub house: Arc<House>,
     pub dialect: &'static str,
-    pub audience: Arc<Audience>,
-    pub last_second: Arc<AtomicI64>,
 }
 
 impl Room {

@@ -16,5 +16,7 @@ pub mod model;
 pub mod refused;
 pub mod table;
 
-pub use house::{Casting, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup};
+pub use house::{
+    Casting, Common, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup,
+};
 pub use keys::{Key, Keys};

@@ -20,7 +20,6 @@ use tracing::Instrument;
 
 use super::docs::{self, Operation};
 use super::guard::{self, Access};
-use super::hold::Audience;
 use super::house::{House, Room};
 use super::refused::Refused;
 
@@ -76,8 +75,7 @@ impl Segments {
 
 impl Table {
     pub fn new(house: Arc<House>, about: About) -> Self {
-        let audience = Arc::new(Audience::default());
-        let room = Room { house, dialect: about.dialect, audience, last_second: Arc::default() };
+        let room = Room { house, dialect: about.dialect };
         Self {
             about,
             room,

@@ -1,5 +1,7 @@
 //! From InfiniteTalk's words to an order. The only place that knows its defaults.
 
+use std::path::PathBuf;
+
 use axum::http::HeaderMap;
 use contract::{EngineCard, Fps, Value};
 use jobs::{Delivery, Order, SubjectSpec, TakeSpec, VoiceSpec, Work};
@@ -116,8 +118,9 @@ pub async fn order(
         landmarks: None,
         crf: CRF,
     };
-    let timestamp = dates::stamp(room.own_second() * 1000);
-    let name = file_name(request, &timestamp);
+    let now_ms = room.house.clock.now_ms();
+    let timestamp = dates::stamp(now_ms);
+    let path = place(room, request, now_ms).await;
     Ok(Order {
         dialect: room.dialect,
         owner,
@@ -126,10 +129,22 @@ pub async fn order(
         idempotency: idempotency(headers),
         twin: Some(twin),
         attach_s: ATTACH_S,
-        deliver: Delivery { path: Some(room.house.infinitetalk.output.join(name)), s3: None },
+        deliver: Delivery { path: Some(path), s3: None },
         avatar: None,
         note: serde_json::to_value(metadata(request, timestamp)).unwrap_or_default(),
     })
+}
+
+/// Where the video is delivered: never where another lies, or is about to.
+async fn place(room: &Room, request: &GenerateRequest, now_ms: i64) -> PathBuf {
+    let timestamp = dates::stamp(now_ms);
+    let path = room.house.infinitetalk.output.join(file_name(request, &timestamp));
+    let first = room.house.common.first_in(now_ms.div_euclid(1000));
+    if first && matches!(tokio::fs::try_exists(&path).await, Ok(false)) {
+        return path;
+    }
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    path.with_file_name(file_name(request, &format!("{timestamp}_{}", &random[..8])))
 }
 
 /// `infinitetalk_{resolution}_{prompt}_{timestamp}.mp4`

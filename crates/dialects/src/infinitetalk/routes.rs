@@ -32,7 +32,7 @@ pub async fn generate(
     let order = from_wire::order(&room, card, owner, &headers, &request).await?;
     let job = room.submit(order).await?.id;
     let seat = match room.house.infinitetalk.on_hangup {
-        OnHangup::Cancel => Some(room.audience.sit(&room.house.desk, &job)),
+        OnHangup::Cancel => Some(room.house.common.audience.sit(&room.house.desk, &job)),
         OnHangup::Finish => None,
     };
     let keep_alive = room.house.keep_alive;

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contract::{Device, EngineCard, Fps, Layout, SettingCard, Size, SubjectKind, Value, Weights};
 use dialects::front_door::{
-    Casting, Hosts, House, InfiniteTalk, KeepAlive, Keys, Limits, MuseTalk, MuseTalkS3, OnHangup,
+    Casting, Common, Hosts, House, InfiniteTalk, KeepAlive, Keys, Limits, MuseTalk, MuseTalkS3, OnHangup,
 };
 use http_body_util::BodyExt;
 use jobs::crew::{Assignment, Crew, CrewEvent, Form, Pace, WorkerId};
@@ -126,6 +126,7 @@ impl Stage {
             gpu_available: false,
             device: "cpu".to_owned(),
             clock,
+            common: Common::new(NOW_MS - 1000),
             infinitetalk: InfiniteTalk {
                 output: folder.path().join("data/output/infinitetalk"),
                 on_hangup: OnHangup::Finish,

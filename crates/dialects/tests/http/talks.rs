@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use dialects::front_door::{KeepAlive, OnHangup};
+use dialects::front_door::{Common, KeepAlive, OnHangup};
 use dialects::infinitetalk;
 use jobs::{Delivery, VoiceSpec, Work};
 use serde_json::{Value, json as value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::stage::{FILM, LONG, Script, Stage, ask, client, get, json, server};
+use crate::stage::{FILM, LONG, NOW_MS, Script, Stage, ask, client, get, json, server};
 
 fn body(stage: &Stage, more: Value) -> String {
     let mut body = value!({ "audio_path": stage.media("voice.wav"), "image_path": stage.media("face.png") });
@@ -50,6 +50,22 @@ async fn a_video_is_answered_as_the_original_does() {
     assert_eq!(again.json(), expected, "the same request within a minute is the same video");
     let other = ask(&app, json("/api/generate-video", &body(&stage, value!({ "seed": 8 })))).await;
     assert_ne!(other.json()["video_path"], expected["video_path"]);
+}
+
+/// The dialect's own port and the one that has everything, in one second; then the server after this one.
+#[tokio::test]
+async fn no_video_lies_where_anothers_is() {
+    let stage = Stage::new().await;
+    let apps = [infinitetalk::router(stage.house.clone()), infinitetalk::router(stage.house.clone())];
+    let mut paths = std::collections::BTreeSet::new();
+    for seed in 0..4 {
+        let asked = json("/api/generate-video", &body(&stage, value!({ "seed": seed })));
+        let told = ask(&apps[seed % 2], asked).await.json();
+        assert_eq!(told["metadata"]["timestamp"], "20251102_143022", "the second that it is");
+        paths.insert(told["video_path"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(paths.len(), 4, "{paths:?}");
+    assert!(!Common::new(NOW_MS).first_in(NOW_MS / 1000), "another server may have had it");
 }
 
 #[tokio::test]
