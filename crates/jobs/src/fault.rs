@@ -85,12 +85,17 @@ const MACHINE: [&str; 31] = [
     "tts_unreachable",
 ];
 
+/// Whether a complaint of this code is about this machine, and not about what was sent.
+pub fn is_machine_fault(code: &str) -> bool {
+    MACHINE.contains(&code)
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let code = fault.code().to_owned();
         match fault {
             Fault::Rejected(Complaint { code: told, message, hint }) => {
-                let blame = if MACHINE.contains(&told) { Blame::Server } else { Blame::Client };
+                let blame = if is_machine_fault(told) { Blame::Server } else { Blame::Client };
                 Failure { blame, code, message, hint }
             }
             Fault::Canceled | Fault::Failed { .. } => {

@@ -34,7 +34,7 @@ pub use desk::{
 };
 pub use ending::{Blame, Ending, Failure, Made, Prepared};
 pub use event::{Event, Watcher};
-pub use fault::Fault;
+pub use fault::{Fault, is_machine_fault};
 pub use order::{AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
 pub use recipe::{Studio, Target, make};
 pub use retention::Swept;

@@ -131,10 +131,13 @@ impl Operation {
             }
         }
         if invalid {
-            let schema = json!({ "$ref": "#/components/schemas/HTTPValidationError" });
+            let schema = json!({ "anyOf": [
+                { "$ref": "#/components/schemas/HTTPValidationError" },
+                { "$ref": "#/components/schemas/Detail" }
+            ] });
             operation = operation.answers(
                 422,
-                "Validation Error",
+                "Validation Error, or what was sent lasts longer than this server takes",
                 json!({ "application/json": { "schema": schema } }),
             );
         }

@@ -89,6 +89,18 @@ impl Place<'_> {
         Mistake { kind, loc: self.steps(), msg: msg.into(), input: input.clone(), ctx: None }
     }
 
+    /// FastAPI's words for a value that crosses its field's limit, which goes by `key` there.
+    pub fn beyond(
+        &self,
+        kind: &'static str,
+        msg: impl Into<String>,
+        (key, limit): (&str, i64),
+        input: &Json,
+    ) -> Mistake {
+        let ctx = Some(Box::new(Json::Object(vec![(key.to_owned(), Json::Int(limit))])));
+        Mistake { ctx, ..self.mistake(kind, msg, input) }
+    }
+
     pub fn missing(&self, input: &Json) -> Mistake {
         self.mistake("missing", "Field required", input)
     }
@@ -413,8 +425,7 @@ fn bounded(
         _ => i64::MAX,
     };
     let outside = |kind, word: &str, key: &str, limit: i64| {
-        let mistake = place.mistake(kind, format!("Input should be {word} than or equal to {limit}"), input);
-        Mistake { ctx: Some(Box::new(Json::Object(vec![(key.to_owned(), Json::Int(limit))]))), ..mistake }
+        place.beyond(kind, format!("Input should be {word} than or equal to {limit}"), (key, limit), input)
     };
     match (ge, le) {
         (Some(ge), _) if at < ge => Err(outside("greater_than_equal", "greater", "ge", ge)),

@@ -50,17 +50,15 @@ impl Refused {
         Self::said(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    /// What a door of the desk refuses: what is not there is 404, too much is 413, a broken store is 503.
+    /// What a door of the desk refuses: what is not there is 404, too many bytes are 413, what lasts too long is 422, a broken
+    /// store is 503, and any other trouble of this machine 500.
     pub fn complaint(complaint: &Complaint) -> Self {
         let detail = complaint.to_string();
         match complaint.code {
-            "file_missing" => Self::missing(detail),
-            "upload_too_large" | "file_too_large" | "too_large" => {
-                Self::said(StatusCode::PAYLOAD_TOO_LARGE, detail)
-            }
             "disk_full" => Refused::Said { status: StatusCode::INSUFFICIENT_STORAGE, detail, retry_s: None },
             code if code.starts_with("record") || code.starts_with("store") => Self::later(detail, 5),
-            _ => Self::bad(detail),
+            code if jobs::is_machine_fault(code) => Self::said(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            code => Self::said(of_client(code), detail),
         }
     }
 
@@ -74,8 +72,7 @@ impl Refused {
         let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
         let detail = format!("{opening}{}{hint}", failure.message);
         match (failure.blame, failure.code.as_str()) {
-            (Blame::Client, "file_missing") => Self::missing(detail),
-            (Blame::Client, _) => Self::bad(detail),
+            (Blame::Client, code) => Self::said(of_client(code), detail),
             (Blame::Server, _) => Self::said(StatusCode::INTERNAL_SERVER_ERROR, detail),
         }
     }
@@ -89,6 +86,16 @@ impl From<Refusal> for Refused {
             Refusal::Busy { complaint, retry_s } => Self::later(complaint.to_string(), retry_s),
             Refusal::Broken(complaint) => Self::later(complaint.to_string(), 5),
         }
+    }
+}
+
+/// What is wrong with what was sent.
+fn of_client(code: &str) -> StatusCode {
+    match code {
+        "file_missing" => StatusCode::NOT_FOUND,
+        "file_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "audio_too_long" | "clip_too_long" | "text_too_long" | "too_long" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -149,6 +156,31 @@ impl IntoResponse for Refused {
                 }
                 response
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_fault_it_is_is_told_by_the_status() {
+        let rows = [
+            ("file_missing", 404),
+            ("path_not_allowed", 400),
+            ("bad_picture", 400),
+            ("file_too_large", 413),
+            ("clip_too_long", 422),
+            ("ffmpeg_missing", 500),
+            ("internal", 500),
+            ("file_size_limit", 500),
+            ("store_unreachable", 503),
+            ("disk_full", 507),
+        ];
+        for (code, expected) in rows {
+            let refused = Refused::complaint(&Complaint::new(code, "why", "what to do"));
+            assert_eq!(refused.into_response().status(), expected, "{code}");
         }
     }
 }

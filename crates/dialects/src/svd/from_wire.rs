@@ -10,8 +10,9 @@ use super::wire::GenerateRequest;
 use crate::front_door::errand::idempotency;
 use crate::front_door::form::Arriving;
 use crate::front_door::house::{Room, settings};
+use crate::front_door::json::Json;
 use crate::front_door::keys::Owner;
-use crate::front_door::model::{Field, Fitting, Kind, Model, Need};
+use crate::front_door::model::{Field, Fitting, Kind, Model, Need, Place};
 use crate::front_door::refused::{Refused, broken};
 
 /// Of the script, as the original's page has it.
@@ -67,16 +68,7 @@ pub async fn order(
     headers: &HeaderMap,
     request: &GenerateRequest,
 ) -> Result<Order, Refused> {
-    let limit = i64::from(room.house.limits.video_seconds);
-    if request.duration > limit {
-        let detail = format!("a duration of {} s is asked for, the limit is {limit} s", request.duration);
-        return Err(Refused::bad(detail));
-    }
-    let letters = request.script.chars().count();
-    if letters > SCRIPT_CHARS {
-        let detail = format!("the script has {letters} characters, the limit is {SCRIPT_CHARS}");
-        return Err(Refused::bad(detail));
-    }
+    check_limits(request, i64::from(room.house.limits.video_seconds))?;
     let side = side(&request.quality)?;
     let take = TakeSpec {
         engine: card.name.to_owned(),
@@ -102,6 +94,22 @@ pub async fn order(
         avatar: None,
         note: serde_json::to_value(request).unwrap_or_default(),
     })
+}
+
+fn check_limits(request: &GenerateRequest, seconds: i64) -> Result<(), Refused> {
+    let body = Place::Root("body");
+    let mut mistakes = Vec::new();
+    if request.script.chars().count() > SCRIPT_CHARS {
+        let msg = format!("String should have at most {SCRIPT_CHARS} characters");
+        let (input, limit) = (Json::Text(request.script.clone()), ("max_length", SCRIPT_CHARS as i64));
+        mistakes.push(Place::In(&body, "script").beyond("string_too_long", msg, limit, &input));
+    }
+    if request.duration > seconds {
+        let msg = format!("Input should be less than or equal to {seconds}");
+        let input = Json::Int(request.duration);
+        mistakes.push(Place::In(&body, "duration").beyond("less_than_equal", msg, ("le", seconds), &input));
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(Refused::Invalid(mistakes)) }
 }
 
 /// `768` or `768x768`.

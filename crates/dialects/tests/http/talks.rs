@@ -101,9 +101,13 @@ async fn refusals_have_the_originals_words_and_honest_statuses() {
         assert_eq!(told.status.as_u16(), status, "{more} {}", told.text());
         assert!(told.text().contains(words), "{more} {}", told.text());
     }
-    for (failure, status) in
-        [(client("no_face", "there is no face"), 400), (server("engine_failed", "it broke"), 500)]
-    {
+    let failures = [
+        (client("no_face", "there is no face"), 400),
+        (client("audio_too_long", "the audio is 700 s long"), 422),
+        (client("file_too_large", "the address gives too much"), 413),
+        (server("engine_failed", "it broke"), 500),
+    ];
+    for (failure, status) in failures {
         stage.script(Script::Fail(failure.clone()));
         let asked = body(&stage, value!({ "prompt": failure.code }));
         let told = ask(&app, json("/api/generate-video", &asked)).await;
