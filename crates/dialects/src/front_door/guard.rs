@@ -1,16 +1,17 @@
 //! The door: which `Host` is meant (against DNS rebinding), whose key it is, whether a page of another site may ask, and
 //! CORS as Starlette answers it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::house::{Hosts, House};
-use super::keys::{LOCAL, Owner};
+use super::keys::{NOBODY, Owner, given};
 use super::refused::Refused;
 
 /// What a route asks of whoever calls it.
@@ -28,7 +29,7 @@ pub async fn enter(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&house, access, request.headers(), request.uri()) {
+    match admit(&house, access, &request) {
         Ok(owner) => {
             request.extensions_mut().insert(owner);
             next.run(request).await
@@ -46,15 +47,24 @@ pub async fn enter(
     }
 }
 
-fn admit(house: &House, access: Access, headers: &HeaderMap, uri: &Uri) -> Result<Owner, Refused> {
-    if access == Access::Public {
-        return Ok(house.keys.owner(headers).unwrap_or(Owner(LOCAL.to_owned())));
-    }
+fn admit(house: &House, access: Access, request: &Request) -> Result<Owner, Refused> {
+    let headers = request.headers();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     if access == Access::KeyedOwnSite {
-        own_site(&house.hosts, headers, uri)?;
+        own_site(&house.hosts, headers, request.uri())?;
     }
-    let owner = house.keys.owner(headers)?;
-    house.keys.admit(&owner)?;
+    let owner = house.keys.owner(headers);
+    if access == Access::Public && (owner.is_ok() || given(headers).is_none()) {
+        return Ok(owner.unwrap_or(Owner(NOBODY.to_owned())));
+    }
+    let owner = match owner {
+        Ok(owner) => owner,
+        Err(refused) => {
+            house.keys.strike(peer)?;
+            return if access == Access::Public { Ok(Owner(NOBODY.to_owned())) } else { Err(refused) };
+        }
+    };
+    house.keys.admit(&owner, peer)?;
     Ok(owner)
 }
 

@@ -1,5 +1,6 @@
 //! Who is asking: API keys (kept as hashes, compared in constant time) and how often each may ask.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -12,6 +13,11 @@ use super::refused::Refused;
 
 /// The owner of everything while no keys are configured.
 pub const LOCAL: &str = "local";
+/// Who asks without a key where keys are configured: the owner of nothing.
+pub const NOBODY: &str = "";
+
+/// Owners and addresses that are counted before those that have been quiet are forgotten.
+const MOST_COUNTED: usize = 10_000;
 
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -32,7 +38,7 @@ pub struct Keys {
 pub struct Owner(pub String);
 
 impl Keys {
-    /// `per_minute`: requests of one owner.
+    /// `per_minute`: requests with one key, or without keys of one address; and tries of one address with keys that are none.
     pub fn new(keys: Vec<Key>, per_minute: Option<NonZeroU32>) -> Self {
         let rate = per_minute.map(|limit| Arc::new(DefaultKeyedRateLimiter::keyed(Quota::per_minute(limit))));
         Self { keys: keys.into(), rate }
@@ -61,21 +67,46 @@ impl Keys {
         owner.ok_or_else(|| Refused::said(StatusCode::UNAUTHORIZED, "Invalid API key"))
     }
 
-    pub fn admit(&self, owner: &Owner) -> Result<(), Refused> {
+    /// A request of this owner, which came from this address.
+    pub fn admit(&self, owner: &Owner, from: Option<IpAddr>) -> Result<(), Refused> {
+        if self.required() { self.count(format!("key {}", owner.0), &owner.0) } else { self.strike(from) }
+    }
+
+    /// A request of nobody we know: all that is known of it is where it came from.
+    pub fn strike(&self, from: Option<IpAddr>) -> Result<(), Refused> {
+        let address = from.map_or_else(|| "an unknown address".to_owned(), neighbours);
+        self.count(format!("from {address}"), &address)
+    }
+
+    fn count(&self, counted: String, whose: &str) -> Result<(), Refused> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        rate.check_key(&owner.0).map_err(|early| {
+        if rate.len() > MOST_COUNTED {
+            rate.retain_recent();
+        }
+        rate.check_key(&counted).map_err(|early| {
             let seconds = early.wait_time_from(DefaultClock::default().now()).as_secs_f64().ceil().max(1.0);
             Refused::Said {
                 status: StatusCode::TOO_MANY_REQUESTS,
-                detail: format!("too many requests of `{}`; try again in {seconds:.0} s", owner.0),
+                detail: format!("too many requests of `{whose}`; try again in {seconds:.0} s"),
                 retry_s: Some(seconds as u32),
             }
         })
     }
 }
 
+/// Whose address it is: of version 6, one client has as many as it likes below the first half.
+fn neighbours(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
 /// `Authorization: Key …`, `Authorization: Bearer …` or `X-API-Key: …`
-fn given(headers: &HeaderMap) -> Option<&str> {
+pub fn given(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let scheme = authorization.and_then(|value| value.split_once(' '));
     match scheme {

@@ -1,9 +1,11 @@
 //! The door: keys, rates, hosts, pages of other sites, CORS, ids, documents.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode};
 use dialects::front_door::{Casting, Key, Keys};
 use dialects::{house, infinitetalk, musetalk, musetalk_s3, svd};
@@ -77,6 +79,34 @@ async fn a_key_that_asks_too_often_waits_and_the_others_do_not() {
     let wait: u32 = told.header("retry-after").parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(with(&app, "/generations", &[("x-api-key", "b-key")]).await.status, StatusCode::OK);
+}
+
+/// Each from an address of its own: without keys by it, and with keys that are none.
+#[tokio::test]
+async fn an_address_that_asks_too_often_waits_and_the_others_do_not() {
+    let rate = NonZeroU32::new(2);
+    let houses = [(Keys::new(Vec::new(), rate), None, 200), (keys(Some(2)), Some("wrong"), 401)];
+    for (keys, key, status) in houses {
+        let stage = Stage::with(|house| house.keys = keys).await;
+        let app = svd::router(stage.house.clone());
+        let from = async |address: &str| {
+            let mut asked = request(Method::GET, "/generations");
+            if let Some(key) = key {
+                asked = asked.header("x-api-key", key);
+            }
+            let peer: SocketAddr = address.parse().unwrap();
+            ask(&app, asked.extension(ConnectInfo(peer)).body(Body::empty()).unwrap()).await.status.as_u16()
+        };
+        for (many, other) in [("10.0.0.1:1", "10.0.0.2:1"), ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1")] {
+            assert_eq!((from(many).await, from(many).await), (status, status));
+            assert_eq!(from(many).await, 429, "{many}");
+            assert_eq!(from(other).await, status, "{other}");
+        }
+        assert_eq!(from("[2001:db8::2]:1").await, 429, "the same house");
+        if key.is_some() {
+            assert_eq!(with(&app, "/generations", &[("x-api-key", "a-key")]).await.status, StatusCode::OK);
+        }
+    }
 }
 
 #[tokio::test]
