@@ -19,13 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::Router;
 use contract::Complaint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::cli::{DataArgs, MachineArgs, ServeArgs};
 use crate::config::Config;
@@ -37,8 +35,6 @@ use settings::{Dialect, ServeSettings};
 
 /// Connections a listener has at a time.
 const CONNECTIONS: usize = 1024;
-/// Without a byte of a request's body.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Running jobs may go on for so long after SIGTERM; they go back into the queue then.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Threads that answer requests; the work is done elsewhere.
@@ -95,7 +91,6 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
             }
             dialect => rooms.router(dialect),
         };
-        let router: Router = router.layer(RequestBodyTimeoutLayer::new(BODY_IDLE));
         say::aside(format_args!("{:<13} {scheme}://{}", listener.dialect.name(), listener.address));
         serving.spawn(listener.serve(router, treatment.clone(), drain));
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::Field as Part;
@@ -21,6 +21,8 @@ use super::refused::Refused;
 
 /// A plain field holds a word or a number.
 const TEXT_LIMIT: usize = 64 << 10;
+/// All of them, with what separates parts.
+const TEXTS_LIMIT: u64 = 1 << 20;
 /// Bytes that tell what a file is.
 const HEAD: usize = 32;
 
@@ -121,13 +123,11 @@ pub async fn read(
     if !mistakes.is_empty() {
         return Err(Refused::Invalid(mistakes));
     }
-    let mut files: Vec<(String, Incoming)> = Vec::new();
-    for (name, entry) in entries {
-        if let Entry::File(file) = entry {
-            files.retain(|(known, _)| *known != name);
-            files.push((name, *file));
-        }
-    }
+    let file = |(name, entry)| match entry {
+        Entry::File(file) => Some((name, *file)),
+        Entry::Text(_) => None,
+    };
+    let files = entries.into_iter().filter_map(file).collect();
     Ok(Form { fields, files })
 }
 
@@ -136,31 +136,41 @@ async fn multipart(
     request: Request<Body>,
     model: &'static Model,
 ) -> Result<Vec<(String, Entry)>, Refused> {
-    if let Some(length) = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()) {
-        let files = model.fields.iter().filter(|field| matches!(field.kind, Kind::File)).count() as u64;
-        if length
-            .parse::<u64>()
-            .is_ok_and(|bytes| bytes > intake.limit.saturating_mul(files.max(1)) + (1 << 20))
-        {
-            return Err(Refused::too_large("the upload", intake.limit));
-        }
+    let files = model.fields.iter().filter(|field| matches!(field.kind, Kind::File)).count() as u64;
+    let most = intake.limit.saturating_mul(files.max(1)).saturating_add(TEXTS_LIMIT);
+    let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if told.and_then(|length| length.parse::<u64>().ok()).is_some_and(|bytes| bytes > most) {
+        return Err(Refused::too_large("the upload", intake.limit));
     }
-    let counted = Arc::new(AtomicU64::new(0));
+    let pace = Pace::begin();
     let mut request = request.map(|body| {
-        let (data, counted, rest) = (body.into_data_stream(), Arc::clone(&counted), false);
-        Body::from_stream(Sips { data, counted, rest })
+        let (data, counted, rest) = (body.into_data_stream(), Arc::clone(&pace.counted), false);
+        Body::from_stream(Sips { data, counted, most, rest })
     });
-    DefaultBodyLimit::disable().apply(&mut request); // each part has its own
+    DefaultBodyLimit::disable().apply(&mut request); // ours counts files apart
     let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
+    let form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
+    let entries = entries((intake, &pace), form, model).await;
+    if pace.bytes() > most {
+        return Err(Refused::too_large("the upload", intake.limit));
+    }
+    entries
+}
+
+async fn entries(
+    (intake, pace): (&Intake<'_>, &Pace),
+    mut form: Multipart,
+    model: &'static Model,
+) -> Result<Vec<(String, Entry)>, Refused> {
     let mut entries = Vec::new();
+    let mut texts = 0;
     for _ in 0..PARTS {
-        let part = match patient(form.next_field()).await? {
+        let part = match pace.patient(form.next_field()).await? {
             Ok(Some(part)) => part,
             Ok(None) => return Ok(entries),
             Err(error) => {
                 let text = error.body_text();
-                let nothing = entries.is_empty() && counted.load(Ordering::Relaxed) > 0;
+                let nothing = entries.is_empty() && pace.bytes() > 0;
                 return if nothing { Err(Refused::bad(BROKEN)) } else { broken_off(&text, entries) };
             }
         };
@@ -172,14 +182,21 @@ async fn multipart(
             Some(file_name) => {
                 let wanted = known.is_some_and(|field| matches!(field.kind, Kind::File));
                 if wanted {
-                    let file = file(intake, part, file_name).await?;
-                    entries.extend(file.map(|file| (name, Entry::File(Box::new(file)))));
-                } else if !passed(part, intake.limit).await? {
+                    if let Some(file) = file((intake, pace), part, file_name).await? {
+                        // the last of a name counts: those before it go at once
+                        entries.retain(|(other, entry)| *other != name || matches!(entry, Entry::Text(_)));
+                        entries.push((name, Entry::File(Box::new(file))));
+                    }
+                } else if !passed(pace, part, intake.limit).await? {
                     return Ok(entries);
                 }
             }
             None => {
-                let Some(bytes) = small(part).await? else { return Ok(entries) };
+                let Some(bytes) = small(pace, part).await? else { return Ok(entries) };
+                texts += bytes.len() as u64;
+                if texts > TEXTS_LIMIT {
+                    return Err(Refused::too_large("the form's text", TEXTS_LIMIT));
+                }
                 // a text that is no UTF-8 is read as Latin 1, as Starlette does
                 let text = String::from_utf8(bytes)
                     .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect());
@@ -191,21 +208,51 @@ async fn multipart(
 }
 
 /// A client that sends nothing for so long has gone, or wants to hold the connection.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(30);
+/// A form may take so long whatever its size,
+const GRACE: Duration = Duration::from_secs(60);
+/// and beyond that only if it comes at least at this rate, in bytes a second: the uplink of a bad telephone.
+const LEAST_RATE: u64 = 8 << 10;
 
-async fn patient<T>(piece: impl Future<Output = T>) -> Result<T, Refused> {
-    tokio::time::timeout(IDLE, piece).await.map_err(|_| stalled(IDLE))
+/// How a body comes.
+struct Pace {
+    begun: Instant,
+    counted: Arc<AtomicU64>,
 }
 
-fn stalled(idle: Duration) -> Refused {
-    let detail = format!("nothing of the body came for {} s; send it again", idle.as_secs());
-    Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
+impl Pace {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), counted: Arc::default() }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    async fn patient<T>(&self, piece: impl Future<Output = T>) -> Result<T, Refused> {
+        let left = left(self.begun.elapsed(), self.bytes());
+        tokio::time::timeout(left.min(IDLE), piece).await.map_err(|_| {
+            let detail = if left < IDLE {
+                format!("the body came slower than {} KiB a second; send it again", LEAST_RATE >> 10)
+            } else {
+                format!("nothing of the body came for {} s; send it again", IDLE.as_secs())
+            };
+            Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
+        })
+    }
+}
+
+/// How long a body may still take of which so much has come.
+fn left(elapsed: Duration, bytes: u64) -> Duration {
+    (GRACE + Duration::from_secs(bytes / LEAST_RATE)).saturating_sub(elapsed)
 }
 
 /// One piece of a body at a time: the parser takes whatever is ready into memory, which from a quick client is everything.
 struct Sips {
     data: BodyDataStream,
     counted: Arc<AtomicU64>,
+    /// Bytes that are enough of any form.
+    most: u64,
     /// The last poll gave a piece: first let it be parsed.
     rest: bool,
 }
@@ -220,7 +267,10 @@ impl Stream for Sips {
         }
         let next = Pin::new(&mut self.data).poll_next(context);
         if let Poll::Ready(Some(Ok(piece))) = &next {
-            self.counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            let bytes = piece.len() as u64;
+            if self.counted.fetch_add(bytes, Ordering::Relaxed) + bytes > self.most {
+                return Poll::Ready(Some(Err(axum::Error::new("larger than its limit"))));
+            }
             self.rest = true;
         }
         next
@@ -233,10 +283,10 @@ fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String,
 }
 
 /// `None` if the form ended within it.
-async fn small(mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
+async fn small(pace: &Pace, mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
     let mut bytes = Vec::new();
     loop {
-        match patient(part.chunk()).await? {
+        match pace.patient(part.chunk()).await? {
             Ok(Some(chunk)) if bytes.len() + chunk.len() > TEXT_LIMIT => {
                 let kib = TEXT_LIMIT >> 10;
                 return Err(Refused::bad(format!("Part exceeded maximum size of {kib}KB.")));
@@ -249,10 +299,10 @@ async fn small(mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
 }
 
 /// Reads past a part that nobody asked for; false if the form ended within it.
-async fn passed(mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
+async fn passed(pace: &Pace, mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
     let mut bytes = 0;
     loop {
-        match patient(part.chunk()).await? {
+        match pace.patient(part.chunk()).await? {
             Ok(Some(chunk)) => bytes += chunk.len() as u64,
             Ok(None) => return Ok(true),
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| false),
@@ -265,7 +315,7 @@ async fn passed(mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
 
 /// Streams a part into the store. `None` if the form ended within it, or if the field was left empty in a browser.
 async fn file(
-    intake: &Intake<'_>,
+    (intake, pace): (&Intake<'_>, &Pace),
     mut part: Part<'_>,
     file_name: String,
 ) -> Result<Option<Incoming>, Refused> {
@@ -273,7 +323,7 @@ async fn file(
     let mut arriving = Arriving { file_name, content_type, head: Vec::new() };
     let (mut upload, mut waiting, mut bytes) = (None, Vec::new(), 0u64);
     loop {
-        let chunk = match patient(part.chunk()).await? {
+        let chunk = match pace.patient(part.chunk()).await? {
             Ok(chunk) => chunk,
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
         };
@@ -311,4 +361,24 @@ fn bare(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     if matches!(name.as_str(), "." | "..") { String::new() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_body_has_its_time_and_no_more() {
+        let rows = [
+            (0, 0, 60),
+            (59, 0, 1),
+            (60, 29, 0), // a byte now and then is no reason to wait on
+            (60, 10 * LEAST_RATE, 10),
+            (3600, 512 << 20, 61_996),
+        ];
+        for (elapsed, bytes, expected) in rows {
+            let left = left(Duration::from_secs(elapsed), bytes);
+            assert_eq!(left, Duration::from_secs(expected), "{elapsed} s, {bytes} bytes");
+        }
+    }
 }

@@ -42,6 +42,27 @@ async fn too_large_is_told_by_the_length_or_by_counting() {
     assert!(leftovers(&stage).is_empty(), "{:?}", leftovers(&stage));
 }
 
+/// Without a length, each part below its own limit: of a name only the last file stays, and all of them have one limit.
+#[tokio::test]
+async fn many_parts_are_no_way_around_the_limit() {
+    let stage = Stage::new().await;
+    let app = svd::router(stage.house.clone());
+    let part = |name: &str, file: &str, bytes: usize| {
+        let head = format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        Bytes::from([head.as_bytes(), PNG, &vec![7; bytes], b"\r\n"].concat())
+    };
+    let picture = "; filename=\"c.png\"";
+    let rows = [("character", picture, 60_000), ("other", picture, 60_000), ("text", "", 60_000)];
+    for (name, file, bytes) in rows {
+        let parts: Vec<_> = (0..100).map(|_| Ok::<_, std::io::Error>(part(name, file, bytes))).collect();
+        let asked = request(Method::POST, "/upload-character")
+            .header("content-type", "multipart/form-data; boundary=XX");
+        let told = ask(&app, asked.body(Body::from_stream(stream::iter(parts))).unwrap()).await;
+        assert_eq!(told.status, StatusCode::PAYLOAD_TOO_LARGE, "{name} {}", told.text());
+        assert!(leftovers(&stage).is_empty(), "{name} {:?}", leftovers(&stage));
+    }
+}
+
 #[tokio::test]
 async fn a_form_with_a_mistake_leaves_no_file() {
     let stage = Stage::new().await;
