@@ -376,6 +376,11 @@ impl Desk {
         Upload::begin(Arc::clone(&self.inner), file_name, limit).await
     }
 
+    /// Removes an upload that no job names.
+    pub async fn discard(&self, key: &str) -> Result<(), Complaint> {
+        upload::discard(&self.inner, key).await
+    }
+
     /// A take of a job that is done, to be read; it is not removed before this is dropped.
     pub async fn open_take(&self, id: &str) -> Result<Option<store::Reading>, Complaint> {
         match self.job(id, None).await?.and_then(|view| view.ending) {

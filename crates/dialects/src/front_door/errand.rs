@@ -1,7 +1,7 @@
 //! A job as a handler sees it: handed in, waited for, and what came of it.
 
 use axum::http::{HeaderMap, StatusCode};
-use jobs::{Ending, JobView, Made, Order, Prepared, Source, Submitted};
+use jobs::{Ending, JobView, Made, Order, Prepared, Refusal, Source, Submitted};
 use sha2::{Digest, Sha256};
 
 use super::house::Room;
@@ -18,6 +18,23 @@ impl Room {
             tokio::fs::create_dir_all(folder).await.map_err(failed)?;
         }
         let submitted = self.house.desk.submit(order).await?;
+        tracing::Span::current().record("job", &submitted.id);
+        Ok(submitted)
+    }
+
+    /// Hands in an order that came with a file: the file goes again if no new job needs it.
+    pub async fn submit_with(&self, order: Order, upload: &str) -> Result<Submitted, Refused> {
+        let submitted = self.house.desk.submit(order).await;
+        let needed = match &submitted {
+            Ok(submitted) => submitted.fresh,
+            // the record may have it all the same
+            Err(Refusal::Broken(_)) => true,
+            Err(_) => false,
+        };
+        if !needed && let Err(complaint) = self.house.desk.discard(upload).await {
+            tracing::warn!(upload, %complaint, "an upload that nobody needs could not be removed");
+        }
+        let submitted = submitted?;
         tracing::Span::current().record("job", &submitted.id);
         Ok(submitted)
     }

@@ -174,8 +174,9 @@ pub async fn add_avatar(
     let name = from_wire::avatar(owner, &form.fields)?;
     let card = room.engine()?;
     let source = form.file("source")?.accept().await?;
+    let upload = source.key.clone();
     let order = from_wire::preparation(&room, card, name.clone(), source);
-    let view = room.ended(&room.submit(order).await?.id).await?;
+    let view = room.ended(&room.submit_with(order, &upload).await?.id).await?;
     prepared("", &view)?;
     let view = room.house.desk.avatar(&name).await.map_err(broken)?;
     let view = view.ok_or_else(|| Refused::later("the avatar was deleted meanwhile", 1))?;

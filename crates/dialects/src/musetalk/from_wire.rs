@@ -1,5 +1,7 @@
 //! From MuseTalk's words to orders. The only place that knows its defaults.
 
+use std::sync::Arc;
+
 use contract::{EngineCard, Fps, Value};
 use jobs::crew::{LiveForm, Pace};
 use jobs::{
@@ -7,6 +9,7 @@ use jobs::{
     VoiceSpec, Work,
 };
 
+use super::tickets::Lent;
 use super::wire::{Info, Shape};
 use crate::front_door::errand::fingerprint;
 use crate::front_door::house::{Room, settings};
@@ -139,6 +142,8 @@ pub async fn preparation(
 pub struct Line {
     pub avatar: AvatarName,
     pub voice: Source,
+    /// Keeps the voice, where it is to go with the last that may play it.
+    pub lent: Option<Arc<Lent>>,
     pub batch_size: Option<i64>,
 }
 
@@ -187,7 +192,7 @@ pub async fn batch(
     let twin = Some(fingerprint(room.dialect, &words, &[]).await);
     let owner = name.owner.clone();
     let note = serde_json::json!({ "avatar_id": name.name });
-    let line = Line { avatar: name, voice: audio.source, batch_size: form.int("batch_size") };
+    let line = Line { avatar: name, voice: audio.source, lent: None, batch_size: form.int("batch_size") };
     let work = Work::Take(take(room, card, line));
     Order { twin, idempotency, attach_s: ATTACH_S, ..plain(room, owner, work, note) }
 }

@@ -8,8 +8,8 @@ use axum::response::Response;
 use jobs::AvatarView;
 
 use super::from_wire::{self, Line};
-use super::tickets::Tickets;
-use super::to_wire;
+use super::tickets::{Lent, Tickets};
+use super::to_wire::{self, Session};
 use super::wire::{Deleted, Shape};
 use crate::front_door::body::read_query;
 use crate::front_door::errand::{idempotency, made};
@@ -64,18 +64,20 @@ pub async fn preprocess(
     let avatar = from_wire::avatar(&room, &owner, form.fields.text("avatar_id"))?;
     let card = room.engine()?;
     let video = form.file("video_file")?.accept().await?;
+    let upload = video.key.clone();
     let order = from_wire::preparation(&room, card, avatar, &form.fields, video).await;
-    let job = room.submit(order).await?.id;
+    let job = room.submit_with(order, &upload).await?.id;
     let mut response = told_as(&to_wire::preprocessed(&room.ended(&job).await?)?);
     response.headers_mut().insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
     Ok(response)
 }
 
 /// The avatar, and the voice that came with the request.
-async fn line(avatar: AvatarView, mut form: form::Form) -> Result<Line, Refused> {
+async fn line(room: &Room, avatar: AvatarView, mut form: form::Form) -> Result<Line, Refused> {
     let batch_size = form.fields.int("batch_size");
     let voice = form.file("audio_file")?.accept().await?;
-    Ok(Line { avatar: avatar.avatar, voice: voice.source, batch_size })
+    let lent = Some(Arc::new(Lent::new(&room.house.desk, &voice)));
+    Ok(Line { avatar: avatar.avatar, voice: voice.source, lent, batch_size })
 }
 
 async fn find(room: &Room, owner: &Owner, id: &str) -> Result<Option<AvatarView>, Refused> {
@@ -95,7 +97,7 @@ pub async fn stream(
     let (id, shape) = from_wire::shape(id.first());
     let pace = from_wire::pace(&room, &query)?;
     let avatar = find(&room, &owner, id).await?.ok_or_else(|| to_wire::unprepared(id))?;
-    let line = line(avatar, form).await?;
+    let line = line(&room, avatar, form).await?;
     if query.flag("ticket") {
         let ticket = tickets.issue(line, room.house.clock.now_ms());
         return Ok(told_as(&to_wire::ticket(uri.path(), ticket)));
@@ -120,8 +122,9 @@ pub async fn by_ticket(
 
 async fn play(room: &Room, line: Line, how: (Shape, jobs::crew::Pace)) -> Result<Response, Refused> {
     let card = room.engine()?;
+    let lent = line.lent.clone();
     let live = room.house.desk.open_live(from_wire::live(room, card, line, how)).await?;
-    to_wire::playing(live, how.0, engine_header(card.name, &card.weights)).await
+    to_wire::playing(Session::new(live, lent), how.0, engine_header(card.name, &card.weights)).await
 }
 
 pub async fn batch(
@@ -135,8 +138,9 @@ pub async fn batch(
     let avatar = find(&room, &owner, id.first()).await?.ok_or_else(|| to_wire::unknown(id.first()))?;
     let card = room.engine()?;
     let audio = form.file("audio_file")?.accept().await?;
+    let upload = audio.key.clone();
     let order = from_wire::batch(&room, card, &avatar, (&form.fields, audio), idempotency(&headers)).await;
-    let view = room.ended(&room.submit(order).await?.id).await?;
+    let view = room.ended(&room.submit_with(order, &upload).await?.id).await?;
     let made = made(to_wire::INFERENCE, &view)?;
     let reading = room.house.desk.open_take(&view.id).await.map_err(broken)?;
     let reading =

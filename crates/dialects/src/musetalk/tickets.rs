@@ -2,13 +2,48 @@
 //! the right to play one voice with one avatar, for a while. They live in memory: a restarted server asks for the voice again.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
+
+use jobs::{Desk, Received};
 
 use super::from_wire::Line;
 
 pub const LIFE_MS: i64 = 10 * 60 * 1000;
 /// The oldest leave first.
 const MOST: usize = 1000;
+
+/// An upload that goes when this does: with the session that played it, or with its ticket.
+pub struct Lent {
+    desk: Desk,
+    key: String,
+}
+
+impl Lent {
+    pub fn new(desk: &Desk, upload: &Received) -> Self {
+        Self { desk: desk.clone(), key: upload.key.clone() }
+    }
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Lent({})", self.key)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let (desk, key) = (self.desk.clone(), std::mem::take(&mut self.key));
+        // a drop cannot wait; outside a runtime (the server is gone) retention does it
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(complaint) = desk.discard(&key).await {
+                    tracing::warn!(key, %complaint, "a voice that was played could not be removed");
+                }
+            });
+        }
+    }
+}
 
 #[derive(Default)]
 pub struct Tickets(Mutex<VecDeque<(String, i64, Line)>>);
@@ -26,8 +61,9 @@ impl Tickets {
     }
 
     pub fn line(&self, ticket: &str, now_ms: i64) -> Option<Line> {
-        let issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = issued.iter().find(|(known, until, _)| known == ticket && *until > now_ms);
+        let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        issued.retain(|(_, until, _)| *until > now_ms);
+        let found = issued.iter().find(|(known, ..)| known == ticket);
         found.map(|(_, _, line)| line.clone())
     }
 }
@@ -41,12 +77,14 @@ mod tests {
     #[test]
     fn a_ticket_is_good_for_a_while_and_the_oldest_leave_first() {
         let avatar = AvatarName { dialect: "musetalk".into(), owner: "local".into(), name: "a".into() };
-        let line = Line { avatar, voice: Source::Stored("uploads/x/y".into()), batch_size: None };
+        let voice = Source::Stored("uploads/x/y".into());
+        let line = Line { avatar, voice, lent: None, batch_size: None };
         let tickets = Tickets::default();
         let first = tickets.issue(line.clone(), 0);
         assert!(tickets.line(&first, LIFE_MS - 1).is_some());
-        assert!(tickets.line(&first, LIFE_MS).is_none());
         assert!(tickets.line("other", 0).is_none());
+        assert!(tickets.line(&first, LIFE_MS).is_none());
+        let first = tickets.issue(line.clone(), 0);
         for _ in 0..MOST {
             tickets.issue(line.clone(), 1);
         }

@@ -1,6 +1,7 @@
 //! From the desk's answers to MuseTalk's words, and from packets to the stream's exact framing.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
 use jobs::{Failure, JobView, Live};
 
-use super::tickets::LIFE_MS;
+use super::tickets::{LIFE_MS, Lent};
 use super::wire::{Health, Info, Models, Preprocessed, Shape, Ticket};
 use crate::front_door::errand::prepared;
 use crate::front_door::house::{ENGINE_HEADER, Room};
@@ -54,10 +55,22 @@ pub fn ticket(path: &str, ticket: String) -> Ticket {
     Ticket { ticket, stream_url, video_url, expires_in: LIFE_MS / 1000 }
 }
 
+/// A live session, and the voice that goes when it has ended: in this order.
+pub struct Session {
+    live: Live,
+    _voice: Option<Arc<Lent>>,
+}
+
+impl Session {
+    pub fn new(live: Live, voice: Option<Arc<Lent>>) -> Self {
+        Self { live, _voice: voice }
+    }
+}
+
 /// Waits for the first packet, so that a voice that cannot be used is told as such, then streams.
-pub async fn playing(mut live: Live, shape: Shape, engine: HeaderValue) -> Result<Response, Refused> {
-    tracing::Span::current().record("job", &live.id);
-    let first = match tokio::time::timeout(FIRST_PACKET, live.next()).await {
+pub async fn playing(mut session: Session, shape: Shape, engine: HeaderValue) -> Result<Response, Refused> {
+    tracing::Span::current().record("job", &session.live.id);
+    let first = match tokio::time::timeout(FIRST_PACKET, session.live.next()).await {
         Err(_) => None,
         Ok(Some(Ok(packet))) => Some(packet),
         Ok(Some(Err(failure))) => return Err(Refused::failure(INFERENCE, &failure)),
@@ -67,8 +80,8 @@ pub async fn playing(mut live: Live, shape: Shape, engine: HeaderValue) -> Resul
         }
     };
     let (kind, body) = match shape {
-        Shape::Pictures => ("multipart/x-mixed-replace; boundary=frame", pictures(live, first)),
-        Shape::Film => ("video/mp4", film(live, first)),
+        Shape::Pictures => ("multipart/x-mixed-replace; boundary=frame", pictures(session, first)),
+        Shape::Film => ("video/mp4", film(session, first)),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -90,35 +103,37 @@ pub fn part(jpeg: &[u8]) -> Bytes {
 }
 
 /// A failure ends the body, as in the original: a page keeps the last picture.
-fn pictures(live: Live, first: Option<Bytes>) -> Body {
-    let start = (live, first, None::<Bytes>);
-    Body::from_stream(stream::unfold(start, |(mut live, first, last)| async move {
+fn pictures(session: Session, first: Option<Bytes>) -> Body {
+    let start = (session, first, None::<Bytes>);
+    Body::from_stream(stream::unfold(start, |(mut session, first, last)| async move {
         let next = match (first, &last) {
             (Some(first), _) => Some(Ok(first)),
-            (None, None) => live.next().await,
-            (None, Some(last)) => match tokio::time::timeout(REPEAT, live.next()).await {
+            (None, None) => session.live.next().await,
+            (None, Some(last)) => match tokio::time::timeout(REPEAT, session.live.next()).await {
                 Ok(next) => next,
-                Err(_) => return Some((Ok::<_, io::Error>(last.clone()), (live, None, Some(last.clone())))),
+                Err(_) => {
+                    return Some((Ok::<_, io::Error>(last.clone()), (session, None, Some(last.clone()))));
+                }
             },
         };
-        let jpeg = next?.map_err(|failure| tell(&live, &failure)).ok()?;
+        let jpeg = next?.map_err(|failure| tell(&session.live, &failure)).ok()?;
         let part = part(&jpeg);
-        Some((Ok(part.clone()), (live, None, Some(part))))
+        Some((Ok(part.clone()), (session, None, Some(part))))
     }))
 }
 
 /// A failure breaks the connection off: half a film must not look whole.
-fn film(live: Live, first: Option<Bytes>) -> Body {
-    Body::from_stream(stream::unfold((live, first), |(mut live, first)| async move {
+fn film(session: Session, first: Option<Bytes>) -> Body {
+    Body::from_stream(stream::unfold((session, first), |(mut session, first)| async move {
         let next = match first {
             Some(first) => Ok(first),
-            None => live.next().await?,
+            None => session.live.next().await?,
         };
         let piece = next.map_err(|failure| {
-            tell(&live, &failure);
+            tell(&session.live, &failure);
             io::Error::other(failure.message)
         });
-        Some((piece, (live, None)))
+        Some((piece, (session, None)))
     }))
 }
 

@@ -1,5 +1,7 @@
 //! Dialects 2 and 3: avatars, streams, files.
 
+use std::time::Duration;
+
 use axum::http::{Method, StatusCode};
 use dialects::front_door::MuseTalkS3;
 use dialects::{musetalk, musetalk_s3};
@@ -8,7 +10,7 @@ use jobs::crew::{Form, LiveForm, Pace};
 use serde_json::{Value, json as value};
 use tower::ServiceExt;
 
-use crate::stage::{FILM, Script, Stage, ask, client, form, get, json, request, server};
+use crate::stage::{FILM, LONG, Script, Stage, ask, client, form, get, json, request, server};
 
 const VOICE: &[(&str, &str, &[u8])] = &[("audio_file", "v.wav", b"RIFF and so on")];
 
@@ -98,6 +100,43 @@ async fn a_voice_is_played_by_ticket_and_with_sound() {
             if strange.ends_with('/') { told["ticket"].as_str().unwrap() } else { "" }
         );
         assert_eq!(get(&app, &path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+/// A voice that was played, and a file whose order was refused or attached to another.
+#[tokio::test]
+async fn files_that_nobody_needs_go_at_once() {
+    let mut stage = Stage::new().await;
+    let app = musetalk::router(stage.house.clone());
+    avatar(&mut stage, &app, "ann").await;
+    ask(&app, form("/inference/batch/ann", &[], VOICE)).await;
+    let kept = stage.stored("uploads").len();
+    assert_eq!(kept, 2, "the avatar's and the batch's");
+    for path in ["/inference/batch/ann", "/inference/stream/ann", "/inference/stream/ann.mp4"] {
+        assert_eq!(ask(&app, form(path, &[], VOICE)).await.status, StatusCode::OK, "{path}");
+        gone(&stage, kept).await;
+    }
+    let told = ask(&app, form("/inference/stream/ann?ticket=1", &[], VOICE)).await.json();
+    for _ in 0..2 {
+        assert_eq!(get(&app, told["stream_url"].as_str().unwrap()).await.status, StatusCode::OK);
+        assert_eq!(stage.stored("uploads").len(), kept + 1, "a ticket is good for more than once");
+    }
+    drop(app);
+    gone(&stage, kept).await;
+    let app = musetalk::router(stage.house.clone());
+    stage.house.desk.close(Duration::ZERO).await;
+    for path in ["/inference/batch/ann", "/inference/stream/ann"] {
+        let told = ask(&app, form(path, &[("batch_size", "7")], VOICE)).await;
+        assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        gone(&stage, kept).await;
+    }
+}
+
+async fn gone(stage: &Stage, kept: usize) {
+    let until = tokio::time::Instant::now() + LONG;
+    while stage.stored("uploads").len() > kept {
+        assert!(tokio::time::Instant::now() < until, "{:?}", stage.stored("uploads"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

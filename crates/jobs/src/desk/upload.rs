@@ -37,7 +37,7 @@ impl Upload {
         let sent = self.finish().await?;
         let developed = develop(&inner, &sent, &name).await;
         // whatever came of it, the sender's own bytes are not kept
-        inner.store.remove(&sent.key).await?;
+        discard(&inner, &sent.key).await?;
         developed
     }
 
@@ -57,6 +57,14 @@ impl Upload {
             path,
         })
     }
+}
+
+/// The file first: a row without one goes with retention, a file without a row would stay.
+pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
+    if inner.store.remove(key).await? || inner.store.read(key).await?.is_none() {
+        keep::forget_upload(&inner.record.write, key, i64::MAX).await.map_err(|error| broken(&error))?;
+    }
+    Ok(())
 }
 
 async fn develop(inner: &Arc<Inner>, sent: &Received, name: &str) -> Result<Received, Complaint> {
