@@ -160,11 +160,11 @@ pub fn avatar(room: &Room, Owner(owner): &Owner, request: &InferenceRequest) -> 
 }
 
 /// An avatar of an earlier request, if it is the one that is meant.
-pub fn prepared_before(found: Option<&AvatarView>, request: &InferenceRequest) -> Result<(), Refused> {
+pub fn prepared_before(found: Option<AvatarView>, request: &InferenceRequest) -> Result<AvatarView, Refused> {
     let id = &request.avatar_id;
     let missing = || Refused::bad(format!("{id} does not exist, you should set preparation to True"));
-    let note = found.map(|view| serde_json::from_value::<AvatarNote>(view.note.clone()));
-    let note = note.and_then(Result::ok).ok_or_else(missing)?;
+    let found = found.ok_or_else(missing)?;
+    let note: AvatarNote = serde_json::from_value(found.note.clone()).map_err(|_| missing())?;
     if note.bbox_shift != request.bbox_shift {
         let detail = format!(
             "bbox_shift is changed from {} to {}, you should set preparation to True to re-create {id}",
@@ -176,7 +176,7 @@ pub fn prepared_before(found: Option<&AvatarView>, request: &InferenceRequest) -
         let detail = format!("{id} was prepared from another video_path, you should set preparation to True");
         return Err(Refused::bad(detail));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Where an input lies, or in the original's words why not.
@@ -220,7 +220,7 @@ pub async fn preparation(
         priority: 0,
         idempotency: None,
         twin: Some(twin),
-        attach_s: 0,
+        attach_s: ATTACH_S,
         deliver: Delivery::default(),
         avatar: None,
         note: serde_json::to_value(note).unwrap_or_default(),
@@ -235,7 +235,7 @@ pub async fn take(
     request: &InferenceRequest,
 ) -> Result<Order, Refused> {
     let name = avatar.avatar.clone();
-    let words = format!("take {name:?} {} {} {request:?}", avatar.source_sha256, avatar.created_ms);
+    let words = format!("take {name:?} {} {request:?}", avatar.source_sha256);
     let twin = fingerprint(room.dialect, &words, &[&voice]).await;
     let fps = u32::try_from(request.fps).ok().and_then(|fps| Fps::new(fps, 1));
     let fps = fps.ok_or_else(|| Refused::bad(format!("fps is {}, it must be at least 1", request.fps)))?;

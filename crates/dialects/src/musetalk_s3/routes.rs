@@ -4,7 +4,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contract::EngineCard;
-use jobs::{AvatarName, AvatarView, Prepared};
+use jobs::{AvatarName, AvatarView, Order, Prepared};
 
 use super::wire::InferenceRequest;
 use super::{from_wire, to_wire};
@@ -52,6 +52,7 @@ async fn make(
 }
 
 /// The avatar, made anew if the request says so: then it is what this request has made, whatever the name stands for since.
+/// The same request finds what it made a moment ago, while the name still stands for it.
 async fn person(
     room: &Room,
     card: &EngineCard,
@@ -59,15 +60,25 @@ async fn person(
     request: &InferenceRequest,
 ) -> Result<AvatarView, Refused> {
     let desk = &room.house.desk;
-    if request.preparation {
-        let video = from_wire::source(room, &request.video_path)?;
-        let order = from_wire::preparation(room, card, name.clone(), video, request).await;
-        let view = room.ended(&room.submit(order).await?.id).await?;
-        let Prepared { key, engine, source_sha256 } = prepared(to_wire::opening(&view, None), &view)?;
-        let created_ms = view.ended_ms.unwrap_or(view.created_ms);
-        return Ok(AvatarView { avatar: name, key, engine, source_sha256, created_ms, note: view.note });
+    if !request.preparation {
+        let found = desk.avatar(&name).await.map_err(broken)?;
+        return from_wire::prepared_before(found, request);
     }
-    let found = desk.avatar(&name).await.map_err(broken)?;
-    from_wire::prepared_before(found.as_ref(), request)?;
-    found.ok_or_else(|| Refused::later("the avatar was deleted meanwhile", 1))
+    let video = from_wire::source(room, &request.video_path)?;
+    let order = from_wire::preparation(room, card, name.clone(), video, request).await;
+    let anew = Order { attach_s: 0, ..order.clone() };
+    let submitted = room.submit(order).await?;
+    let made = finished(room, &name, &submitted.id).await?;
+    let named = desk.avatar(&name).await.map_err(broken)?.is_some_and(|avatar| avatar.key == made.key);
+    if submitted.fresh || named {
+        return Ok(made);
+    }
+    finished(room, &name, &room.submit(anew).await?.id).await
+}
+
+async fn finished(room: &Room, name: &AvatarName, job: &str) -> Result<AvatarView, Refused> {
+    let view = room.ended(job).await?;
+    let Prepared { key, engine, source_sha256 } = prepared(to_wire::opening(&view, None), &view)?;
+    let created_ms = view.ended_ms.unwrap_or(view.created_ms);
+    Ok(AvatarView { avatar: name.clone(), key, engine, source_sha256, created_ms, note: view.note })
 }

@@ -248,6 +248,21 @@ async fn an_s3_inference_without_a_bucket_stays_here() {
         .map(|assignment| matches!(assignment.work, jobs::Work::Prepare(_)))
         .collect();
     assert_eq!(kinds, [true, false], "the avatar first");
+    let again = ask(&app, json(path, &config(&stage, value!({})).to_string())).await;
+    assert_eq!(again.json(), expected);
+    assert!(stage.assigned.try_recv().is_err(), "the same request within a minute is the same work");
+    // of another source under the same name
+    for source in ["other.png", "face.png"] {
+        std::fs::write(stage.media("other.png"), b"\x89PNG and more").unwrap();
+        let asked = config(&stage, value!({ "video_path": stage.media(source) }));
+        let told = ask(&app, json(path, &asked.to_string())).await;
+        assert_eq!(told.status, StatusCode::OK, "{}", told.text());
+        let jobs::Work::Prepare(prepare) = stage.assignment().await.work else { panic!("the avatar first") };
+        assert!(format!("{:?}", prepare.source).contains(source), "{source} {prepare:?}");
+        if source == "other.png" {
+            stage.assignment().await;
+        }
+    }
     // prepared before: only the take is made
     let mut again = config(&stage, value!({ "preparation": false }));
     again["output_vid_name"] = value!("other");
