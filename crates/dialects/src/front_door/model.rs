@@ -470,7 +470,7 @@ fn flag(input: &Json, place: Place<'_>) -> Result<Json, Mistake> {
         Json::Int(1) => Ok(Json::Bool(true)),
         Json::Int(_) => parsing(),
         Json::Float(value) if *value == 0.0 || *value == 1.0 => Ok(Json::Bool(*value == 1.0)),
-        Json::Float(value) if value.fract() == 0.0 => parsing(),
+        Json::Float(value) if value.fract() == 0.0 && value.abs() < i64::MAX as f64 => parsing(),
         Json::Text(text) => match text.to_ascii_lowercase().as_str() {
             "0" | "off" | "f" | "false" | "n" | "no" => Ok(Json::Bool(false)),
             "1" | "on" | "t" | "true" | "y" | "yes" => Ok(Json::Bool(true)),

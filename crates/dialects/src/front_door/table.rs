@@ -170,6 +170,8 @@ impl Table {
                 }
             };
             let one = if folder { one } else { one.on(MethodFilter::HEAD, refuse.clone()) };
+            // answered here, a preflight has no `allow` that axum would add behind the CORS layer
+            let one = one.on(MethodFilter::OPTIONS, refuse.clone());
             router = router.route(path, one.fallback(refuse));
         }
         let templates: Arc<[&'static str]> = paths.keys().copied().collect();
