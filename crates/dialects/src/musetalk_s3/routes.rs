@@ -78,6 +78,7 @@ async fn person(
 
 async fn finished(room: &Room, name: &AvatarName, job: &str) -> Result<AvatarView, Refused> {
     let view = room.ended(job).await?;
+    to_wire::s3_failure(&view, None)?;
     let Prepared { key, engine, source_sha256 } = prepared(to_wire::opening(&view, None), &view)?;
     let created_ms = view.ended_ms.unwrap_or(view.created_ms);
     Ok(AvatarView { avatar: name.clone(), key, engine, source_sha256, created_ms, note: view.note })

@@ -23,15 +23,20 @@ pub fn opening(view: &JobView, upload: Option<&str>) -> &'static str {
     }
 }
 
-pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) -> Result<Answer, Refused> {
-    let made = match &view.ending {
-        // whosever fault it is, the original documents these as its own
+/// Whosever fault it is that S3 does not give or take a file, the original documents a 500.
+pub fn s3_failure(view: &JobView, upload: Option<&str>) -> Result<(), Refused> {
+    match &view.ending {
         Some(Ending::Failed(failure)) if failure.code.starts_with("s3") => {
             let detail = format!("{}{}", opening(view, upload), failure.message);
-            return Err(Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail));
+            Err(Refused::said(StatusCode::INTERNAL_SERVER_ERROR, detail))
         }
-        _ => made(opening(view, upload), view)?,
-    };
+        _ => Ok(()),
+    }
+}
+
+pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) -> Result<Answer, Refused> {
+    s3_failure(view, upload)?;
+    let made = made(opening(view, upload), view)?;
     let weights: Vec<_> = made.take.weights.iter().map(|weights| weights.name.as_str()).collect();
     let response = InferenceResponse {
         avatar_id: request.avatar_id.clone(),
