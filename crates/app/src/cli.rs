@@ -302,13 +302,19 @@ pub struct KeyArgs {
 #[derive(Args)]
 pub struct ServerArgs {
     /// Address of the all port
-    #[arg(long, env = "TALKIE_SERVER", default_value = "http://127.0.0.1:8100", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "TALKIE_SERVER",
+        default_value = "http://127.0.0.1:8100",
+        value_name = "URL"
+    )]
     pub server: String,
     /// API key, where the server asks for one
-    #[arg(long, env = "TALKIE_KEY", value_name = "KEY", hide_env_values = true)]
+    #[arg(long, global = true, env = "TALKIE_KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
     /// CA to trust besides the public ones, for https with a certificate of a local CA
-    #[arg(long, env = "TALKIE_CA", value_name = "FILE.pem")]
+    #[arg(long, global = true, env = "TALKIE_CA", value_name = "FILE.pem")]
     pub ca: Option<PathBuf>,
 }
 

@@ -68,7 +68,11 @@ pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, Complaint> {
         return Err(bad(cert, "there is no certificate in it".to_owned()));
     }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, error.to_string()))?;
-    let mut config = ServerConfig::builder()
+    // named, because the tree holds two providers
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(cert, error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .map_err(|error| bad(cert, error.to_string()))?;

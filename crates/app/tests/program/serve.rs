@@ -100,6 +100,11 @@ fn answer(mut answer: ureq::http::Response<ureq::Body>) -> (u16, String) {
     (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
 }
 
+/// We are the subreaper: a server's workers are ours to wait for when it is gone, and they end by themselves.
+fn wait_for_orphans() {
+    while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+}
+
 #[test]
 fn every_listener_answers_and_sigterm_leaves_nothing() {
     let stage = Stage::new();
@@ -122,6 +127,7 @@ fn every_listener_answers_and_sigterm_leaves_nothing() {
     assert!(metrics.contains("talkie_build_info") && metrics.contains("talkie_workers"), "{metrics}");
     assert!(server.said.contains("puppet") && server.said.contains("stands in"), "{}", server.said);
     assert_eq!(server.end(), 0);
+    wait_for_orphans();
     stage.assert_nothing_left();
 }
 
@@ -131,8 +137,7 @@ fn workers_die_with_a_killed_server() {
     let mut server = Server::start(&stage, &[]);
     server.child.kill().unwrap();
     server.child.wait().unwrap();
-    // we are the subreaper: the orphan is ours to wait for, and it ends by itself
-    while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+    wait_for_orphans();
     let again = Server::start(&stage, &[]);
     assert_eq!(again.end(), 0);
 }
