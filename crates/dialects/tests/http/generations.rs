@@ -7,7 +7,7 @@ use serde_json::json as value;
 
 use crate::stage::{FILM, Script, Stage, ask, form, get, json, server};
 
-const PNG: &[u8] = include_bytes!("../../../../assets/portrait.png");
+const PNG: &[u8] = include_bytes!("../data/squares.png");
 const KEYS: [&str; 8] =
     ["id", "characterImageUrl", "script", "duration", "quality", "videoUrl", "status", "createdAt"];
 
