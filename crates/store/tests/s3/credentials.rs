@@ -185,7 +185,10 @@ fn token_service(made: &rcgen::CertifiedKey<rcgen::KeyPair>, answer: fn(&str) ->
     use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth();
+    // named, because a build of the whole workspace holds two providers
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth();
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
