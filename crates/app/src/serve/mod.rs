@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use contract::Complaint;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,7 @@ pub struct Stage<'a> {
 }
 
 async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
+    let mut signals = Signals::catch()?;
     let settings = &stage.config.serve;
     let listeners = bind(settings, &stage.originals).await?;
     let tls = tls_acceptor(settings, &stage.data)?;
@@ -101,12 +102,9 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
     ready.set(true);
     say::aside(format_args!("talkie is ready after {} ms", stage.begun.elapsed().as_millis()));
 
-    let told = wait_for_signal().await?;
+    let told = signals.next().await;
     say::aside(format_args!("{told}: draining, at most {} s; once more to leave at once", drain.as_secs()));
     ready.set(false);
-    let insisted = async {
-        let _ = wait_for_signal().await;
-    };
     let drained = async {
         shutdown.cancel();
         rooms.desk.close(drain).await;
@@ -114,23 +112,38 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
     };
     tokio::select! {
         () = drained => {}
-        () = insisted => {}
+        _ = signals.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn wait_for_signal() -> Result<&'static str, Complaint> {
-    let caught = |kind| {
-        signal(kind)
-            .map_err(|error| Complaint::new("internal", format!("signals cannot be caught: {error}"), ""))
-    };
-    let (mut term, mut int, mut hup) =
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, caught(SignalKind::hangup())?);
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "interrupted",
-        _ = hup.recv() => "the terminal is gone",
-    })
+/// Caught from the moment this exists.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, Complaint> {
+        let caught = |kind| {
+            signal(kind)
+                .map_err(|error| Complaint::new("internal", format!("signals cannot be caught: {error}"), ""))
+        };
+        Ok(Self {
+            term: caught(SignalKind::terminate())?,
+            int: caught(SignalKind::interrupt())?,
+            hup: caught(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "interrupted",
+            _ = self.hup.recv() => "the terminal is gone",
+        }
+    }
 }
 
 /// Flags lie over the file.
