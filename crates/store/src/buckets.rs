@@ -16,6 +16,7 @@ use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator, Writer};
 use tempfile::NamedTempFile;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::key::is_below;
@@ -25,9 +26,8 @@ use crate::s3::S3Name;
 use crate::transport::Transport;
 use crate::writing::too_large;
 
-/// Bytes of one part of an upload; S3 takes 10,000 parts, so files up to 80 GB.
+/// Bytes of one part of an upload, of which one is under way at a time; S3 takes 10,000 parts, so files up to 80 GB.
 const PART: usize = 8 << 20;
-const PARTS_AT_ONCE: usize = 2;
 const PIECE: usize = 1 << 20;
 
 /// Of one attempt at a request that carries little.
@@ -74,28 +74,18 @@ impl Buckets {
 
     pub(crate) async fn upload(&self, from: &Path, name: &S3Name) -> Result<(), Complaint> {
         let failed = |error: io::Error| refusal("a file for S3", from, &error);
-        let doing = |error: opendal::Error| refused(Doing::Write, name, &error);
-        let file = Arc::new(File::open(from).map_err(failed)?);
+        let file = File::open(from).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        let opening = self.operator(&name.bucket)?;
-        let writer = opening.writer_with(&name.key).chunk(PART).concurrent(PARTS_AT_ONCE);
-        let writer = writer.content_type(content_type(&name.key)).await.map_err(doing)?;
-        let mut sending = Sending(Some(writer));
-        let mut at = 0;
-        while at < bytes {
-            let len = (bytes - at).min(PIECE as u64) as usize;
-            let file = Arc::clone(&file);
-            let task = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; len];
-                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
-            });
-            let piece = task.await.map_err(|_| internal())?.map_err(failed)?;
-            at += piece.len() as u64;
-            sending.writer().write(piece).await.map_err(doing)?;
-        }
-        sending.writer().close().await.map_err(doing)?;
-        sending.0 = None;
-        Ok(())
+        let operator = self.operator(&name.bucket)?;
+        let (giving_up, given_up) = watch::channel(());
+        let sending = Sending { operator, file: Arc::new(file), bytes, name: name.clone(), given_up };
+        // in a task of its own: a part that comes after S3 has forgotten the upload would stay for ever
+        let sent = tokio::spawn(sending.run()).await.map_err(|_| internal())?;
+        drop(giving_up);
+        sent.map_err(|error| match error {
+            SendError::File(error) => failed(error),
+            SendError::Bucket(error) => refused(Doing::Write, name, &error),
+        })
     }
 
     /// A file in `folder` with the bytes of the object.
@@ -247,25 +237,62 @@ impl Buckets {
     }
 }
 
-/// An upload under way. Dropped before its end, it takes back the parts that are there.
-struct Sending(Option<Writer>);
-
-impl Sending {
-    fn writer(&mut self) -> &mut Writer {
-        self.0.as_mut().expect("taken only when it is closed")
-    }
+/// An upload under way, part by part. Given up, it lets the part under way arrive and then takes all of them back.
+struct Sending {
+    operator: Operator,
+    file: Arc<File>,
+    bytes: u64,
+    name: S3Name,
+    /// Its sender is gone when nobody waits for the outcome any more.
+    given_up: watch::Receiver<()>,
 }
 
-impl Drop for Sending {
-    fn drop(&mut self) {
-        let (Some(mut writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        runtime.spawn(async move {
-            if let Err(error) = writer.abort().await {
-                tracing::warn!(%error, "an upload to S3 that broke off could not be taken back");
+enum SendError {
+    File(io::Error),
+    Bucket(opendal::Error),
+}
+
+impl Sending {
+    async fn run(self) -> Result<(), SendError> {
+        let writer = self.operator.writer_with(&self.name.key).chunk(PART);
+        let writer = writer.content_type(content_type(&self.name.key)).await;
+        let mut writer = writer.map_err(SendError::Bucket)?;
+        let outcome = self.send(&mut writer).await;
+        if !matches!(outcome, Ok(true))
+            && let Err(error) = writer.abort().await
+        {
+            tracing::warn!(%error, name = %self.name, "an upload to S3 that broke off could not be taken back");
+        }
+        if matches!(outcome, Ok(true)) && self.is_given_up() {
+            // it was complete by the time it was known that nobody wants it
+            self.operator.delete(&self.name.key).await.map_err(SendError::Bucket)?;
+        }
+        outcome.map(drop)
+    }
+
+    /// False if it was given up on the way.
+    async fn send(&self, writer: &mut Writer) -> Result<bool, SendError> {
+        let mut at = 0;
+        while at < self.bytes {
+            if self.is_given_up() {
+                return Ok(false);
             }
-        });
+            let len = (self.bytes - at).min(PIECE as u64) as usize;
+            let file = Arc::clone(&self.file);
+            let task = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; len];
+                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
+            });
+            let piece = task.await.map_err(io::Error::other).flatten().map_err(SendError::File)?;
+            at += piece.len() as u64;
+            writer.write(piece).await.map_err(SendError::Bucket)?;
+        }
+        writer.close().await.map_err(SendError::Bucket)?;
+        Ok(true)
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.has_changed().is_err()
     }
 }
 
