@@ -48,7 +48,8 @@ impl Dispatch {
         self.desk.bells.ring_all();
     }
 
-    /// Shows that we live; hears of cancels that came in elsewhere, and of attempts that were taken from us.
+    /// Shows that we live; hears of cancels that came in elsewhere, of attempts that were taken from us, and of claims whose
+    /// commit the record took without our hearing of it: nobody is at them, so they wait again.
     async fn renew(&mut self) -> Result<(), DbErr> {
         let ours: HashMap<Fence, bool> =
             claim::renew(&self.desk.record, &self.desk.boot).await?.into_iter().collect();
@@ -59,6 +60,12 @@ impl Dispatch {
                 Some(_) => {}
                 None => lost.push(key.clone()),
             }
+        }
+        let unheard: Vec<Fence> = ours.into_keys().filter(|fence| !self.is_at(*fence)).collect();
+        for fence in unheard {
+            tracing::warn!(seq = fence.seq, attempt = fence.attempt, "claimed, but nobody was told");
+            let why = "its claim was not acknowledged".to_owned();
+            settle::settle(&self.desk.record, fence, Outcome::Lost { why }, self.desk.clock.now_ms()).await?;
         }
         for key in lost.iter().chain(&to_cancel) {
             self.ask_to_leave(&key.0);

@@ -10,6 +10,7 @@ use super::floor::Key;
 use super::{Attempt, Dispatch, SECOND};
 use crate::crew::WorkerId;
 use crate::desk::Inner;
+use crate::record::job::Fence;
 use crate::record::settle::{self, Outcome, Settled};
 use crate::record::{avatar, broken, job};
 use crate::{Ending, JobId, Take};
@@ -51,6 +52,12 @@ impl Dispatch {
             tracing::warn!(job = %key.0, attempt = key.1, "a worker told the end of an attempt that is over");
             throw_away(&self.desk, &key.0, ending);
         }
+    }
+
+    /// Whether a worker of ours is at it, or its end is still to be told.
+    pub(super) fn is_at(&self, fence: Fence) -> bool {
+        let unsettled = self.unsettled.iter().map(|unsettled| unsettled.attempt.fence);
+        self.attempts.values().map(|attempt| attempt.fence).chain(unsettled).any(|known| known == fence)
     }
 
     /// Its place is free from here on, whatever the record says.

@@ -83,3 +83,23 @@ async fn a_server_that_was_asleep_for_its_lease_gives_way() {
     let view = desk.job(&id, None).await.unwrap().unwrap();
     assert_eq!((view.state, view.attempt), (State::Running, 2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_was_committed_unheard_waits_again() {
+    let a = Bed::new(Kind::Postgres).await;
+    let (desk, mut hand) = a.open().await;
+    hand.ready(W1, 1, 0);
+    submit(&desk, order()).await;
+    let first = hand.assigned().await;
+    let id = submit(&desk, order()).await;
+    // the connection broke between the commit and its answer: running, in the name of this very server
+    a.run_sql(
+        "UPDATE jobs SET state = 'running', attempt = 1, boot = (SELECT boot FROM jobs WHERE state = 'running') \
+         WHERE state = 'queued'",
+    )
+    .await;
+    a.make(&hand, &first).await;
+    let again = hand.assigned().await;
+    assert_eq!((again.job.as_str(), again.attempt), (id.as_str(), 2));
+    assert_eq!(a.ask_sql("SELECT id FROM jobs WHERE deaths > 0").await, [] as [&str; 0], "nobody is blamed");
+}
