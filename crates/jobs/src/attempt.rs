@@ -97,18 +97,31 @@ fn keep(
     deliver: Delivery,
 ) -> Result<Made, Fault> {
     let draft = deliver.path.as_deref().map(|path| beside(file, path)).transpose()?;
-    if let Some(s3) = &deliver.s3 {
-        larder.wait(async { larder.store.upload(file, s3).await.map_err(ours) })?;
-    }
     let stored = larder.wait(async { larder.store.put(file, &key).await.map_err(ours) })?;
-    if let Some(draft) = draft
-        && let Err(complaint) = draft.commit()
-    {
+    if let Err(fault) = show(larder, &key, draft, deliver.s3.as_deref()) {
         let _ = larder.runtime.block_on(larder.store.remove(&key));
-        return Err(ours(complaint));
+        return Err(fault);
     }
     let Delivery { path, s3 } = deliver;
     Ok(Made { take, key, bytes: stored.bytes, sha256: stored.sha256, path, s3, removed_ms: None })
+}
+
+/// To where the request wants it. The bucket first, because it is the one that refuses.
+fn show(larder: &Larder<'_>, key: &str, draft: Option<Draft>, s3: Option<&str>) -> Result<(), Fault> {
+    if let Some(s3) = s3 {
+        larder.wait(async {
+            let kept;
+            let from = match &draft {
+                Some(draft) => draft.path(),
+                None => {
+                    kept = larder.store.local(key, larder.scratch.path()).await.map_err(ours)?;
+                    kept.as_path()
+                }
+            };
+            larder.store.upload(from, s3).await.map_err(ours)
+        })?;
+    }
+    draft.map_or(Ok(()), |draft| draft.commit().map_err(ours))
 }
 
 /// A copy under a hidden name beside its target: a link would let whoever edits the one change the other.

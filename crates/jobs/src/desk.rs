@@ -212,6 +212,19 @@ impl Desk {
         inner.check_open()?;
         intake::check(&inner.engines, &order.work).map_err(Refusal::Rejected)?;
         check_avatar(&order)?;
+        let work_hash = intake::identity(&order);
+        let mut work = order.work.clone();
+        let shelved = upload::shelve(inner, &mut work).await.map_err(Refusal::Rejected)?;
+        let met = self.enter(Order { work, ..order }, work_hash).await;
+        // the record may have the job all the same when it does not say so
+        if !matches!(met, Ok(Submitted { fresh: true, .. }) | Err(Refusal::Broken(_))) {
+            upload::put_back(inner, &shelved).await;
+        }
+        met
+    }
+
+    async fn enter(&self, order: Order, work_hash: String) -> Result<Submitted, Refusal> {
+        let inner = &self.inner;
         let id = new_id();
         let now_ms = inner.clock.now_ms();
         let row = job::ActiveModel {
@@ -221,7 +234,7 @@ impl Desk {
             work: Set(kept(&order.work)),
             deliver: Set(kept(&order.deliver)),
             note: Set(kept(&order.note)),
-            work_hash: Set(intake::identity(&order)),
+            work_hash: Set(work_hash),
             idempotency: Set(order.idempotency.clone()),
             twin: Set(order.twin.clone()),
             living_twin: Set(order.twin.clone()),

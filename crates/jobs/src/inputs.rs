@@ -10,7 +10,7 @@ use store::Asset;
 use crate::person::Kind;
 use crate::recipe::{Studio, Target};
 use crate::resolve::{Local, LocalSubject, Locals};
-use crate::{Fault, Source, SubjectSpec, TakeSpec, VoiceSpec};
+use crate::{Fault, Source, TakeSpec, VoiceSpec};
 
 pub struct Inputs {
     pub subject: Subject,
@@ -187,22 +187,15 @@ impl VoiceSource for Cut {
 /// A take must not take the place of what it is made of.
 pub fn keep_apart(spec: &TakeSpec, target: &Target) -> Result<(), Complaint> {
     let Target::File { path: target, .. } = target else { return Ok(()) };
-    let subject = match &spec.subject {
-        SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
-            Some(source)
-        }
-        SubjectSpec::Avatar(_) => None,
-    };
-    let voice = match &spec.voice {
-        VoiceSpec::File { source, .. } => Some(source),
-        VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
-    };
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let Some(there) = real(target) else { return Ok(()) };
-    let named = [subject, voice].into_iter().flatten().filter_map(|source| match source {
-        Source::Path(path) => Some(path),
-        Source::Stored(_) | Source::Url(_) | Source::S3(_) => None,
-    });
+    let named =
+        [spec.subject.source(), spec.voice.source()].into_iter().flatten().filter_map(
+            |source| match source {
+                Source::Path(path) => Some(path),
+                Source::Stored(_) | Source::Url(_) | Source::S3(_) => None,
+            },
+        );
     match named.into_iter().find(|input| real(input).as_ref() == Some(&there)) {
         None => Ok(()),
         Some(input) => Err(Complaint::new(

@@ -32,6 +32,27 @@ pub enum SubjectSpec {
     Avatar(AvatarName),
 }
 
+impl SubjectSpec {
+    /// `None` for an avatar, which is no input but something of ours.
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
+                Some(source)
+            }
+            SubjectSpec::Avatar(_) => None,
+        }
+    }
+
+    fn source_mut(&mut self) -> Option<&mut Source> {
+        match self {
+            SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
+                Some(source)
+            }
+            SubjectSpec::Avatar(_) => None,
+        }
+    }
+}
+
 /// Avatars of different dialects or owners never meet, whatever their names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AvatarName {
@@ -49,6 +70,22 @@ pub enum VoiceSpec {
     Text(String),
     /// No voice: the engine idles for this many seconds.
     Idle { seconds: f64 },
+}
+
+impl VoiceSpec {
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            VoiceSpec::File { source, .. } => Some(source),
+            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+        }
+    }
+
+    fn source_mut(&mut self) -> Option<&mut Source> {
+        match self {
+            VoiceSpec::File { source, .. } => Some(source),
+            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+        }
+    }
 }
 
 /// One take: who speaks, what, and how it is made.
@@ -98,6 +135,23 @@ impl Work {
             Work::Take(take) => &take.engine,
             Work::Prepare(prepare) => &prepare.engine,
         }
+    }
+
+    /// Where its inputs lie.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let (one, other) = match self {
+            Work::Prepare(prepare) => (Some(&prepare.source), None),
+            Work::Take(take) => (take.subject.source(), take.voice.source()),
+        };
+        one.into_iter().chain(other)
+    }
+
+    pub fn sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        let (one, other) = match self {
+            Work::Prepare(prepare) => (Some(&mut prepare.source), None),
+            Work::Take(take) => (take.subject.source_mut(), take.voice.source_mut()),
+        };
+        one.into_iter().chain(other)
     }
 }
 

@@ -75,14 +75,7 @@ pub struct Larder<'a> {
 impl Larder<'_> {
     /// Subject and voice at the same time.
     pub fn bring(&self, spec: &TakeSpec, person: Option<Person>) -> Result<Locals, Fault> {
-        let subject = match &spec.subject {
-            SubjectSpec::Picture(s) | SubjectSpec::Clip(s) | SubjectSpec::PictureOrClip(s) => Some(s),
-            SubjectSpec::Avatar(_) => None,
-        };
-        let voice = match &spec.voice {
-            VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
-        };
+        let (subject, voice) = (spec.subject.source(), spec.voice.source());
         if [subject, voice].into_iter().flatten().any(is_far) {
             self.watcher.event(&Event::Stage { stage: Stage::Fetching, done: 0, of: 0, eta: None });
         }

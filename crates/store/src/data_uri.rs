@@ -33,7 +33,8 @@ pub(crate) struct DataUri<'a> {
     body: &'a str,
 }
 
-pub(crate) fn is_data_uri(text: &str) -> bool {
+/// Whether it carries its bytes in itself.
+pub fn is_data_uri(text: &str) -> bool {
     text.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("data:"))
 }
 

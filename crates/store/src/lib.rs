@@ -21,6 +21,7 @@ mod transport;
 mod writing;
 
 pub use asset::Asset;
+pub use data_uri::is_data_uri;
 pub use draft::{Draft, Existing};
 pub use reading::Reading;
 pub use room::free_bytes;

@@ -6,8 +6,8 @@ use contract::Complaint;
 use store::Writing;
 
 use super::{Inner, Received};
-use crate::Source;
 use crate::record::{broken, keep};
+use crate::{Source, Work};
 
 /// Longest file name that is kept, in bytes.
 const NAME_LIMIT: usize = 100;
@@ -65,6 +65,47 @@ pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
         keep::forget_upload(&inner.record.write, key, i64::MAX).await.map_err(|error| broken(&error))?;
     }
     Ok(())
+}
+
+/// Puts what the work carries in itself (`data:` URLs) into the store: a row holds words, not files. Returns the keys.
+pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<String>, Complaint> {
+    let mut shelved = Vec::new();
+    for source in work.sources_mut() {
+        let Source::Url(url) = source else { continue };
+        if !store::is_data_uri(url) {
+            continue;
+        }
+        match shelve_one(inner, url).await {
+            Ok(key) => {
+                *source = Source::Stored(key.clone());
+                shelved.push(key);
+            }
+            Err(complaint) => {
+                put_back(inner, &shelved).await;
+                return Err(complaint);
+            }
+        }
+    }
+    Ok(shelved)
+}
+
+async fn shelve_one(inner: &Inner, url: &str) -> Result<String, Complaint> {
+    let scratch = inner.store.scratch()?;
+    let file = inner.store.fetch(url, scratch.path()).await?;
+    let key = format!("uploads/{}/data-url", ulid::Ulid::new().to_string().to_lowercase());
+    let known = keep::add_upload(&inner.record.write, &key, inner.clock.now_ms()).await;
+    known.map_err(|error| broken(&error))?;
+    inner.store.put(&file, &key).await?;
+    Ok(key)
+}
+
+/// No job needs them after all. What stays goes with retention.
+pub(super) async fn put_back(inner: &Inner, keys: &[String]) {
+    for key in keys {
+        if let Err(complaint) = discard(inner, key).await {
+            tracing::warn!(key, %complaint, "what a request carried could not be removed");
+        }
+    }
 }
 
 async fn develop(inner: &Arc<Inner>, sent: &Received, name: &str) -> Result<Received, Complaint> {

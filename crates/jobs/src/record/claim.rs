@@ -12,7 +12,7 @@ use super::log::{self, Line};
 use super::{Record, avatar, found, is_collision, keep, kept};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
-use crate::{AvatarName, Delivery, Prepared, Source, State, SubjectSpec, TakeSpec, VoiceSpec, Work};
+use crate::{AvatarName, Delivery, Prepared, Source, State, SubjectSpec, TakeSpec, Work};
 
 /// What a new order meets.
 pub enum Met {
@@ -154,22 +154,7 @@ async fn insert(tx: &DatabaseTransaction, row: ActiveModel, line: Line<'_>) -> R
 
 /// Keys of our own uploads that the work reads.
 pub fn stored_inputs(work: &Work) -> Vec<&str> {
-    let sources: Vec<&Source> = match work {
-        Work::Prepare(prepare) => vec![&prepare.source],
-        Work::Take(take) => {
-            let subject = match &take.subject {
-                SubjectSpec::Picture(s) | SubjectSpec::Clip(s) | SubjectSpec::PictureOrClip(s) => Some(s),
-                SubjectSpec::Avatar(_) => None,
-            };
-            let voice = match &take.voice {
-                VoiceSpec::File { source, .. } => Some(source),
-                VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
-            };
-            subject.into_iter().chain(voice).collect()
-        }
-    };
-    sources
-        .into_iter()
+    work.sources()
         .filter_map(|source| match source {
             Source::Stored(key) => Some(key.as_str()),
             Source::Path(_) | Source::Url(_) | Source::S3(_) => None,

@@ -2,6 +2,7 @@
 
 mod avatars;
 mod basics;
+mod carried;
 mod crash;
 mod faults;
 mod fleet;
