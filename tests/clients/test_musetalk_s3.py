@@ -1,5 +1,6 @@
 """The MuseTalk S3 API against an S3 server that checks signatures: s3:// in, s3:// out, and what must not happen."""
 
+import hashlib
 import json
 import pathlib
 import shutil
@@ -262,3 +263,29 @@ def test_without_any_credentials(new_talkie, s3):
     server = new_talkie(*ALLOW, only=("musetalk-s3",), env={"AWS_ENDPOINT_URL_S3": s3.endpoint, "AWS_REGION": "us-east-1"})
     answer = infer(server, config())
     assert answer.status_code == 500 and answer.json()["detail"].startswith("Failed to download file from S3: "), answer.text
+
+
+def test_one_key_one_inference(cloud):
+    """A retrying client's `Idempotency-Key`: the same request is one job for ever, another one under it is refused."""
+    named = {"headers": {"Idempotency-Key": "a-retrying-client"}}
+    body = config(result_dir="./keyed")
+    first, jobs = infer(cloud, body, **named), len(cloud.jobs(dialect="musetalk-s3"))
+    again = infer(cloud, body, **named)
+    assert first.status_code == again.status_code == 200 and first.json() == again.json(), again.text
+    assert len(cloud.jobs(dialect="musetalk-s3")) == jobs
+    other = infer(cloud, body | {"fps": 24}, **named)
+    assert other.status_code == 409 and "a-retrying-client" in other.json()["detail"], other.text
+
+
+def test_results_of_two_keys_do_not_meet(new_talkie, s3, tmp_path):
+    """Equal names in equal folders: each key has a folder of its own."""
+    keys = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
+    conf = [word for name, digest in keys.items() for word in ("--conf", f'keys.{name}="sha256:{digest}"')]
+    server = new_talkie(*ALLOW, *conf, only=("musetalk-s3",), env=s3.environment())
+    assert infer(server, config()).status_code == 401
+    paths = {}
+    for name in keys:
+        answer = infer(server, config(output_vid_name="mine"), headers={"Authorization": f"Bearer {name}"})
+        assert answer.status_code == 200, answer.text
+        paths[name] = pathlib.Path(answer.json()["output_path"])
+    assert paths["ann"] != paths["bob"] and all(path.is_file() for path in paths.values())

@@ -133,6 +133,14 @@ impl Config {
                 let message = "an API key cannot be called `local`: that is whoever comes without one";
                 return Err(wrong(message, "choose another name"));
             }
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@');
+            if name.starts_with('.') || !name.bytes().all(plain) || !(1..=64).contains(&name.len()) {
+                let message = format!("`{name}` cannot be the name of an API key: it names a folder too");
+                return Err(wrong(
+                    message,
+                    "use 1 to 64 of a-z, A-Z, 0-9, _, -, . and @, none of them a first dot",
+                ));
+            }
             let hex = hash.strip_prefix("sha256:").unwrap_or_default();
             if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
                 // the value itself is not shown: somebody may have put the key there

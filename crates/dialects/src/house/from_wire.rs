@@ -3,6 +3,7 @@
 use contract::EngineCard;
 use jobs::{AvatarName, Delivery, Listing, Order, PrepareSpec, Received, State, Work};
 
+use crate::front_door::errand::fingerprint;
 use crate::front_door::house::{Room, settings};
 use crate::front_door::keys::Owner;
 use crate::front_door::model::{Field, Fitting, Kind, Model, Need};
@@ -96,7 +97,9 @@ pub fn avatar(Owner(owner): Owner, form: &Fitting) -> Result<AvatarName, Refused
 }
 
 /// Ordered in the name of its dialect, which will use it.
-pub fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, source: Received) -> Order {
+pub async fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, source: Received) -> Order {
+    let words = format!("add {avatar:?} {}", source.sha256);
+    let twin = Some(fingerprint(musetalk::DIALECT, &words, &[]).await);
     let note = serde_json::json!({
         "avatar_id": avatar.name,
         "video_path": source.path.display().to_string(),
@@ -115,7 +118,7 @@ pub fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, source: R
         }),
         priority: 0,
         idempotency: None,
-        twin: None,
+        twin,
         attach_s: 0,
         deliver: Delivery::default(),
         avatar: None,

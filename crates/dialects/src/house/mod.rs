@@ -91,7 +91,7 @@ pub fn router(house: Arc<House>) -> Router {
             Operation::new("add_avatar", "Make an avatar of a picture or a clip")
                 .form(&from_wire::ADD)
                 .ok(avatar())
-                .says(409, "The job was canceled"),
+                .says(409, "The job was canceled, or its idempotency key came with other work"),
         )
         .delete(
             "/avatars/{dialect}/{name}",

@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, Method};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
-use jobs::{AvatarName, Ending, JobView};
+use jobs::{AvatarName, Ending, JobView, Order};
 
 use super::wire::{Avatars, Canceled, Deleted, Jobs, Log};
 use super::{from_wire, to_wire};
 use crate::front_door::body::read_query;
-use crate::front_door::errand::prepared;
+use crate::front_door::errand::{idempotency, prepared};
 use crate::front_door::files::{Form, Sending, send};
 use crate::front_door::form::{self, Intake, own_name};
 use crate::front_door::house::{ENGINE_HEADER, Room, take_header};
@@ -169,13 +169,15 @@ pub async fn add_avatar(
     request: Request,
 ) -> Result<Response, Refused> {
     let room = Room { dialect: musetalk::DIALECT, ..room };
+    let idempotency = idempotency(request.headers());
     let intake = Intake { desk: &room.house.desk, limit: room.house.limits.upload_bytes, name: own_name };
     let mut form = form::read(intake, request, &from_wire::ADD).await?;
     let name = from_wire::avatar(owner, &form.fields)?;
     let card = room.engine()?;
     let source = form.file("source")?.accept().await?;
     let upload = source.key.clone();
-    let order = from_wire::preparation(&room, card, name.clone(), source);
+    let order = from_wire::preparation(&room, card, name.clone(), source).await;
+    let order = Order { idempotency, ..order };
     let view = room.ended(&room.submit_with(order, &upload).await?.id).await?;
     prepared("", &view)?;
     let view = room.house.desk.avatar(&name).await.map_err(broken)?;

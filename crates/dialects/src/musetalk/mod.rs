@@ -51,7 +51,7 @@ pub fn router(house: Arc<House>) -> Router {
             Operation::new("preprocess_avatar", "Make an avatar of a clip")
                 .form(&from_wire::PREPROCESS)
                 .ok(preprocessed())
-                .says(409, "The job was canceled"),
+                .says(409, "The job was canceled, or its idempotency key came with other work"),
         )
         .delete(
             "/avatars/{avatar_id}",

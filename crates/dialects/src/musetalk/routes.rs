@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, OriginalUri, RawQuery, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use jobs::AvatarView;
+use jobs::{AvatarView, Order};
 
 use super::from_wire::{self, Line};
 use super::tickets::{Lent, Tickets};
@@ -60,12 +60,14 @@ pub async fn preprocess(
     Extension(owner): Extension<Owner>,
     request: Request,
 ) -> Result<Response, Refused> {
+    let idempotency = idempotency(request.headers());
     let mut form = form::read(intake(&room), request, &from_wire::PREPROCESS).await?;
     let avatar = from_wire::avatar(&room, &owner, form.fields.text("avatar_id"))?;
     let card = room.engine()?;
     let video = form.file("video_file")?.accept().await?;
     let upload = video.key.clone();
     let order = from_wire::preparation(&room, card, avatar, &form.fields, video).await;
+    let order = Order { idempotency, ..order };
     let job = room.submit_with(order, &upload).await?.id;
     let mut response = told_as(&to_wire::preprocessed(&room.ended(&job).await?)?);
     response.headers_mut().insert(ENGINE_HEADER, engine_header(card.name, &card.weights));

@@ -8,10 +8,12 @@ use jobs::{
     AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::wire::{AvatarNote, InferenceRequest};
-use crate::front_door::errand::fingerprint;
+use crate::front_door::errand::{fingerprint, hex};
 use crate::front_door::house::{MuseTalkS3, Room, settings};
-use crate::front_door::keys::Owner;
+use crate::front_door::keys::{LOCAL, Owner};
 use crate::front_door::model::{Field, Fitting, INT, Kind, Model, Need};
 use crate::front_door::refused::Refused;
 
@@ -172,11 +174,21 @@ pub fn prepared_before(found: Option<AvatarView>, request: &InferenceRequest) ->
         );
         return Err(Refused::bad(detail));
     }
-    if note.video_path != request.video_path {
+    if note.video_path != noted(&request.video_path) {
         let detail = format!("{id} was prepared from another video_path, you should set preparation to True");
         return Err(Refused::bad(detail));
     }
     Ok(found)
+}
+
+/// What is kept of a path: of one that carries its bytes in itself, only what tells it from others.
+fn noted(path: &str) -> String {
+    match path.get(..5) {
+        Some(head) if head.eq_ignore_ascii_case("data:") => {
+            format!("data: with sha256 {}", hex(&Sha256::digest(path)))
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// Where an input lies, or in the original's words why not.
@@ -199,7 +211,7 @@ pub async fn preparation(
     request: &InferenceRequest,
 ) -> Order {
     let note = AvatarNote {
-        video_path: request.video_path.clone(),
+        video_path: noted(&request.video_path),
         bbox_shift: request.bbox_shift,
         version: request.version.clone(),
     };
@@ -273,10 +285,10 @@ pub async fn take(
 }
 
 /// Where the result goes: a file below our own results, and a bucket only if the request or our configuration names one.
-pub fn delivery(room: &Room, request: &InferenceRequest) -> Result<Delivery, Refused> {
+pub fn delivery(room: &Room, owner: &str, request: &InferenceRequest) -> Result<Delivery, Refused> {
     let own = &room.house.musetalk_s3;
     let name = file_name(request)?;
-    let path = folder(own, &request.result_dir).join(format!("{name}.mp4"));
+    let path = folder(own, owner, &request.result_dir).join(format!("{name}.mp4"));
     let bucket = request.s3_bucket.as_ref().or(own.bucket.as_ref());
     let prefix = request.s3_prefix.as_deref().unwrap_or(&own.prefix).trim_end_matches('/');
     let s3 = bucket.map(|bucket| match prefix {
@@ -290,13 +302,15 @@ pub fn delivery(room: &Room, request: &InferenceRequest) -> Result<Delivery, Ref
     Ok(Delivery { path: Some(path), s3 })
 }
 
-/// Only its plain parts count: `/etc/../x` is `etc/x` below our results.
-fn folder(own: &MuseTalkS3, result_dir: &str) -> PathBuf {
+/// Only its plain parts count: `/etc/../x` is `etc/x` below our results. Where keys are configured each has a folder of its own:
+/// results of equal names are made by different people.
+fn folder(own: &MuseTalkS3, owner: &str, result_dir: &str) -> PathBuf {
+    let results = if owner == LOCAL { own.results.clone() } else { own.results.join(owner) };
     let plain = Path::new(result_dir).components().filter_map(|part| match part {
         Component::Normal(part) => Some(part),
         _ => None,
     });
-    own.results.join(plain.take(16).collect::<PathBuf>())
+    results.join(plain.take(16).collect::<PathBuf>())
 }
 
 fn file_name(request: &InferenceRequest) -> Result<String, Refused> {
@@ -379,8 +393,9 @@ mod tests {
             ("", "/data/output"),
         ];
         for (asked, expected) in rows {
-            assert_eq!(folder(&own, asked), Path::new(expected), "{asked}");
+            assert_eq!(folder(&own, LOCAL, asked), Path::new(expected), "{asked}");
         }
+        assert_eq!(folder(&own, "ann", "../bob"), Path::new("/data/output/ann/bob"), "one's own folder");
         let mut named = request(&query("a", "c"), &read(&BODY.replace("VERSION", "v15"))).unwrap();
         for name in ["../x", "a/b", "..", ".hidden", "a\\b", "a\nb"] {
             named.output_vid_name = Some(name.to_owned());

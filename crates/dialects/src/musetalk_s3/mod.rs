@@ -38,7 +38,7 @@ pub fn router(house: Arc<House>) -> Router {
                 .json(&from_wire::CONFIG)
                 .ok(inferred())
                 .says(404, "A file is missing")
-                .says(409, "The job was canceled"),
+                .says(409, "The job was canceled, or its idempotency key came with other work"),
         )
         .finish()
 }

@@ -9,7 +9,7 @@ use jobs::{AvatarName, AvatarView, Order, Prepared};
 use super::wire::InferenceRequest;
 use super::{from_wire, to_wire};
 use crate::front_door::body;
-use crate::front_door::errand::prepared;
+use crate::front_door::errand::{idempotency, prepared};
 use crate::front_door::hold::{Answer, held};
 use crate::front_door::house::{Room, engine_header};
 use crate::front_door::keys::Owner;
@@ -21,6 +21,7 @@ pub async fn inference(
     Extension(owner): Extension<Owner>,
     request: Request,
 ) -> Result<Response, Refused> {
+    let idempotency = idempotency(request.headers());
     let (query, config) = body::read(request, Some(&from_wire::QUERY), &from_wire::CONFIG).await?;
     let query = query.ok_or_else(|| Refused::bad("the query is missing"))?;
     let request = from_wire::request(&query, &config)?;
@@ -28,7 +29,7 @@ pub async fn inference(
     let card = room.engine()?.clone();
     let engine = engine_header(card.name, &card.weights);
     let keep_alive = room.house.keep_alive;
-    let work = tokio::spawn(make(room, card, avatar, request));
+    let work = tokio::spawn(make(room, card, (avatar, request), idempotency));
     let ended = async move {
         let broke = |_| Refused::said(StatusCode::INTERNAL_SERVER_ERROR, "Inference failed: it broke off");
         work.await.map_err(broke)?
@@ -39,25 +40,26 @@ pub async fn inference(
 async fn make(
     room: Room,
     card: EngineCard,
-    avatar: AvatarName,
-    request: InferenceRequest,
+    (avatar, request): (AvatarName, InferenceRequest),
+    idempotency: Option<String>,
 ) -> Result<Answer, Refused> {
-    let deliver = from_wire::delivery(&room, &request)?;
+    let deliver = from_wire::delivery(&room, &avatar.owner, &request)?;
     let voice = from_wire::source(&room, &request.audio_path)?;
-    let avatar = person(&room, &card, avatar, &request).await?;
+    let avatar = person(&room, &card, (avatar, &request), idempotency.as_deref()).await?;
     let upload = deliver.s3.clone();
     let order = from_wire::take(&room, &card, &avatar, (voice, deliver), &request).await?;
+    let order = Order { idempotency, ..order };
     let job = room.submit(order).await?.id;
     to_wire::answer(&request, upload.as_deref(), &room.ended(&job).await?)
 }
 
 /// The avatar, made anew if the request says so: then it is what this request has made, whatever the name stands for since.
-/// The same request finds what it made a moment ago, while the name still stands for it.
+/// The same request finds what it made a moment ago, or under its idempotency key, while the name still stands for it.
 async fn person(
     room: &Room,
     card: &EngineCard,
-    name: AvatarName,
-    request: &InferenceRequest,
+    (name, request): (AvatarName, &InferenceRequest),
+    idempotency: Option<&str>,
 ) -> Result<AvatarView, Refused> {
     let desk = &room.house.desk;
     if !request.preparation {
@@ -67,7 +69,9 @@ async fn person(
     let video = from_wire::source(room, &request.video_path)?;
     let order = from_wire::preparation(room, card, name.clone(), video, request).await;
     let anew = Order { attach_s: 0, ..order.clone() };
-    let submitted = room.submit(order).await?;
+    // a key means one thing: the take has it as it is
+    let idempotency = idempotency.map(|key| format!("{key} (avatar)"));
+    let submitted = room.submit(Order { idempotency, ..order }).await?;
     let made = finished(room, &name, &submitted.id).await?;
     let named = desk.avatar(&name).await.map_err(broken)?.is_some_and(|avatar| avatar.key == made.key);
     if submitted.fresh || named {
