@@ -67,6 +67,12 @@ def test_probes(talkie):
         assert line.startswith("#") or not line or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) is not None
 
 
+def test_a_name_that_is_not_ours_reads_nothing(talkie):
+    """A page whose DNS was pointed at this machine asks under its own name."""
+    for path in ("/metrics", "/readyz", "/svd/health", "/v1/jobs"):
+        assert httpx.get(talkie.url("all", path), headers={"host": "evil.example"}).status_code == 403, path
+
+
 def test_request_ids(talkie):
     told = httpx.get(talkie.url("svd", "/health"), headers={"x-request-id": "mine-123"})
     assert told.headers["x-request-id"] == "mine-123"

@@ -1,5 +1,5 @@
 //! One listener: binds, accepts up to a limit, speaks HTTP/1.1 and HTTP/2, with or without TLS. A client that does not
-//! send its request's head in time is let go; on shutdown requests under way are finished.
+//! send its request's head in time, or takes nothing of its answer, is let go; on shutdown requests under way are finished.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,6 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -27,6 +28,8 @@ use super::settings::Dialect;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// From the connection to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer of which its client takes nothing for so long is broken off: what it holds (a file, a place) is let go.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// After an `accept` that failed for want of descriptors or memory.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -81,6 +84,9 @@ impl Listener {
                 if !speaks(&stream).await {
                     return;
                 }
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(TAKE_TIMEOUT));
+                let stream = Box::pin(stream);
                 match tls {
                     None => converse(stream, peer, router, watcher).await,
                     Some(tls) => {
@@ -105,10 +111,10 @@ async fn speaks(stream: &TcpStream) -> bool {
     matches!(tokio::time::timeout(HEAD_TIMEOUT, first).await, Ok(Ok(bytes)) if bytes > 0)
 }
 
-async fn shake_hands(
-    tls: &TlsAcceptor,
-    stream: TcpStream,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+async fn shake_hands<S>(tls: &TlsAcceptor, stream: S) -> Option<tokio_rustls::server::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     // who fails here speaks no TLS or does not trust the certificate: theirs to know
     tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.ok()?.ok()
 }

@@ -88,7 +88,7 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
         let router = match listener.dialect {
             Dialect::All => {
                 let probes = probes::router(rooms.desk.clone(), ready.clone(), recorder.clone());
-                rooms.router(Dialect::All).merge(probes)
+                rooms.router(Dialect::All).merge(rooms.behind_known_hosts(probes))
             }
             dialect => rooms.router(dialect),
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use contract::{Complaint, EngineCard};
 use dialects::front_door::{self, House};
 use jobs::crew::{WorkerCommand, Workers};
@@ -53,6 +54,11 @@ impl Rooms {
             Dialect::Svd => dialects::svd::router(house),
             Dialect::All => dialects::house::all(&house),
         }
+    }
+
+    /// Routes of the program itself: no page by somebody else's DNS may read them either.
+    pub fn behind_known_hosts(&self, routes: Router) -> Router {
+        routes.layer(from_fn_with_state(Arc::clone(&self.house), front_door::guard::known_host))
     }
 }
 
