@@ -16,6 +16,8 @@ pub enum Kind {
     },
     Float,
     Bool,
+    /// One of these texts.
+    Choice(&'static [&'static str]),
     /// A part of a form that is a file.
     File,
     Map(&'static Kind),
@@ -32,6 +34,8 @@ pub enum Need {
     Bool(bool),
     /// May be null, and is where it is not sent.
     Null,
+    /// May be null, but is this where it is not sent.
+    IntOrNull(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -217,7 +221,9 @@ impl Model {
         for field in self.fields {
             let at = Place::In(&place, field.name);
             let fit = match (input.get(field.name), field.need) {
-                (Some(Json::Null), Need::Null) | (None, Need::Null) => Some(Fit::Plain(Json::Null)),
+                (Some(Json::Null), Need::Null | Need::IntOrNull(_)) | (None, Need::Null) => {
+                    Some(Fit::Plain(Json::Null))
+                }
                 (Some(value), _) => field.kind.fit(value, at, mistakes),
                 (None, Need::Required) => {
                     mistakes.push(at.missing(input));
@@ -292,7 +298,7 @@ impl Need {
         match self {
             Need::Required | Need::Null => Json::Null,
             Need::Text(text) => Json::Text(text.to_owned()),
-            Need::Int(value) => Json::Int(value),
+            Need::Int(value) | Need::IntOrNull(value) => Json::Int(value),
             Need::Float(value) => Json::Float(value),
             Need::Bool(value) => Json::Bool(value),
         }
@@ -305,6 +311,9 @@ impl Field {
         match self.need {
             Need::Required => {}
             Need::Null => schema = json!({ "anyOf": [schema, { "type": "null" }] }),
+            Need::IntOrNull(value) => {
+                schema = json!({ "anyOf": [schema, { "type": "null" }], "default": value });
+            }
             Need::Text(text) => schema["default"] = json!(text),
             Need::Int(value) => schema["default"] = json!(value),
             Need::Float(value) => schema["default"] = json!(value),
@@ -334,6 +343,7 @@ impl Kind {
             }
             Kind::Float => json!({ "type": "number" }),
             Kind::Bool => json!({ "type": "boolean" }),
+            Kind::Choice(known) => json!({ "type": "string", "enum": known }),
             Kind::File => json!({ "type": "string", "contentMediaType": "application/octet-stream" }),
             Kind::Map(inner) => json!({ "type": "object", "additionalProperties": inner.schema() }),
             Kind::Nested(model) => model.schema(),
@@ -351,6 +361,7 @@ impl Kind {
             }
             Kind::Float => number(input, place),
             Kind::Bool => flag(input, place),
+            Kind::Choice(known) => choice(known, input, place),
             Kind::Nested(model) => return Some(Fit::Nested(model.read(input, place, mistakes))),
             Kind::Map(inner) => {
                 let Json::Object(entries) = input else {
@@ -367,6 +378,20 @@ impl Kind {
         };
         plain.map(Fit::Plain).map_err(|mistake| mistakes.push(mistake)).ok()
     }
+}
+
+fn choice(known: &[&str], input: &Json, place: Place<'_>) -> Result<Json, Mistake> {
+    if matches!(input, Json::Text(text) if known.contains(&text.as_str())) {
+        return Ok(input.clone());
+    }
+    let quoted: Vec<_> = known.iter().map(|text| format!("'{text}'")).collect();
+    let expected = match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    };
+    let ctx = Json::Object(vec![("expected".to_owned(), Json::Text(expected.clone()))]);
+    let mistake = place.mistake("literal_error", format!("Input should be {expected}"), input);
+    Err(Mistake { ctx: Some(Box::new(ctx)), ..mistake })
 }
 
 fn int(input: &Json, place: Place<'_>) -> Result<Json, Mistake> {
