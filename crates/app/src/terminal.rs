@@ -72,6 +72,7 @@ impl Watcher for Screen {
                 self.bar.set_position(*done);
             }
             Event::Alive => {}
+            Event::Preview { .. } => {}
             Event::Warning(warning) => match self.audience {
                 Audience::Terminal | Audience::Log => {
                     self.bar.suspend(|| say::aside(format_args!("warning: {}", warning.message)));

@@ -22,6 +22,10 @@ pub trait VoiceSource: Send {
     fn read(&mut self, out: &mut [f32]) -> Result<usize, SourceError>;
     /// Samples it will have given in all, as far as its container tells: for progress, not for lengths.
     fn expected(&self) -> Option<u64>;
+    /// It is being spoken now: whoever waits for more of it makes its listeners wait.
+    fn arrives(&self) -> bool {
+        false
+    }
 }
 
 impl VoiceSource for std::io::Cursor<Pcm> {

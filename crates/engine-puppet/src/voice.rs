@@ -23,7 +23,8 @@ pub struct Voice {
 
 impl Voice {
     pub fn new(source: Box<dyn VoiceSource>, fps: Fps) -> Self {
-        let lips = Lips::new(fps, Latency::File);
+        let latency = if source.arrives() { Latency::Live } else { Latency::File };
+        let lips = Lips::new(fps, latency);
         Self { source, lips, fps, samples: 0, ended: false, last: MouthPose::default() }
     }
 

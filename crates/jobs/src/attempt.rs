@@ -10,10 +10,10 @@ use store::{Draft, Existing};
 use crate::crew::AvatarAsset;
 use crate::live::Live;
 use crate::prepare;
-use crate::resolve::Larder;
+use crate::resolve::{Larder, LocalVoice};
 use crate::scratch::Scratch;
 use crate::worker::Shop;
-use crate::{Delivery, Ending, Fault, JobId, Made, Target, Watcher, Work, recipe};
+use crate::{Delivery, Ending, Fault, JobId, Made, Target, VoiceSpec, Watcher, Work, recipe};
 
 pub struct Attempt {
     pub name: (JobId, u32),
@@ -51,9 +51,12 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
         Work::Take(spec) => {
             let person =
                 attempt.avatar.map(|asset| prepare::fetch(&asset, &spec.engine, &larder)).transpose()?;
-            let locals = larder.bring(&spec, person)?;
+            let mut locals = larder.bring(&spec, person)?;
             match attempt.live {
-                Some(live) => {
+                Some(mut live) => {
+                    if let VoiceSpec::Arriving { .. } = spec.voice {
+                        locals.voice = live.voice().map(LocalVoice::Arriving);
+                    }
                     let target = Target::Live(live.form, live.packets());
                     let take = recipe::film(&shop.studio, engine, (spec, locals, target), watcher, stop)?;
                     let bytes = live.end()?;

@@ -7,12 +7,14 @@ pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod now;
 mod upload;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use contract::{Complaint, EngineCard};
 use sea_orm::ActiveValue::Set;
 use sea_orm::DbErr;
@@ -24,12 +26,13 @@ use crate::dispatch::{Ask, Dispatch, LiveAsk};
 use crate::record::claim::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
+pub use crate::record::webhook::Webhook;
 use crate::{
     AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State,
     TakeSpec, Work, scratch,
 };
 
-pub use live::Live;
+pub use live::{Live, LiveVoice};
 pub use upload::Upload;
 
 /// Most jobs that one listing tells of.
@@ -133,8 +136,12 @@ pub(crate) struct Inner {
     pub progress: now::Running,
     pub counts: now::Counts,
     pub closing: AtomicBool,
+    /// Some queued job may have to begin by a time.
+    pub deadlines: AtomicBool,
     /// A job was submitted.
     pub submitted: Notify,
+    /// A job has ended.
+    pub ending: Notify,
     pub asks: mpsc::UnboundedSender<Ask>,
     _lock: FolderLock,
 }
@@ -176,7 +183,9 @@ impl Desk {
             progress: now::Running::default(),
             counts: now::Counts::default(),
             closing: AtomicBool::new(false),
+            deadlines: AtomicBool::new(true),
             submitted: Notify::new(),
+            ending: Notify::new(),
             asks,
             _lock: lock,
         });
@@ -241,13 +250,17 @@ impl Desk {
             state: Set(State::Queued.name().to_owned()),
             priority: Set(order.priority),
             created_ms: Set(now_ms),
+            start_by_ms: Set(order.terms.start_by_ms),
+            keep_ms: Set(order.terms.keep_ms),
             ..job::blank()
         };
         let attach_ms = i64::from(order.attach_s) * 1000;
+        let has_deadline = order.terms.start_by_ms.is_some();
         let ticket = Ticket {
             row,
             work: order.work,
             avatar: order.avatar,
+            webhook: order.terms.webhook,
             queue_limit: inner.queue_limit,
             attach_ms,
             now_ms,
@@ -256,6 +269,7 @@ impl Desk {
             Met::Fresh => {
                 metrics::counter!("talkie_jobs_submitted_total", "dialect" => order.dialect).increment(1);
                 tracing::info!(job = %id, dialect = order.dialect, "queued");
+                inner.deadlines.fetch_or(has_deadline, Ordering::SeqCst);
                 inner.submitted.notify_one();
                 Ok(Submitted { id, fresh: true })
             }
@@ -386,7 +400,27 @@ impl Desk {
 
     /// An upload on its way into the store, at most `limit` bytes.
     pub async fn receive(&self, file_name: &str, limit: u64) -> Result<Upload, Complaint> {
-        Upload::begin(Arc::clone(&self.inner), file_name, limit).await
+        self.receive_as(&self.upload_key(file_name), limit).await
+    }
+
+    /// A key for an upload of this name that is still to come.
+    pub fn upload_key(&self, file_name: &str) -> String {
+        upload::key(file_name)
+    }
+
+    /// An upload below a key that was promised before.
+    pub async fn receive_as(&self, key: &str, limit: u64) -> Result<Upload, Complaint> {
+        Upload::begin(Arc::clone(&self.inner), key.to_owned(), limit).await
+    }
+
+    /// Its sender wants it gone by then.
+    pub async fn expire_upload(&self, key: &str, at_ms: i64) -> Result<(), Complaint> {
+        keep::expire_upload(&self.inner.record.write, key, at_ms).await.map_err(|error| broken(&error))
+    }
+
+    /// The last picture that a running job has shown, and its number.
+    pub fn preview(&self, id: &str) -> Option<(u64, Bytes)> {
+        self.inner.progress.preview(id)
     }
 
     /// Removes an upload that no job names.
@@ -476,6 +510,7 @@ impl Inner {
         if let job::Cancel::Now | job::Cancel::Asked = canceled {
             tracing::info!(job = %id, "asked to cancel");
             self.bells.ring(id);
+            self.ending.notify_waiters();
         }
         Ok(canceled)
     }

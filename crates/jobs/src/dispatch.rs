@@ -7,6 +7,7 @@ mod settling;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -71,7 +72,7 @@ impl Attempt {
             (Event::Stage { stage, done, .. }, Some(before)) => {
                 before.stage != *stage || before.done != *done
             }
-            (Event::Stage { .. }, None) | (Event::Warning(_) | Event::Alive, _) => true,
+            (Event::Stage { .. }, None) | (Event::Warning(_) | Event::Preview { .. } | Event::Alive, _) => true,
         }
     }
 }
@@ -87,6 +88,8 @@ pub struct Dispatch {
     fleet: fleet::Fleet,
     /// Something has changed: there may be work to hand out.
     restless: bool,
+    /// When a queued job will have waited too long, as far as the record was last asked.
+    overdue: Option<Instant>,
     /// The record did not answer: not before this.
     retry: Option<Instant>,
     closing: Option<Closing>,
@@ -109,6 +112,7 @@ impl Dispatch {
             unsettled: Vec::new(),
             fleet,
             restless: true,
+            overdue: None,
             retry: None,
             closing: None,
         }
@@ -153,7 +157,7 @@ impl Dispatch {
         });
         let closing = self.closing.as_ref().map(|closing| closing.by);
         let unsettled = self.unsettled.first().map(|unsettled| unsettled.again);
-        let others = [self.retry, closing, self.fleet.next(), unsettled, self.floor.patience_ends()];
+        let others = [self.retry, self.overdue, closing, self.fleet.next(), unsettled, self.floor.patience_ends()];
         attempts.chain(others).flatten().min()
     }
 
@@ -219,6 +223,11 @@ impl Dispatch {
                 }
                 return;
             }
+            Event::Preview { frame, jpeg } => {
+                self.desk.progress.show(&key.0, frame, jpeg.into());
+                self.desk.bells.ring(&key.0);
+                return;
+            }
             Event::Warning(remark) => (Level::Warn, remark.message),
             Event::Stage { stage, done, of, eta } => {
                 let entered = attempt.progress.is_none_or(|before| before.stage != stage);
@@ -257,6 +266,8 @@ impl Dispatch {
             self.retry = None;
             self.restless = true;
         }
+        // looking at the queue ends those that should have begun by now
+        self.restless |= self.overdue.is_some_and(|at| at <= now);
         self.restless |= self.floor.loses_patience(now);
         self.settle_again(now).await;
         let mut condemned = Vec::new();
@@ -295,13 +306,35 @@ impl Dispatch {
         self.restless = false;
         if self.closing.is_none() && self.retry.is_none() {
             self.floor.begin_round();
-            if let Err(error) = self.hand_out_jobs().await {
+            if let Err(error) = self.end_overdue().await.and(self.hand_out_jobs().await) {
                 tracing::error!(%error, "the record does not answer: no job is handed out");
                 self.retry = Some(Instant::now() + SECOND);
             }
             self.seat_audience().await;
         }
         self.count().await;
+    }
+
+    /// Jobs that were to begin by now and still wait have failed, and the clock is set for the next.
+    async fn end_overdue(&mut self) -> Result<(), sea_orm::DbErr> {
+        if !self.desk.deadlines.load(Ordering::Relaxed) && !self.desk.record.shared {
+            return Ok(());
+        }
+        let now_ms = self.desk.clock.now_ms();
+        for row in job::overdue(&self.desk.record.read, now_ms).await? {
+            tracing::info!(job = %row.id, "has waited too long");
+            let failure = settle::late((now_ms - row.created_ms).max(0));
+            settle::refuse(&self.desk.record, &row, failure, now_ms).await?;
+            self.desk.bells.ring(&row.id);
+            self.desk.ending.notify_waiters();
+        }
+        // a submit that comes meanwhile sets it again
+        self.desk.deadlines.store(false, Ordering::Relaxed);
+        let next = job::next_overdue(&self.desk.record.read).await?;
+        self.desk.deadlines.fetch_or(next.is_some(), Ordering::Relaxed);
+        let left = |at: i64| Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 3_600_000) as u64);
+        self.overdue = next.map(|at| Instant::now() + left(at));
+        Ok(())
     }
 
     async fn hand_out_jobs(&mut self) -> Result<(), sea_orm::DbErr> {
@@ -349,6 +382,7 @@ impl Dispatch {
                     tracing::error!(job = %row.id, %why, "its row cannot be read: it has failed");
                     settle::refuse(&desk.record, row, settle::damaged(), now_ms).await?;
                     desk.bells.ring(&row.id);
+                    desk.ending.notify_waiters();
                     return Ok(true);
                 }
             };

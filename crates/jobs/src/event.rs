@@ -19,6 +19,12 @@ pub enum Event {
         eta: Option<Duration>,
     },
     Warning(Remark),
+    /// What the take looks like at this frame.
+    Preview {
+        frame: u64,
+        #[serde(with = "stored::bytes")]
+        jpeg: Vec<u8>,
+    },
     /// Nothing to count, but it goes on: a file is on its way.
     Alive,
 }
@@ -26,6 +32,11 @@ pub enum Event {
 /// Whoever wants to know. Called from the job's threads: it must not block.
 pub trait Watcher: Send + Sync {
     fn event(&self, event: &Event);
+
+    /// Whether it has a use for `Event::Preview`.
+    fn wants_pictures(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Watcher for F {

@@ -9,7 +9,7 @@ use store::Asset;
 
 use crate::person::Kind;
 use crate::recipe::{Studio, Target};
-use crate::resolve::{Local, LocalSubject, Locals};
+use crate::resolve::{Local, LocalSubject, LocalVoice, Locals};
 use crate::{Fault, Source, TakeSpec, VoiceSpec};
 
 pub struct Inputs {
@@ -33,7 +33,7 @@ pub fn open(
     // the subject and the voice wait for processes of their own: at the same time
     let (subject, sound) = std::thread::scope(|scope| {
         let sound = std::thread::Builder::new()
-            .spawn_scoped(scope, || open_sound(studio, card, (spec, locals.voice.as_ref()), stop));
+            .spawn_scoped(scope, || open_sound(studio, card, (spec, locals.voice), stop));
         let subject = open_subject(studio, card, (spec, locals.subject), stop);
         let sound = sound
             .map_err(|error| Fault::failed("machine_failed", format!("no thread could be started: {error}")));
@@ -48,7 +48,7 @@ pub fn open(
         VoiceSpec::Idle { seconds } => {
             Length::Frames(((seconds * fps.as_f64()).round() as u64).min(most).max(1))
         }
-        VoiceSpec::File { .. } | VoiceSpec::Text(_) => Length::Voice,
+        VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } => Length::Voice,
     };
     let mut voices = sound.voices;
     if let (Some(frames), Length::Voice) = (spec.max_frames, length) {
@@ -133,12 +133,21 @@ struct Sound {
 fn open_sound(
     studio: &Studio,
     card: &EngineCard,
-    (spec, voice): (&TakeSpec, Option<&Local>),
+    (spec, voice): (&TakeSpec, Option<LocalVoice>),
     stop: &Stop,
 ) -> Result<Sound, Fault> {
     let (local, speech, start, duration) = match (&spec.voice, voice) {
-        (VoiceSpec::File { start, duration, .. }, Some(local)) => (local.clone(), None, *start, *duration),
-        (VoiceSpec::File { .. }, None) => return Err(Fault::failed("internal", "the voice was not fetched")),
+        (VoiceSpec::File { start, duration, .. }, Some(LocalVoice::File(local))) => {
+            (local, None, *start, *duration)
+        }
+        (VoiceSpec::Arriving { rate_hz }, Some(LocalVoice::Arriving(pieces))) => {
+            let voice = media::arriving(pieces, (*rate_hz, card.voice_rate_hz)).map_err(bare)?;
+            return Ok(Sound { voices: vec![voice], ..Sound::default() });
+        }
+        (VoiceSpec::File { .. }, _) => return Err(Fault::failed("internal", "the voice was not fetched")),
+        (VoiceSpec::Arriving { .. }, _) => {
+            return Err(Fault::failed("internal", "a voice arrives in live sessions only"));
+        }
         (VoiceSpec::Text(text), _) => {
             let spoken = studio.tts.speak(&studio.tools, text, stop)?;
             let local = Local { path: spoken.path().to_owned(), name: "the spoken text".to_owned() };
@@ -216,6 +225,13 @@ fn check_idle(seconds: f64, limit: f64) -> Result<(), Complaint> {
         format!("{seconds} s of idle motion were asked for, the limit is {limit} s"),
         "ask for less, or raise the limit with --max-audio-seconds",
     ))
+}
+
+fn bare(error: MediaError) -> Fault {
+    match error {
+        MediaError::Rejected(complaint) => Fault::Rejected(complaint),
+        MediaError::Stopped => Fault::Canceled,
+    }
 }
 
 /// With two files in a job, a complaint says which one it is about.

@@ -1,5 +1,6 @@
 //! A live session's way out: packets `[length: u32, little endian][bytes]` on a socket of its own, the last of length 0.
 //! The kernel does the back-pressure, and a reader that hangs up stops the job. A stream without its last packet broke off.
+//! The other way comes, in the same form, the voice of a session that speaks while it is spoken to.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -7,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use contract::{Complaint, Stop, StopGuard, VideoFormat};
@@ -29,18 +31,25 @@ pub struct Live {
     pub form: LiveForm,
     out: Packets,
     ended: Arc<AtomicBool>,
+    voice: Option<Receiver<Vec<u8>>>,
     _breaker: StopGuard,
 }
+
+/// Pieces of a voice that wait for the engine; then the speaker waits.
+const HEARD_AHEAD: usize = 16;
+/// Longest piece of a voice, bytes.
+const PIECE_LIMIT: usize = 1 << 20;
 
 impl Live {
     pub fn open(form: LiveForm, stream: OwnedFd, stop: &Stop) -> Self {
         let out = Packets { socket: Arc::new(stream.into()), bytes: Arc::default(), stall: STALL };
         let ended = Arc::new(AtomicBool::new(false));
+        let (speak, voice) = sync_channel(HEARD_AHEAD);
         let guard = {
             let (socket, stop, ended) = (Arc::clone(&out.socket), stop.clone(), Arc::clone(&ended));
-            // the reader never speaks: whatever comes is its end
             std::thread::Builder::new().name("live-guard".into()).spawn(move || {
-                let _ = (&*socket).read(&mut [0; 1]);
+                listen(&socket, &speak);
+                drop(speak);
                 if !ended.load(Ordering::SeqCst) {
                     stop.stop();
                 }
@@ -53,7 +62,12 @@ impl Live {
             let socket = Arc::clone(&out.socket);
             move || drop(socket.shutdown(Shutdown::Both))
         });
-        Self { form, out, ended, _breaker: breaker }
+        Self { form, out, ended, voice: Some(voice), _breaker: breaker }
+    }
+
+    /// What the other side says, to be taken once; its end is an empty piece.
+    pub fn voice(&mut self) -> Option<Receiver<Vec<u8>>> {
+        self.voice.take()
     }
 
     pub fn packets(&self) -> Packets {
@@ -65,6 +79,20 @@ impl Live {
         self.ended.store(true, Ordering::SeqCst);
         self.out.send(&[]).map_err(|_| MediaError::Stopped)?;
         Ok(self.out.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Hands on what the other side says, until it hangs up.
+fn listen(mut socket: &UnixStream, speak: &SyncSender<Vec<u8>>) {
+    let mut length = [0; 4];
+    while socket.read_exact(&mut length).is_ok() {
+        let length = u32::from_le_bytes(length) as usize;
+        let mut piece = vec![0; length.min(PIECE_LIMIT)];
+        if length > PIECE_LIMIT || socket.read_exact(&mut piece).is_err() {
+            return;
+        }
+        // where nobody listens it is read all the same: the end of the socket comes after it
+        let _ = speak.send(piece);
     }
 }
 

@@ -68,6 +68,8 @@ pub enum VoiceSpec {
     File { source: Source, start: Option<f64>, duration: Option<f64> },
     /// To be spoken by the configured speech synthesis.
     Text(String),
+    /// Comes while it is spoken, over the socket of a live session: s16le, mono, at this rate.
+    Arriving { rate_hz: u32 },
     /// No voice: the engine idles for this many seconds.
     Idle { seconds: f64 },
 }
@@ -76,14 +78,14 @@ impl VoiceSpec {
     pub fn source(&self) -> Option<&Source> {
         match self {
             VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } | VoiceSpec::Idle { .. } => None,
         }
     }
 
     fn source_mut(&mut self) -> Option<&mut Source> {
         match self {
             VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } | VoiceSpec::Idle { .. } => None,
         }
     }
 }
@@ -184,4 +186,16 @@ pub struct Order {
     pub avatar: Option<Prepared>,
     /// What the dialect wants to find again when it answers; kept as it is.
     pub note: serde_json::Value,
+    pub terms: Terms,
+}
+
+/// What was agreed on besides the work. Milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Since the epoch: not begun by then, it has failed (`start_timeout`).
+    pub start_by_ms: Option<i64>,
+    /// How long after its end its file is kept, whatever retention says of others.
+    pub keep_ms: Option<i64>,
+    /// Where its end is to be told.
+    pub webhook: Option<String>,
 }

@@ -12,6 +12,7 @@ use store::{Draft, Existing};
 
 use crate::crew::LiveForm;
 use crate::live::{self, Packets};
+use crate::preview::Previews;
 use crate::resolve::{self, Locals};
 use crate::take::{self, PhaseTiming};
 use crate::{Event, Fault, Take, TakeSpec, Watcher, inputs};
@@ -69,7 +70,7 @@ pub fn film(
     let comment =
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
     let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content: inputs.content, comment };
-    let write = write(studio, target, draft.as_ref(), finish, stop);
+    let write = write(studio, (target, draft.as_ref()), finish, Arc::clone(watcher), stop);
     let (sink, writer) = take::open(write, watcher, stop);
     let act = Act {
         subject: inputs.subject,
@@ -136,7 +137,13 @@ struct Finish {
 }
 
 /// What the writer's thread does with the frames.
-fn write(studio: &Studio, target: Target, draft: Option<&Draft>, finish: Finish, stop: &Stop) -> take::Write {
+fn write(
+    studio: &Studio,
+    (target, draft): (Target, Option<&Draft>),
+    finish: Finish,
+    watcher: Arc<dyn Watcher>,
+    stop: &Stop,
+) -> take::Write {
     let (tools, limits, stop) = (studio.tools.clone(), studio.limits.clone(), stop.clone());
     let path = draft.map(|draft| draft.path().to_owned());
     Box::new(move |format, frames| {
@@ -154,7 +161,9 @@ fn write(studio: &Studio, target: Target, draft: Option<&Draft>, finish: Finish,
                 Mp4Sink::file(&tools, &path.unwrap_or(name), options, &limits, &stop)?
             }
         };
+        let mut previews = Previews::new(watcher);
         while let Some(frame) = frames.next()? {
+            previews.see(&frame);
             mp4.frame(&frame)?;
         }
         mp4.finish()

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use contract::{Complaint, Stage, Stop};
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::person::Person;
 use crate::scratch::Scratch;
-use crate::{Event, Fault, Source, SubjectSpec, TakeSpec, VoiceSpec, Watcher};
+use crate::{Event, Fault, Source, SubjectSpec, TakeSpec, Watcher};
 
 /// A file that is here.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,13 @@ pub struct Local {
 /// The inputs of a take, here.
 pub struct Locals {
     pub subject: LocalSubject,
-    pub voice: Option<Local>,
+    pub voice: Option<LocalVoice>,
+}
+
+pub enum LocalVoice {
+    File(Local),
+    /// Pieces of s16le, as they are said; an empty one is the end.
+    Arriving(Receiver<Vec<u8>>),
 }
 
 pub enum LocalSubject {
@@ -51,10 +58,7 @@ pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
             return Err(Complaint::new("bad_request", message, "give the picture or clip itself"));
         }
     };
-    let voice = match &spec.voice {
-        VoiceSpec::File { source, .. } => Some(here(source)?),
-        VoiceSpec::Text(_) | VoiceSpec::Idle { .. } => None,
-    };
+    let voice = spec.voice.source().map(here).transpose()?.map(LocalVoice::File);
     Ok(Locals { subject, voice })
 }
 
@@ -93,7 +97,7 @@ impl Larder<'_> {
             }
             (_, None, _) => return Err(Fault::failed("internal", "the subject was not fetched")),
         };
-        Ok(Locals { subject, voice })
+        Ok(Locals { subject, voice: voice.map(LocalVoice::File) })
     }
 
     pub fn one(&self, source: &Source, room: &str) -> Result<Local, Fault> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use contract::Complaint;
 
 use crate::desk::Inner;
+use crate::record::keep::UploadAge;
 use crate::record::{avatar, broken, keep};
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -59,17 +60,15 @@ impl Inner {
     async fn sweep_takes(&self) -> Result<u64, Complaint> {
         let cutoff = self.cutoff(self.retention.takes_age);
         let limit = self.retention.takes_bytes;
-        if cutoff.is_none() && limit.is_none() {
-            return Ok(0);
-        }
+        let now_ms = self.clock.now_ms();
         let takes = keep::takes(&self.record.read).await.map_err(|error| broken(&error))?;
         let (mut room, mut removed) = (limit.unwrap_or(u64::MAX), 0);
         for take in takes {
             let fits = room.checked_sub(take.bytes);
             room = fits.unwrap_or(0); // what is older than one that does not fit goes too
-            let old = cutoff.is_some_and(|cutoff| take.ended_ms < cutoff);
+            let expired = take.keep_ms.is_some_and(|keep| take.ended_ms.saturating_add(keep) <= now_ms);
+            let old = expired || cutoff.is_some_and(|cutoff| take.ended_ms < cutoff);
             if (old || fits.is_none()) && self.remove(&take.key).await? {
-                let now_ms = self.clock.now_ms();
                 keep::mark_removed(&self.record.write, take.seq, now_ms).await.map_err(|e| broken(&e))?;
                 self.ended.forget();
                 removed += 1;
@@ -79,20 +78,23 @@ impl Inner {
     }
 
     async fn sweep_uploads(&self) -> Result<u64, Complaint> {
-        let Some(cutoff) = self.cutoff(self.retention.uploads_age) else { return Ok(0) };
-        let old = keep::old_uploads(&self.record.read, cutoff).await.map_err(|error| broken(&error))?;
+        let age = UploadAge { cutoff_ms: self.cutoff(self.retention.uploads_age), now_ms: self.clock.now_ms() };
+        let old = keep::old_uploads(&self.record.read, age).await.map_err(|error| broken(&error))?;
         let mut removed = 0;
         for key in old {
             // in this order: a job that names it now finds either both, or no row and is refused
-            let forgotten = keep::forget_upload(&self.record.write, &key, cutoff).await;
+            let forgotten = keep::forget_upload(&self.record.write, &key, age).await;
             if !forgotten.map_err(|error| broken(&error))? {
                 continue;
             }
             if self.remove(&key).await? {
                 removed += 1;
             } else {
-                let known = keep::add_upload(&self.record.write, &key, cutoff.saturating_sub(1)).await;
+                // it is being read: the next sweep finds it as old as it was
+                let known = keep::add_upload(&self.record.write, &key, 0).await;
                 known.map_err(|error| broken(&error))?;
+                let expires = keep::expire_upload(&self.record.write, &key, age.now_ms).await;
+                expires.map_err(|error| broken(&error))?;
             }
         }
         Ok(removed)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use contract::{
     FaceReport, Fps, LandmarkOrigin, Landmarks, Point, Settings, Size, Stage, Value, Warning, Weights,
 };
@@ -35,6 +37,25 @@ through!(size, Size, SizeForm);
 through!(weights, Vec<Weights>, WeightsForm);
 through!(seconds, Duration, SecondsForm);
 through!(stage, Stage, StageForm);
+through!(bytes, Vec<u8>, BytesForm);
+
+/// base64
+#[derive(Serialize, Deserialize)]
+struct BytesForm(String);
+
+impl From<Vec<u8>> for BytesForm {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(STANDARD.encode(bytes))
+    }
+}
+
+impl TryFrom<BytesForm> for Vec<u8> {
+    type Error = base64::DecodeError;
+
+    fn try_from(form: BytesForm) -> Result<Self, Self::Error> {
+        STANDARD.decode(form.0)
+    }
+}
 
 /// `num/den`
 #[derive(Serialize, Deserialize)]

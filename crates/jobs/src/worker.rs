@@ -102,12 +102,9 @@ impl Worker {
 
     fn work(self: Arc<Self>, attempt: Attempt, stop: &Stop) {
         let name = attempt.name.clone();
-        let watcher: Arc<dyn Watcher> = {
-            let (worker, (job, attempt)) = (Arc::clone(&self), name.clone());
-            Arc::new(move |event: &Event| {
-                worker.tell(&FromWorker::Told { job: job.clone(), attempt, event: event.clone() });
-            })
-        };
+        let pictures = attempt.live.is_none();
+        let watcher: Arc<dyn Watcher> =
+            Arc::new(Telling { worker: Arc::clone(&self), name: name.clone(), pictures });
         let made = catch_unwind(AssertUnwindSafe(|| attempt::run(&self.shop, attempt, &watcher, stop)));
         let ending = made.unwrap_or_else(|_| {
             Ending::Failed(Fault::failed("internal", "the job panicked; this is a bug in talkie").into())
@@ -153,6 +150,25 @@ impl Worker {
         let _whole = lock(&self.sending);
         // a server that is gone is noticed by the reader
         let _ = link::send(&self.socket, message, None);
+    }
+}
+
+/// Whoever watches a job of this worker is the server.
+struct Telling {
+    worker: Arc<Worker>,
+    name: (JobId, u32),
+    /// The reader of a live session sees them anyway.
+    pictures: bool,
+}
+
+impl Watcher for Telling {
+    fn event(&self, event: &Event) {
+        let (job, attempt) = self.name.clone();
+        self.worker.tell(&FromWorker::Told { job, attempt, event: event.clone() });
+    }
+
+    fn wants_pictures(&self) -> bool {
+        self.pictures
     }
 }
 

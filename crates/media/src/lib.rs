@@ -2,6 +2,7 @@
 //! Users' files are opened here but parsed only in caged children; frames and samples stream, nothing holds a whole
 //! clip. Blocking, on the caller's thread: no tokio.
 
+mod arriving;
 mod child;
 mod clip;
 mod error;
@@ -22,6 +23,7 @@ mod turn;
 mod voice;
 mod webp;
 
+pub use arriving::arriving;
 pub use clip::{Clip, ClipSpec, clip, clip_once};
 pub use error::MediaError;
 pub use frames::{FramesSpec, frames};

@@ -65,6 +65,20 @@ impl Fetcher {
         Err(Complaint::new("url_redirects", message, "give the URL of the file itself"))
     }
 
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        headers: http::HeaderMap,
+        (body, patience): (bytes::Bytes, Duration),
+    ) -> Result<u16, Complaint> {
+        let (url, reach) = self.guard.check(url)?;
+        let request = self.client(reach)?.post(url.clone()).headers(headers).body(body).send();
+        match timeout(patience, request).await {
+            Ok(answer) => Ok(answer.map_err(|error| broken(&url, &error))?.status().as_u16()),
+            Err(_) => Err(too_slow(&url, "without an answer", patience)),
+        }
+    }
+
     async fn ask(&self, url: &Url, reach: Reach) -> Result<Response, Complaint> {
         let client = self.client(reach)?;
         let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();

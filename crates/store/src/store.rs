@@ -187,6 +187,16 @@ impl Store {
         self.0.fetcher.fetch(url, folder).await
     }
 
+    /// Posts to a user's address, under the guard, within `patience`; the status of the answer. Redirects are not followed.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: http::HeaderMap,
+        (body, patience): (bytes::Bytes, Duration),
+    ) -> Result<u16, Complaint> {
+        self.0.fetcher.post(url, headers, (body, patience)).await
+    }
+
     /// `s3://bucket/key` into `folder`.
     pub async fn download(&self, s3: &str, folder: &Path) -> Result<PathBuf, Complaint> {
         let name = S3Name::parse(s3)?;

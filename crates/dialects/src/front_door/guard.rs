@@ -84,9 +84,19 @@ fn bare(host: &str) -> &str {
 
 /// For every route: a name that leads here by somebody else's DNS is not ours.
 pub async fn known_host(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
+    let none: fn(&str) -> bool = |_| false;
+    known_host_or(State((house, none)), request, next).await
+}
+
+/// The same, where other hosts are ours too.
+pub async fn known_host_or(
+    State((house, known)): State<(Arc<House>, fn(&str) -> bool)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(allowed) = &house.hosts.allowed else { return next.run(request).await };
     let host = host(request.headers(), request.uri()).unwrap_or_default();
-    if allowed.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+    if known(host) || allowed.iter().any(|known| known.eq_ignore_ascii_case(host)) {
         return next.run(request).await;
     }
     let detail =

@@ -2,35 +2,48 @@
 //! body comes. A failure after the first blank can only be told by breaking the connection off.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use jobs::{Desk, JobId};
 
 use super::house::{ENGINE_HEADER, KeepAlive};
-use super::refused::{Refused, json_text};
+use super::refused::json_text;
 
-/// A body that is ready.
+/// A body that is ready, and its headers.
 pub struct Answer {
     pub body: String,
-    pub engine: HeaderValue,
+    pub headers: HeaderMap,
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<Answer, Refused>> + Send>>;
+impl Answer {
+    /// With the engine that made it.
+    pub fn of(body: String, engine: HeaderValue) -> Self {
+        Self { body, headers: by(engine) }
+    }
+}
 
-/// `engine` is named in the headers when they must go out before the work has ended.
-pub async fn held(
-    work: impl Future<Output = Result<Answer, Refused>> + Send + 'static,
+/// The headers that name an engine.
+pub fn by(engine: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(ENGINE_HEADER, engine)])
+}
+
+type Work<E> = Pin<Box<dyn Future<Output = Result<Answer, E>> + Send>>;
+
+/// `early`: what the headers say when they must go out before the work has ended.
+pub async fn held<E: Debug + Send + 'static>(
+    work: impl Future<Output = Result<Answer, E>> + Send + 'static,
     keep_alive: KeepAlive,
-    engine: HeaderValue,
-) -> Result<Response, Refused> {
-    let mut work: Work = Box::pin(work);
+    early: HeaderMap,
+) -> Result<Response, E> {
+    let mut work: Work<E> = Box::pin(work);
     tokio::select! {
         biased;
         ended = &mut work => return ended.map(whole),
@@ -41,24 +54,27 @@ pub async fn held(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(ENGINE_HEADER, engine);
+    headers.extend(early);
     Ok(response)
 }
 
 fn whole(answer: Answer) -> Response {
     let mut response = json_text(StatusCode::OK, answer.body);
-    response.headers_mut().insert(ENGINE_HEADER, answer.engine);
+    response.headers_mut().extend(answer.headers);
     response
 }
 
-enum Phase {
+enum Phase<E> {
     /// The headers are out; the first blank follows them at once.
-    First(Work),
-    Waiting(Work),
+    First(Work<E>),
+    Waiting(Work<E>),
     Over,
 }
 
-fn blanks(work: Work, keep_alive: KeepAlive) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+fn blanks<E: Debug + Send + 'static>(
+    work: Work<E>,
+    keep_alive: KeepAlive,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::unfold(Phase::First(work), move |phase| async move {
         let blank = || Ok(Bytes::from_static(b" "));
         let mut work = match phase {

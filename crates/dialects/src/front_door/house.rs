@@ -35,6 +35,7 @@ pub struct House {
     pub infinitetalk: InfiniteTalk,
     pub musetalk: MuseTalk,
     pub musetalk_s3: MuseTalkS3,
+    pub fal: crate::fal::Fal,
 }
 
 /// What the ports share: a dialect may be served on its own port and on the one that has everything.
@@ -147,11 +148,16 @@ pub struct Room {
 impl Room {
     /// The engine that plays this dialect; 503 with the path that does not load.
     pub fn engine(&self) -> Result<&EngineCard, Refused> {
-        let casting = self.house.cast.get(self.dialect);
+        self.engine_of(self.dialect)
+    }
+
+    /// The engine that plays another dialect's part.
+    pub fn engine_of(&self, dialect: &str) -> Result<&EngineCard, Refused> {
+        let casting = self.house.cast.get(dialect);
         let name = match casting.map(|casting| &casting.engine) {
             Some(Ok(name)) => name,
             Some(Err(complaint)) => return Err(Refused::later(complaint.to_string(), 60)),
-            None => return Err(Refused::later(format!("no engine plays {}", self.dialect), 60)),
+            None => return Err(Refused::later(format!("no engine plays {dialect}"), 60)),
         };
         let card = self.house.desk.engines().iter().find(|card| card.name == name);
         card.ok_or_else(|| Refused::later(format!("the engine `{name}` is not there"), 60))

@@ -85,6 +85,26 @@ impl Json {
     }
 }
 
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Json::Null,
+            serde_json::Value::Bool(flag) => Json::Bool(flag),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(value), _) => Json::Int(value),
+                // beyond 64 bits with a sign: as it was written
+                (None, _) if number.is_u64() => Json::Big(number.to_string()),
+                (None, value) => Json::Float(value.unwrap_or(f64::INFINITY)),
+            },
+            serde_json::Value::String(text) => Json::Text(text),
+            serde_json::Value::Array(items) => Json::List(items.into_iter().map(Json::from).collect()),
+            serde_json::Value::Object(fields) => {
+                Json::Object(fields.into_iter().map(|(name, value)| (name, value.into())).collect())
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Json {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::new();

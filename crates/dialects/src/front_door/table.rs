@@ -187,11 +187,21 @@ impl Table {
             Cors::Any => router.layer(from_fn(guard::cors)),
             Cors::Absent => router,
         };
-        router
-            .layer(from_fn_with_state(Arc::clone(&room.house), guard::known_host))
-            .layer(CatchPanicLayer::custom(|_| broken_down()))
-            .layer(from_fn_with_state(about.dialect, observe))
+        around(router, (&room.house, about.dialect), |_| false)
     }
+}
+
+/// What stands around the routes of every dialect: which hosts are meant, what becomes of a panic, the request's id, trace and
+/// count. `known`: hosts that are ours besides the configured ones.
+pub fn around(
+    router: Router,
+    (house, dialect): (&Arc<House>, &'static str),
+    known: fn(&str) -> bool,
+) -> Router {
+    router
+        .layer(from_fn_with_state((Arc::clone(house), known), guard::known_host_or))
+        .layer(CatchPanicLayer::custom(|_| broken_down()))
+        .layer(from_fn_with_state(dialect, observe))
 }
 
 fn not_allowed(allow: HeaderValue) -> Response {

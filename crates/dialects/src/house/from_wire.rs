@@ -1,7 +1,7 @@
 //! From our own words to what the desk is asked. The only place that knows their defaults.
 
 use contract::EngineCard;
-use jobs::{AvatarName, Delivery, Listing, Order, PrepareSpec, Received, State, Work};
+use jobs::{AvatarName, Delivery, Listing, Order, PrepareSpec, Received, State, Terms, Work};
 
 use crate::front_door::errand::fingerprint;
 use crate::front_door::house::{Room, settings};
@@ -123,5 +123,6 @@ pub async fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, sou
         deliver: Delivery::default(),
         avatar: None,
         note,
+        terms: Terms::default(),
     }
 }

@@ -18,7 +18,7 @@ use crate::front_door::docs::{Operation, object};
 use crate::front_door::guard::Access;
 use crate::front_door::house::House;
 use crate::front_door::table::{About, Cors, Table, unknown};
-use crate::{infinitetalk, musetalk, musetalk_s3, svd};
+use crate::{fal, infinitetalk, musetalk, musetalk_s3, svd};
 
 pub const DIALECT: &str = "talkie";
 
@@ -116,6 +116,8 @@ pub fn all(house: &Arc<House>) -> Router {
         .nest("/musetalk-s3", musetalk_s3::router(Arc::clone(house)))
         .nest("/svd", svd::router(Arc::clone(house)))
         .nest("/v1", router(Arc::clone(house)))
+        .nest("/fal", fal::router(Arc::clone(house), https))
+        .merge(fal::proxy(Arc::clone(house), https))
         // the one dialect with something at its root
         .fallback(move |uri: OriginalUri, request: Request| async move {
             unknown(&["/infinitetalk"], https, &uri.0, &request)
@@ -132,6 +134,7 @@ const INDEX: &str = r#"<!DOCTYPE html>
 <li><a href="/musetalk/docs">MuseTalk server</a></li>
 <li><a href="/musetalk-s3/docs">MuseTalk S3 API</a></li>
 <li><a href="/svd/docs">AI Video Generator backend</a></li>
+<li><a href="/fal/api/openapi/queue/openapi.json?endpoint_id=fal-ai/infinitalk">fal-ai/infinitalk</a> (<a href="/fal/v1/models">all apps</a>)</li>
 <li><a href="/v1/docs">Jobs and avatars</a></li>
 </ul>
 </body>

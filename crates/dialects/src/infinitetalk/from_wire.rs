@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::http::HeaderMap;
 use contract::{EngineCard, Fps, Value};
-use jobs::{Delivery, Order, SubjectSpec, TakeSpec, VoiceSpec, Work};
+use jobs::{Delivery, Order, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
 
 use super::wire::{GenerateRequest, Metadata, Resolution};
 use crate::front_door::dates;
@@ -132,6 +132,7 @@ pub async fn order(
         deliver: Delivery { path: Some(path), s3: None },
         avatar: None,
         note: serde_json::to_value(metadata(request, timestamp)).unwrap_or_default(),
+        terms: Terms::default(),
     })
 }
 

@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::{from_wire, to_wire};
 use crate::front_door::body;
-use crate::front_door::hold::held;
+use crate::front_door::hold::{by, held};
 use crate::front_door::house::{OnHangup, Room, engine_header};
 use crate::front_door::keys::Owner;
 use crate::front_door::refused::{Refused, told_as};
@@ -43,5 +43,5 @@ pub async fn generate(
         }
         to_wire::answer(&view)
     };
-    held(work, keep_alive, engine).await
+    held(work, keep_alive, by(engine)).await
 }

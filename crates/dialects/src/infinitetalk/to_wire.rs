@@ -31,7 +31,7 @@ pub fn answer(view: &JobView) -> Result<Answer, Refused> {
         },
     };
     let body = serde_json::to_string(&response).map_err(|_| lost("its answer cannot be written"))?;
-    Ok(Answer { body, engine: take_header(take) })
+    Ok(Answer::of(body, take_header(take)))
 }
 
 pub fn health(room: &Room) -> Health {

@@ -209,5 +209,6 @@ fn plain(room: &Room, owner: String, work: Work, note: serde_json::Value) -> Ord
         deliver: jobs::Delivery::default(),
         avatar: None,
         note,
+        terms: jobs::Terms::default(),
     }
 }

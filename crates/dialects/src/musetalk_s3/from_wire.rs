@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use contract::{EngineCard, Fps, Value};
 use jobs::{
-    AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work,
+    AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work,
 };
 
 use sha2::{Digest, Sha256};
@@ -236,6 +236,7 @@ pub async fn preparation(
         deliver: Delivery::default(),
         avatar: None,
         note: serde_json::to_value(note).unwrap_or_default(),
+        terms: Terms::default(),
     }
 }
 
@@ -281,6 +282,7 @@ pub async fn take(
         deliver,
         avatar: Some(avatar.asset()),
         note: serde_json::json!({ "avatar_id": request.avatar_id, "audio_id": request.audio_id }),
+        terms: Terms::default(),
     })
 }
 

@@ -10,7 +10,7 @@ use super::wire::InferenceRequest;
 use super::{from_wire, to_wire};
 use crate::front_door::body;
 use crate::front_door::errand::{idempotency, prepared};
-use crate::front_door::hold::{Answer, held};
+use crate::front_door::hold::{Answer, by, held};
 use crate::front_door::house::{Room, engine_header};
 use crate::front_door::keys::Owner;
 use crate::front_door::refused::{Refused, broken};
@@ -34,7 +34,7 @@ pub async fn inference(
         let broke = |_| Refused::said(StatusCode::INTERNAL_SERVER_ERROR, "Inference failed: it broke off");
         work.await.map_err(broke)?
     };
-    held(ended, keep_alive, engine).await
+    held(ended, keep_alive, by(engine)).await
 }
 
 async fn make(

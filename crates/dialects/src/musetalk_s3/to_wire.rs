@@ -49,5 +49,5 @@ pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) 
     };
     let body = serde_json::to_string(&response)
         .map_err(|error| Refused::said(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(Answer { body, engine: take_header(&made.take) })
+    Ok(Answer::of(body, take_header(&made.take)))
 }

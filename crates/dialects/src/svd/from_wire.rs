@@ -4,7 +4,7 @@ use std::path::Path;
 
 use axum::http::HeaderMap;
 use contract::{EngineCard, Value};
-use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
+use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
 
 use super::wire::GenerateRequest;
 use crate::front_door::errand::idempotency;
@@ -93,6 +93,7 @@ pub async fn order(
         deliver: Delivery::default(),
         avatar: None,
         note: serde_json::to_value(request).unwrap_or_default(),
+        terms: Terms::default(),
     })
 }
 

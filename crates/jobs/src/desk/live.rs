@@ -1,13 +1,14 @@
 //! A live session as its reader sees it: packets from the worker's socket, `[u32 LE length][bytes]`, the last one empty. The
-//! kernel does the back-pressure; hanging up is dropping it.
+//! kernel does the back-pressure; hanging up is dropping it. A voice goes the other way in the same form.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
@@ -17,6 +18,8 @@ use crate::{Blame, Ending, Failure, JobId};
 
 /// Longest packet, in bytes: a JPEG or a piece of an MP4 is far below.
 const PACKET_LIMIT: usize = 16 << 20;
+/// Bytes of a voice in one packet; even, so that no sample is cut.
+const VOICE_PIECE: usize = 64 << 10;
 /// How long a broken stream waits to be told why.
 const REASON_WAIT: Duration = Duration::from_secs(10);
 
@@ -27,7 +30,9 @@ pub struct Live {
     inner: Weak<Inner>,
     asks: mpsc::UnboundedSender<Ask>,
     stall: Duration,
-    stream: UnixStream,
+    stream: OwnedReadHalf,
+    /// Open as long as the session: its end would be hanging up.
+    voice: Option<OwnedWriteHalf>,
     received: BytesMut,
     ending: Option<oneshot::Receiver<Ending>>,
     over: bool,
@@ -49,16 +54,27 @@ impl Live {
         stream: UnixStream,
         ending: oneshot::Receiver<Ending>,
     ) -> Self {
+        let (stream, voice) = stream.into_split();
         Self {
             id,
             inner: Arc::downgrade(inner),
             asks: inner.asks.clone(),
             stall: inner.stall,
             stream,
+            voice: Some(voice),
             received: BytesMut::new(),
             ending: Some(ending),
             over: false,
         }
+    }
+
+    /// With the way in for its voice (`VoiceSpec::Arriving`).
+    ///
+    /// # Panics
+    /// When it was taken before.
+    pub fn with_voice(mut self) -> (Self, LiveVoice) {
+        let voice = self.voice.take().expect("taken once, by whoever opened the session");
+        (self, LiveVoice(voice))
     }
 
     /// The next packet: a JPEG, or a piece of MP4. `None`: the end; `Err`: it broke off, and why.
@@ -141,6 +157,29 @@ impl Live {
             // if nobody listens the desk is closed, and its sessions with it
             let _ = self.asks.send(Ask::HangUp(self.id.clone()));
         }
+    }
+}
+
+/// Where the voice of a session is said. Dropped before the session's end, it hangs up.
+pub struct LiveVoice(OwnedWriteHalf);
+
+impl LiveVoice {
+    /// s16le, mono. Waits while the engine has enough to do.
+    pub async fn say(&mut self, sound: &[u8]) -> std::io::Result<()> {
+        for piece in sound.chunks(VOICE_PIECE).filter(|piece| !piece.is_empty()) {
+            self.packet(piece).await?;
+        }
+        Ok(())
+    }
+
+    /// No more of it will come.
+    pub async fn end(&mut self) -> std::io::Result<()> {
+        self.packet(&[]).await
+    }
+
+    async fn packet(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
+        self.0.write_all(bytes).await
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::Vitals;
 use crate::{JobId, ProgressView};
 
@@ -14,6 +16,8 @@ const REMEMBERED: usize = 32;
 #[derive(Default)]
 pub struct Running {
     told: Mutex<HashMap<JobId, Told>>,
+    /// The last picture of each, and its number.
+    shown: Mutex<HashMap<JobId, (u64, Bytes)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,8 +40,17 @@ impl Running {
         lock(&self.told).get(id).is_some_and(|told| told.at.elapsed() < span)
     }
 
+    pub fn show(&self, id: &str, frame: u64, jpeg: Bytes) {
+        lock(&self.shown).insert(id.to_owned(), (frame, jpeg));
+    }
+
+    pub fn preview(&self, id: &str) -> Option<(u64, Bytes)> {
+        lock(&self.shown).get(id).cloned()
+    }
+
     pub fn forget(&self, id: &str) {
         lock(&self.told).remove(id);
+        lock(&self.shown).remove(id);
     }
 }
 

@@ -6,6 +6,7 @@ use contract::Complaint;
 use store::Writing;
 
 use super::{Inner, Received};
+use crate::record::keep::UploadAge;
 use crate::record::{broken, keep};
 use crate::{Source, Work};
 
@@ -20,8 +21,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    pub(super) async fn begin(inner: Arc<Inner>, file_name: &str, limit: u64) -> Result<Self, Complaint> {
-        let key = format!("uploads/{}/{}", ulid::Ulid::new().to_string().to_lowercase(), safe(file_name));
+    pub(super) async fn begin(inner: Arc<Inner>, key: String, limit: u64) -> Result<Self, Complaint> {
         let writing = inner.store.write(&key, limit).await?;
         Ok(Self { inner, key, writing })
     }
@@ -59,10 +59,15 @@ impl Upload {
     }
 }
 
+/// A new one for a file of this name: nobody guesses it.
+pub(super) fn key(file_name: &str) -> String {
+    format!("uploads/{}/{}", ulid::Ulid::new().to_string().to_lowercase(), safe(file_name))
+}
+
 /// The file first: a row without one goes with retention, a file without a row would stay.
 pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
     if inner.store.remove(key).await? || inner.store.read(key).await?.is_none() {
-        keep::forget_upload(&inner.record.write, key, i64::MAX).await.map_err(|error| broken(&error))?;
+        keep::forget_upload(&inner.record.write, key, UploadAge::ANY).await.map_err(|error| broken(&error))?;
     }
     Ok(())
 }
@@ -92,7 +97,7 @@ pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<St
 async fn shelve_one(inner: &Inner, url: &str) -> Result<String, Complaint> {
     let scratch = inner.store.scratch()?;
     let file = inner.store.fetch(url, scratch.path()).await?;
-    let key = format!("uploads/{}/data-url", ulid::Ulid::new().to_string().to_lowercase());
+    let key = key("data-url");
     let known = keep::add_upload(&inner.record.write, &key, inner.clock.now_ms()).await;
     known.map_err(|error| broken(&error))?;
     inner.store.put(&file, &key).await?;
@@ -116,7 +121,7 @@ async fn develop(inner: &Arc<Inner>, sent: &Received, name: &str) -> Result<Rece
         let message = format!("the developed picture cannot be read: {error}");
         Complaint::new("upload_broken", message, "send it again")
     })?;
-    let mut upload = Upload::begin(Arc::clone(inner), name, bytes.len() as u64).await?;
+    let mut upload = Upload::begin(Arc::clone(inner), key(name), bytes.len() as u64).await?;
     upload.write(&bytes).await?;
     upload.finish().await
 }

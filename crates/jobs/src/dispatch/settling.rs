@@ -120,6 +120,7 @@ impl Dispatch {
             }
         }
         desk.bells.ring(id);
+        desk.ending.notify_waiters();
     }
 }
 

@@ -9,7 +9,7 @@ use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
 
 use super::job::{self, ActiveModel, Column, Entity, Fence, Model};
 use super::log::{self, Line};
-use super::{Record, avatar, found, is_collision, keep, kept};
+use super::{Record, avatar, found, is_collision, keep, kept, webhook};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
 use crate::{AvatarName, Delivery, Prepared, Source, State, SubjectSpec, TakeSpec, Work};
@@ -41,6 +41,7 @@ pub struct Ticket {
     pub work: Work,
     /// The asset that the dialect wants.
     pub avatar: Option<Prepared>,
+    pub webhook: Option<String>,
     pub queue_limit: u64,
     /// Since when an ended twin still counts, in milliseconds.
     pub attach_ms: i64,
@@ -82,7 +83,11 @@ async fn try_enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
         row.avatar = Set(Some(kept(&asset)));
         row.avatar_key = Set(Some(asset.key));
     }
-    insert(&tx, row, Line::info(ticket.now_ms, "queued")).await?;
+    let seq = insert(&tx, row, Line::info(ticket.now_ms, "queued")).await?;
+    if let Some(url) = &ticket.webhook {
+        let dialect = ticket.row.dialect.clone().unwrap();
+        webhook::enter(&tx, (seq, &dialect, url), ticket.now_ms).await?;
+    }
     tx.commit().await?;
     Ok(Met::Fresh)
 }

@@ -64,6 +64,10 @@ pub struct Model {
     pub take_bytes: Option<i64>,
     /// Lines of its log.
     pub lines: i64,
+    /// Not begun by then, it has failed.
+    pub start_by_ms: Option<i64>,
+    /// How long its take is kept after its end.
+    pub keep_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -251,6 +255,18 @@ pub fn in_order(query: Select<Entity>) -> Select<Entity> {
 
 pub async fn queued<C: ConnectionTrait>(db: &C) -> Result<u64, DbErr> {
     queue().count(db).await
+}
+
+/// Queued jobs that should have begun by now. One that began and was put back has kept its word.
+pub async fn overdue<C: ConnectionTrait>(db: &C, now_ms: i64) -> Result<Vec<Model>, DbErr> {
+    queue().filter(Column::StartByMs.lte(now_ms)).filter(Column::Attempt.eq(0)).all(db).await
+}
+
+/// When the next queued job will be.
+pub async fn next_overdue<C: ConnectionTrait>(db: &C) -> Result<Option<i64>, DbErr> {
+    let waiting = queue().filter(Column::StartByMs.is_not_null()).filter(Column::Attempt.eq(0));
+    let next = waiting.order_by_asc(Column::StartByMs).one(db).await?;
+    Ok(next.and_then(|row| row.start_by_ms))
 }
 
 /// Avatar assets that living jobs and sessions hold.

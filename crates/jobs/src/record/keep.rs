@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use super::claim::stored_inputs;
 use super::job::{self, Column, Model as Job};
@@ -22,6 +22,8 @@ pub mod upload {
         pub key: String,
         /// When it came, or when a job last named it.
         pub used_ms: i64,
+        /// Its sender wants it gone by then.
+        pub expires_ms: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -31,7 +33,7 @@ pub mod upload {
 }
 
 pub async fn add_upload<C: ConnectionTrait>(db: &C, key: &str, now_ms: i64) -> Result<(), DbErr> {
-    let row = upload::ActiveModel { key: Set(key.to_owned()), used_ms: Set(now_ms) };
+    let row = upload::ActiveModel { key: Set(key.to_owned()), used_ms: Set(now_ms), expires_ms: Set(None) };
     upload::Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
 }
@@ -47,10 +49,16 @@ pub async fn has_upload<C: ConnectionTrait>(db: &C, key: &str) -> Result<bool, D
     Ok(upload::Entity::find_by_id(key.to_owned()).one(db).await?.is_some())
 }
 
-/// Uploads last used before `cutoff_ms` that no living job names.
-pub async fn old_uploads<C: ConnectionTrait>(db: &C, cutoff_ms: i64) -> Result<Vec<String>, DbErr> {
+pub async fn expire_upload<C: ConnectionTrait>(db: &C, key: &str, at_ms: i64) -> Result<(), DbErr> {
+    let change = upload::ActiveModel { expires_ms: Set(Some(at_ms)), ..Default::default() };
+    upload::Entity::update_many().set(change).filter(upload::Column::Key.eq(key)).exec(db).await?;
+    Ok(())
+}
+
+/// Uploads that are old enough to go and that no living job names: last used before a time, or past their own.
+pub async fn old_uploads<C: ConnectionTrait>(db: &C, old: UploadAge) -> Result<Vec<String>, DbErr> {
     let old: Vec<String> = upload::Entity::find()
-        .filter(upload::Column::UsedMs.lt(cutoff_ms))
+        .filter(old.condition())
         .order_by_asc(upload::Column::UsedMs)
         .select_only()
         .column(upload::Column::Key)
@@ -74,11 +82,29 @@ pub async fn old_uploads<C: ConnectionTrait>(db: &C, cutoff_ms: i64) -> Result<V
     Ok(old.into_iter().filter(|key| !named.contains(key)).collect())
 }
 
+/// Which uploads are old: those last used before `cutoff_ms`, and those that expire by `now_ms`.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadAge {
+    pub cutoff_ms: Option<i64>,
+    pub now_ms: i64,
+}
+
+impl UploadAge {
+    /// Every one.
+    pub const ANY: Self = Self { cutoff_ms: Some(i64::MAX), now_ms: i64::MAX };
+
+    fn condition(self) -> Condition {
+        Condition::any()
+            .add(upload::Column::ExpiresMs.lte(self.now_ms))
+            .add_option(self.cutoff_ms.map(|cutoff_ms| upload::Column::UsedMs.lt(cutoff_ms)))
+    }
+}
+
 /// False if a job has named it since.
-pub async fn forget_upload<C: ConnectionTrait>(db: &C, key: &str, cutoff_ms: i64) -> Result<bool, DbErr> {
+pub async fn forget_upload<C: ConnectionTrait>(db: &C, key: &str, old: UploadAge) -> Result<bool, DbErr> {
     let gone = upload::Entity::delete_many()
         .filter(upload::Column::Key.eq(key))
-        .filter(upload::Column::UsedMs.lt(cutoff_ms))
+        .filter(old.condition())
         .exec(db)
         .await?;
     Ok(gone.rows_affected > 0)
@@ -89,11 +115,13 @@ pub struct KeptTake {
     pub key: String,
     pub bytes: u64,
     pub ended_ms: i64,
+    /// How long it is kept after that.
+    pub keep_ms: Option<i64>,
 }
 
 /// Takes whose file is there, newest first.
 pub async fn takes<C: ConnectionTrait>(db: &C) -> Result<Vec<KeptTake>, DbErr> {
-    type Row = (i64, Option<String>, Option<i64>, Option<i64>);
+    type Row = (i64, Option<String>, Option<i64>, Option<i64>, Option<i64>);
     let rows: Vec<Row> = job::Entity::find()
         .filter(Column::TakeBytes.is_not_null())
         .order_by_desc(Column::EndedMs)
@@ -103,11 +131,12 @@ pub async fn takes<C: ConnectionTrait>(db: &C) -> Result<Vec<KeptTake>, DbErr> {
         .column(Column::TakeKey)
         .column(Column::TakeBytes)
         .column(Column::EndedMs)
+        .column(Column::KeepMs)
         .into_tuple()
         .all(db)
         .await?;
-    let take = |(seq, key, bytes, ended): Row| {
-        Some(KeptTake { seq, key: key?, bytes: bytes? as u64, ended_ms: ended? })
+    let take = |(seq, key, bytes, ended, keep_ms): Row| {
+        Some(KeptTake { seq, key: key?, bytes: bytes? as u64, ended_ms: ended?, keep_ms })
     };
     Ok(rows.into_iter().filter_map(take).collect())
 }

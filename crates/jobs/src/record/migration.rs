@@ -10,12 +10,54 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Tables)]
+        vec![Box::new(Tables), Box::new(Terms)]
     }
 
     /// Not the default's name: the database may be shared with another program.
     fn migration_table_name() -> DynIden {
         "talkie_migrations".into_iden()
+    }
+}
+
+/// What orders agree on besides their work.
+struct Terms;
+
+impl MigrationName for Terms {
+    fn name(&self) -> &str {
+        "m0003_terms"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Terms {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // one column a statement: SQLite adds no more
+        for (table, column) in [("jobs", "start_by_ms"), ("jobs", "keep_ms"), ("uploads", "expires_ms")] {
+            let change = Table::alter().table(table).add_column(big_integer_null(column)).to_owned();
+            manager.alter_table(change).await?;
+        }
+        let webhooks = Table::create()
+            .table("webhooks")
+            .col(big_integer("job").primary_key())
+            .col(string("dialect"))
+            .col(text("url"))
+            .col(integer("tries"))
+            .col(big_integer_null("next_ms"))
+            .col(big_integer_null("delivered_ms"))
+            .foreign_key(
+                ForeignKey::create()
+                    .from("webhooks", "job")
+                    .to("jobs", "seq")
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        manager.create_table(webhooks).await?;
+        for (name, table, column) in
+            [("webhooks_next", "webhooks", "next_ms"), ("jobs_start_by", "jobs", "start_by_ms"), ("uploads_expire", "uploads", "expires_ms")]
+        {
+            manager.create_index(Index::create().name(name).table(table).col(column).to_owned()).await?;
+        }
+        Ok(())
     }
 }
 

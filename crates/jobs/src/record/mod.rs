@@ -8,6 +8,7 @@ pub mod keep;
 pub mod log;
 mod migration;
 pub mod settle;
+pub mod webhook;
 
 use std::fs::File;
 use std::path::Path;

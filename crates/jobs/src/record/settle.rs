@@ -150,6 +150,16 @@ pub fn damaged() -> Failure {
     }
 }
 
+/// Of a job that was to begin by a time, and waited longer.
+pub fn late(waited_ms: i64) -> Failure {
+    Failure {
+        blame: Blame::Client,
+        code: "start_timeout".to_owned(),
+        message: format!("the request waited {:.1} s and did not begin by the time that it had set", waited_ms as f64 / 1000.0),
+        hint: "give it more time, or send it when fewer jobs wait".to_owned(),
+    }
+}
+
 fn canceled() -> Verdict {
     Verdict {
         to: State::Canceled,

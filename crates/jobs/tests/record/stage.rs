@@ -303,6 +303,7 @@ pub fn order() -> Order {
         deliver: Delivery::default(),
         avatar: None,
         note: serde_json::json!({"field": "kept"}),
+        terms: jobs::Terms::default(),
     }
 }
 

@@ -1,0 +1,148 @@
+//! Dialect 5: fal. Its queue, its synchronous and streamed runs, its realtime socket, its storage and its webhooks, for clients
+//! that were told nothing but another address. Behind each app is one of our engines.
+
+mod apps;
+mod docs;
+mod files;
+mod from_wire;
+mod realtime;
+mod routes;
+mod to_wire;
+mod tokens;
+mod way;
+mod webhooks;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::any;
+
+use crate::front_door::House;
+use crate::front_door::house::Room;
+use crate::front_door::keys::{Owner, given};
+use crate::front_door::refused::Refused;
+use crate::front_door::table::around;
+use tokens::Opens;
+use way::{Service, Site, Target};
+
+pub use webhooks::{Signer, courier};
+
+pub const DIALECT: &str = "fal";
+
+/// What the house has for this dialect.
+pub struct Fal {
+    /// Under which clients reach this server, if not as they say themselves: `https://talkie.example/fal`.
+    pub public_url: Option<String>,
+    pub signer: Signer,
+    /// Until a webhook that was not taken is sent again; doubled each time.
+    pub first_retry: Duration,
+    arrivals: files::Arrivals,
+    tokens: tokens::Tokens,
+    /// Mebibytes of bodies that may be in memory at a time.
+    bodies: tokio::sync::Semaphore,
+}
+
+/// MiB, of all JSON bodies together: each may hold two files.
+const BODIES_MIB: usize = 192;
+/// MiB, of one.
+const BODY_MIB: u32 = 24;
+
+impl Fal {
+    pub fn new(public_url: Option<String>, signer: Signer, first_retry: Duration) -> Self {
+        Self {
+            public_url,
+            signer,
+            first_retry,
+            arrivals: files::Arrivals::default(),
+            tokens: tokens::Tokens::default(),
+            bodies: tokio::sync::Semaphore::new(BODIES_MIB),
+        }
+    }
+}
+
+/// A way into this dialect.
+#[derive(Clone)]
+pub struct Door {
+    room: Room,
+    site: Arc<Site>,
+}
+
+impl Door {
+    fn fal(&self) -> &Fal {
+        &self.room.house.fal
+    }
+
+    /// Whose request it is: by a key as everywhere, or by a token that stands for one.
+    fn owner(&self, target: &Target, headers: &HeaderMap) -> Result<Owner, Refused> {
+        let now_ms = self.room.house.clock.now_ms();
+        let token = target.value("fal_jwt_token");
+        let opens = if target.service == Service::Cdn { Opens::Uploads } else { Opens::Apps };
+        let token = token.as_deref().or_else(|| given(headers));
+        if let Some(owner) = token.and_then(|token| self.fal().tokens.owner(token, opens, now_ms)) {
+            return Ok(owner);
+        }
+        self.room.house.keys.owner(headers)
+    }
+}
+
+/// Every service under its prefix; `https`: how this port is spoken to.
+pub fn router(house: Arc<House>, https: bool) -> Router {
+    let paths = ["/run/{*path}", "/queue/{*path}", "/rest/{*path}", "/cdn/{*path}", "/v1/{*path}", "/api/{*path}"];
+    at(house, (https, ""), &paths)
+}
+
+/// `/api/fal/proxy` at the root of a port whose services lie below `/fal`.
+pub fn proxy(house: Arc<House>, https: bool) -> Router {
+    at(house, (https, "/fal"), &["/api/fal/proxy"])
+}
+
+fn at(house: Arc<House>, (https, below): (bool, &'static str), paths: &[&'static str]) -> Router {
+    let site = Site { public: house.fal.public_url.clone(), https, below };
+    let door = Door { room: Room { house: Arc::clone(&house), dialect: DIALECT }, site: Arc::new(site) };
+    let mut router = Router::new();
+    for path in paths {
+        router = router.route(path, any(routes::answer));
+    }
+    // a request that came for one of fal's own hosts has no prefix
+    let router = if below.is_empty() { router.fallback(routes::answer) } else { router };
+    around(router.with_state(door).layer(from_fn(cors)), (&house, DIALECT), is_own_host)
+}
+
+/// fal's own names lead here only where somebody has led them here on purpose.
+fn is_own_host(host: &str) -> bool {
+    way::official(host).is_some()
+}
+
+const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
+const EXPOSED: &str = "x-fal-request-id, x-fal-billable-units, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, \
+                       x-fal-request-timeout-type, x-talkie-engine, etag, content-range, retry-after";
+
+/// Pages of any site may ask, as with fal; what they may name are addresses and uploads, never files of this machine.
+async fn cors(request: Request, next: Next) -> Response {
+    let origin = request.headers().contains_key(header::ORIGIN);
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let any = HeaderValue::from_static("*");
+    if *request.method() == Method::OPTIONS && origin {
+        let mut response = to_wire::empty(StatusCode::NO_CONTENT);
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(any));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        return response;
+    }
+    let mut response = next.run(request).await;
+    if origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    response
+}
