@@ -53,8 +53,10 @@ pub enum Command {
     Engines(JsonArgs),
     /// Measure the speed of an engine on this machine
     Bench(BenchArgs),
-    /// Serve the HTTP APIs of InfiniteTalk, MuseTalk, MuseTalk S3 and the SVD backend
+    /// Serve the HTTP APIs of InfiniteTalk, MuseTalk, MuseTalk S3, the SVD backend and fal
     Serve(ServeArgs),
+    /// Lead fal's own clients here: a proxy on loopback that takes the place of fal's hosts
+    Takeover(TakeoverArgs),
     /// Jobs of a running server
     Jobs(JobsArgs),
     /// Avatars of a running server
@@ -78,7 +80,11 @@ impl Command {
             Command::Bench(args) => args.json,
             Command::Jobs(args) => args.json,
             Command::Avatars(args) => args.json,
-            Command::Serve(_) | Command::Cert(_) | Command::Key(_) | Command::Worker(_) => false,
+            Command::Serve(_)
+            | Command::Takeover(_)
+            | Command::Cert(_)
+            | Command::Key(_)
+            | Command::Worker(_) => false,
         }
     }
 }
@@ -272,12 +278,23 @@ pub struct ServeArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<std::net::IpAddr>,
-    /// Port of a dialect (infinitetalk, musetalk, musetalk-s3, svd, all); 0 takes a free one; may be repeated
+    /// Port of a dialect (infinitetalk, musetalk, musetalk-s3, svd, fal, all); 0 takes a free one; may be repeated
     #[arg(long = "port", value_name = "DIALECT=N")]
     pub ports: Vec<PortChoice>,
     /// HTTPS with a certificate signed by a local CA, made on first use
     #[arg(long)]
     pub tls: bool,
+}
+
+#[derive(Args)]
+pub struct TakeoverArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Where clients find the proxy: loopback only; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8999")]
+    pub listen: std::net::SocketAddr,
 }
 
 #[derive(Args)]

@@ -10,8 +10,8 @@ use toml::{Table, Value};
 
 use crate::cli::{MachineArgs, TtsBackend};
 use crate::serve::settings::{
-    FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings, RetentionSettings,
-    ServeSettings, StoreSettings,
+    FalSettings, FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings,
+    RetentionSettings, ServeSettings, StoreSettings,
 };
 
 /// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
@@ -36,6 +36,7 @@ pub struct Config {
     pub musetalk: MuseTalkSettings,
     #[serde(rename = "musetalk-s3")]
     pub musetalk_s3: MuseTalkS3Settings,
+    pub fal: FalSettings,
 }
 
 /// What a user's file may cost; a field that is left out keeps its default.

@@ -16,6 +16,7 @@ mod say;
 mod score;
 mod serve;
 mod signals;
+mod takeover;
 mod terminal;
 mod usage;
 mod wire;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
         Command::Serve(args) => serve::run(&cli.machine, &args),
+        Command::Takeover(args) => takeover::run(&cli.machine, &args),
         Command::Jobs(args) => job_list::run(&args),
         Command::Avatars(args) => avatars::run(&args),
         Command::Cert(args) => serve::cert(&cli.machine, &args),

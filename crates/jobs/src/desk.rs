@@ -25,8 +25,8 @@ use crate::crew::{Crew, CrewEvent, LiveForm};
 use crate::dispatch::{Ask, Dispatch, LiveAsk};
 use crate::record::claim::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
-use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 pub use crate::record::webhook::Webhook;
+use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
     AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State,
     TakeSpec, Work, scratch,

@@ -72,7 +72,9 @@ impl Attempt {
             (Event::Stage { stage, done, .. }, Some(before)) => {
                 before.stage != *stage || before.done != *done
             }
-            (Event::Stage { .. }, None) | (Event::Warning(_) | Event::Preview { .. } | Event::Alive, _) => true,
+            (Event::Stage { .. }, None) | (Event::Warning(_) | Event::Preview { .. } | Event::Alive, _) => {
+                true
+            }
         }
     }
 }
@@ -157,7 +159,8 @@ impl Dispatch {
         });
         let closing = self.closing.as_ref().map(|closing| closing.by);
         let unsettled = self.unsettled.first().map(|unsettled| unsettled.again);
-        let others = [self.retry, self.overdue, closing, self.fleet.next(), unsettled, self.floor.patience_ends()];
+        let others =
+            [self.retry, self.overdue, closing, self.fleet.next(), unsettled, self.floor.patience_ends()];
         attempts.chain(others).flatten().min()
     }
 

@@ -31,13 +31,15 @@ pub mod worker;
 pub use clock::Clock;
 pub use darkroom::Darkroom;
 pub use desk::{
-    Canceling, Desk, DeskConfig, Live, LiveOrder, LiveVoice, Received, Refusal, Retention, Submitted, Upload, Vitals,
-    Webhook,
+    Canceling, Desk, DeskConfig, Live, LiveOrder, LiveVoice, Received, Refusal, Retention, Submitted, Upload,
+    Vitals, Webhook,
 };
 pub use ending::{Blame, Ending, Failure, Made, Prepared};
 pub use event::{Event, Watcher};
 pub use fault::{Fault, is_machine_fault};
-pub use order::{AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
+pub use order::{
+    AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work,
+};
 pub use recipe::{Studio, Target, make};
 pub use retention::Swept;
 pub use state::State;

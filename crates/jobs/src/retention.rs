@@ -78,7 +78,8 @@ impl Inner {
     }
 
     async fn sweep_uploads(&self) -> Result<u64, Complaint> {
-        let age = UploadAge { cutoff_ms: self.cutoff(self.retention.uploads_age), now_ms: self.clock.now_ms() };
+        let age =
+            UploadAge { cutoff_ms: self.cutoff(self.retention.uploads_age), now_ms: self.clock.now_ms() };
         let old = keep::old_uploads(&self.record.read, age).await.map_err(|error| broken(&error))?;
         let mut removed = 0;
         for key in old {

@@ -39,7 +39,9 @@ impl VoiceSource for Arriving {
         while self.ready.is_empty() && !self.ended {
             let piece = self.pieces.recv().map_err(|_| SourceError::Stopped)?;
             self.ended = piece.is_empty();
-            let samples = piece.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0);
+            let samples = piece
+                .chunks_exact(2)
+                .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0);
             match &mut self.conversion {
                 None => self.ready.extend(samples),
                 Some(conversion) => {
@@ -78,16 +80,21 @@ struct Conversion {
 impl Conversion {
     fn new(from_hz: u32, to_hz: u32) -> Result<Self, MediaError> {
         let chunk = (from_hz / CHUNKS_A_SECOND) as usize;
-        let filter = Fft::new(from_hz as usize, to_hz as usize, chunk, 1, FixedSync::Input).map_err(|error| {
-            let what = format!("sound at {from_hz} Hz cannot be converted to {to_hz} Hz: {error}");
-            MediaError::new("bad_rate", what, "send it at 16000, 24000, 44100 or 48000 Hz")
-        })?;
+        let filter =
+            Fft::new(from_hz as usize, to_hz as usize, chunk, 1, FixedSync::Input).map_err(|error| {
+                let what = format!("sound at {from_hz} Hz cannot be converted to {to_hz} Hz: {error}");
+                MediaError::new("bad_rate", what, "send it at 16000, 24000, 44100 or 48000 Hz")
+            })?;
         let delay = filter.output_delay();
         let rates = (u64::from(from_hz), u64::from(to_hz));
         Ok(Self { filter, rates, waiting: Vec::new(), heard: 0, said: 0, delay })
     }
 
-    fn push(&mut self, samples: impl Iterator<Item = f32>, out: &mut VecDeque<f32>) -> Result<(), SourceError> {
+    fn push(
+        &mut self,
+        samples: impl Iterator<Item = f32>,
+        out: &mut VecDeque<f32>,
+    ) -> Result<(), SourceError> {
         let before = self.waiting.len();
         self.waiting.extend(samples);
         self.heard += (self.waiting.len() - before) as u64;
@@ -116,9 +123,18 @@ impl Conversion {
     }
 
     /// Samples of `waiting` that were used.
-    fn convert(&mut self, at: usize, partial: Option<usize>, out: &mut VecDeque<f32>) -> Result<usize, SourceError> {
+    fn convert(
+        &mut self,
+        at: usize,
+        partial: Option<usize>,
+        out: &mut VecDeque<f32>,
+    ) -> Result<usize, SourceError> {
         let broken = |why: String| {
-            SourceError::Rejected(contract::Complaint::new("internal", format!("the voice cannot be converted: {why}"), ""))
+            SourceError::Rejected(contract::Complaint::new(
+                "internal",
+                format!("the voice cannot be converted: {why}"),
+                "",
+            ))
         };
         let mut converted = vec![0.0; self.filter.output_frames_next()];
         let frames = converted.len();

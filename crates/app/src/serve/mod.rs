@@ -12,7 +12,7 @@ mod probes;
 pub mod rooms;
 
 pub mod settings;
-mod tls;
+pub mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ use listener::{Listener, Treatment};
 use originals::Originals;
 use probes::Readiness;
 use settings::{Dialect, ServeSettings};
+use tls::{Charter, Speaks};
 
 /// Connections a listener has at a time.
 const CONNECTIONS: usize = 1024;
@@ -81,10 +82,21 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
         shutdown: shutdown.clone(),
     };
     let drain = settings.drain_seconds.map_or(DRAIN, Duration::from_secs);
-    let scheme = if treatment.tls.is_some() { "https" } else { "http" };
 
     let mut serving = JoinSet::new();
+    let fal_tls = match &treatment.tls {
+        None if listeners.iter().any(|listener| listener.dialect == Dialect::Fal) => {
+            Some(local_acceptor(&stage.data)?)
+        }
+        tls => tls.clone(),
+    };
     for listener in listeners {
+        // fal's clients speak no plain HTTP
+        let treatment = match listener.dialect {
+            Dialect::Fal => Treatment { tls: fal_tls.clone(), ..treatment.clone() },
+            _ => treatment.clone(),
+        };
+        let scheme = if treatment.tls.is_some() { "https" } else { "http" };
         let router = match listener.dialect {
             Dialect::All => {
                 let probes = probes::router(rooms.desk.clone(), ready.clone(), recorder.clone());
@@ -93,7 +105,7 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
             dialect => rooms.router(dialect),
         };
         say::aside(format_args!("{:<13} {scheme}://{}", listener.dialect.name(), listener.address));
-        serving.spawn(listener.serve(router, treatment.clone(), drain));
+        serving.spawn(listener.serve(router, treatment, drain));
     }
     tokio::spawn(probes::keep_up(recorder));
     for remark in &rooms.remarks {
@@ -183,19 +195,21 @@ async fn bind(settings: &ServeSettings, originals: &Originals) -> Result<Vec<Lis
 
 fn tls_acceptor(settings: &ServeSettings, data: &Path) -> Result<Option<TlsAcceptor>, Complaint> {
     match (&settings.tls.cert, &settings.tls.key) {
-        (Some(cert), Some(key)) => tls::acceptor(cert, key).map(Some),
-        _ if settings.tls.local => {
-            let files = tls::LocalCertificate::ensure(data, SystemTime::now())?;
-            tls::acceptor(&files.cert, &files.key).map(Some)
-        }
+        (Some(cert), Some(key)) => tls::acceptor(cert, key, Speaks::Http1And2).map(Some),
+        _ if settings.tls.local => local_acceptor(data).map(Some),
         _ => Ok(None),
     }
+}
+
+fn local_acceptor(data: &Path) -> Result<TlsAcceptor, Complaint> {
+    let files = Charter::loopback().ensure(data, SystemTime::now())?;
+    tls::acceptor(&files.cert, &files.key, Speaks::Http1And2)
 }
 
 /// `talkie cert`
 pub fn cert(machine: &MachineArgs, args: &DataArgs) -> Result<ExitCode, Complaint> {
     let data = data_folder(args, &Config::load(machine)?)?;
-    let files = tls::LocalCertificate::ensure(&data, SystemTime::now())?;
+    let files = Charter::loopback().ensure(&data, SystemTime::now())?;
     for (what, path) in [("ca", &files.ca), ("cert", &files.cert), ("key", &files.key)] {
         say::line(format_args!("{what:<5} {}", path.display()))?;
     }

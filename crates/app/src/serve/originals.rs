@@ -117,7 +117,7 @@ impl Originals {
     pub fn port(&self, dialect: Dialect, alone: bool) -> Result<Option<u16>, Complaint> {
         let own = match dialect {
             Dialect::MuseTalk => self.parsed("MUSETALK_PORT", "a port, 0 to 65535")?,
-            Dialect::InfiniteTalk | Dialect::MuseTalkS3 | Dialect::Svd | Dialect::All => None,
+            Dialect::InfiniteTalk | Dialect::MuseTalkS3 | Dialect::Svd | Dialect::Fal | Dialect::All => None,
         };
         match (own, alone && dialect != Dialect::All) {
             (Some(port), _) => Ok(Some(port)),

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::Stage;
 use super::casting::{self, Casting};
 use super::originals::Originals;
-use super::settings::{Dialect, OnHangup, ServeSettings, StreamPace};
+use super::settings::{Dialect, FalSettings, OnHangup, ServeSettings, StreamPace};
 use crate::config::Config;
 use crate::machine;
 
@@ -37,6 +37,9 @@ const PICTURE_MIB: u64 = 10;
 /// Where the file systems of containers are shared by custom.
 const SHARED: &str = "/data/shared";
 
+/// Dialects with a part to play; fal's apps borrow theirs.
+const CAST: [Dialect; 4] = [Dialect::InfiniteTalk, Dialect::MuseTalk, Dialect::MuseTalkS3, Dialect::Svd];
+
 pub struct Rooms {
     pub desk: Desk,
     /// What whoever started the server should know.
@@ -52,6 +55,7 @@ impl Rooms {
             Dialect::MuseTalk => dialects::musetalk::router(house),
             Dialect::MuseTalkS3 => dialects::musetalk_s3::router(house),
             Dialect::Svd => dialects::svd::router(house),
+            Dialect::Fal => dialects::fal::router(house, true),
             Dialect::All => dialects::house::all(&house),
         }
     }
@@ -86,9 +90,12 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
 
     let mut cast = BTreeMap::new();
     let mut remarks = Vec::new();
-    for dialect in settings.dialects()?.into_iter().filter(|dialect| *dialect != Dialect::All) {
+    let served = settings.dialects()?;
+    for dialect in CAST {
         let casting = casting::cast(dialect, settings, originals, &cards)?;
-        remarks.extend(remark(dialect, &casting));
+        if served.contains(&dialect) {
+            remarks.extend(remark(dialect, &casting));
+        }
         cast.insert(dialect.name(), seen_by_dialects(casting));
     }
     let (infinitetalk, musetalk_s3) =
@@ -115,8 +122,11 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         infinitetalk,
         musetalk: musetalk(config, originals)?,
         musetalk_s3,
+        fal: fal(config, data)?,
     };
-    Ok(Rooms { desk, remarks, house: Arc::new(house) })
+    let house = Arc::new(house);
+    tokio::spawn(dialects::fal::courier(Arc::clone(&house)));
+    Ok(Rooms { desk, remarks, house })
 }
 
 /// The store as the configuration describes it; server and worker open the same one.
@@ -315,5 +325,48 @@ fn musetalk_s3(config: &Config, data: &Path, originals: &Originals) -> front_doo
         bucket: config.musetalk_s3.bucket.clone(),
         prefix: config.musetalk_s3.prefix.clone().unwrap_or_default(),
         results: originals.folder("MUSETALK_RESULT_DIR", data).unwrap_or_else(|| data.join("results")),
+    }
+}
+
+fn fal(config: &Config, data: &Path) -> Result<dialects::fal::Fal, Complaint> {
+    let FalSettings { public_url, webhook_first_retry_seconds } = config.fal.clone();
+    let first_retry = match webhook_first_retry_seconds {
+        None => dialects::fal::FIRST_RETRY,
+        Some(seconds) => {
+            Duration::try_from_secs_f64(seconds).ok().filter(|span| !span.is_zero()).ok_or_else(|| {
+                let message = format!("fal.webhook_first_retry_seconds is {seconds}, it must be more than 0");
+                Complaint::new("bad_config", message, "correct it")
+            })?
+        }
+    };
+    let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
+    let signer = dialects::fal::Signer::new(&webhook_seed(data)?)?;
+    Ok(dialects::fal::Fal::new(public_url, signer, first_retry))
+}
+
+/// The secret that webhooks are signed with, made on first use.
+fn webhook_seed(data: &Path) -> Result<[u8; 32], Complaint> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = data.join("webhook-key");
+    let failed = |error: std::io::Error| {
+        let message = format!("the webhooks' key {} cannot be read or written: {error}", path.display());
+        Complaint::new(
+            "webhook_key",
+            message,
+            "give the right to write there, or remove a file that is not 32 bytes long",
+        )
+    };
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| failed(std::io::Error::other("it is not 32 bytes long"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut seed = [0; 32];
+            rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+                .map_err(|error| failed(error.into()))?;
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            file.and_then(|mut file| file.write_all(&seed)).map_err(failed)?;
+            Ok(seed)
+        }
+        Err(error) => Err(failed(error)),
     }
 }

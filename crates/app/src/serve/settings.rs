@@ -15,13 +15,21 @@ pub enum Dialect {
     MuseTalk,
     MuseTalkS3,
     Svd,
+    /// Always over TLS, as its clients insist.
+    Fal,
     /// Every dialect under a prefix, Talkie's own API and the operator's routes.
     All,
 }
 
 impl Dialect {
-    pub const EACH: [Dialect; 5] =
-        [Dialect::InfiniteTalk, Dialect::MuseTalk, Dialect::MuseTalkS3, Dialect::Svd, Dialect::All];
+    pub const EACH: [Dialect; 6] = [
+        Dialect::InfiniteTalk,
+        Dialect::MuseTalk,
+        Dialect::MuseTalkS3,
+        Dialect::Svd,
+        Dialect::Fal,
+        Dialect::All,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -29,6 +37,7 @@ impl Dialect {
             Dialect::MuseTalk => "musetalk",
             Dialect::MuseTalkS3 => "musetalk-s3",
             Dialect::Svd => "svd",
+            Dialect::Fal => "fal",
             Dialect::All => "all",
         }
     }
@@ -39,6 +48,8 @@ impl Dialect {
             Dialect::MuseTalk => 8000,
             Dialect::MuseTalkS3 => 8080,
             Dialect::Svd => 7860,
+            // fal's own is 443
+            Dialect::Fal => 8443,
             Dialect::All => 8100,
         }
     }
@@ -205,6 +216,15 @@ pub struct MuseTalkSettings {
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct FalSettings {
+    /// Under which clients reach `/run`, `/queue`, … of this server, if not as they say themselves.
+    pub public_url: Option<String>,
+    /// Seconds until a webhook that was not taken is sent again; doubled each time.
+    pub webhook_first_retry_seconds: Option<f64>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct MuseTalkS3Settings {
     /// Bucket for the output of requests that name none; without it nothing is uploaded.
     pub bucket: Option<String>,
@@ -212,11 +232,14 @@ pub struct MuseTalkS3Settings {
 }
 
 impl ServeSettings {
-    /// The dialects to be served, in their own order; the all port always is.
+    /// The dialects that get a port, in their own order; the all port always is there, and fal has one of its own where it is asked for.
     pub fn dialects(&self) -> Result<Vec<Dialect>, Complaint> {
         let named: Vec<Dialect> = self.only.iter().map(|name| named(name)).collect::<Result<_, _>>()?;
-        let served =
-            |dialect: &Dialect| named.is_empty() || named.contains(dialect) || *dialect == Dialect::All;
+        let served = |dialect: &Dialect| match dialect {
+            Dialect::All => true,
+            Dialect::Fal => self.ports.contains_key(dialect.name()) || named.contains(dialect),
+            _ => named.is_empty() || named.contains(dialect),
+        };
         Ok(Dialect::EACH.into_iter().filter(served).collect())
     }
 
@@ -267,8 +290,12 @@ mod tests {
             assert!(wrong.parse::<PortChoice>().is_err(), "{wrong}");
         }
         let mut settings = ServeSettings::default();
+        let own: Vec<Dialect> = Dialect::EACH.into_iter().filter(|one| *one != Dialect::Fal).collect();
+        assert_eq!(settings.dialects().unwrap(), own, "fal gets a port where it is asked for");
+        settings.ports.insert("fal".into(), 0);
         assert_eq!(settings.dialects().unwrap(), Dialect::EACH);
-        assert_eq!(Dialect::EACH.map(Dialect::historic_port), [8200, 8000, 8080, 7860, 8100]);
+        settings.ports.clear();
+        assert_eq!(Dialect::EACH.map(Dialect::historic_port), [8200, 8000, 8080, 7860, 8443, 8100]);
         settings.only = vec!["svd".into()];
         assert_eq!(settings.dialects().unwrap(), [Dialect::Svd, Dialect::All]);
         settings.only = vec!["vsd".into()];

@@ -80,8 +80,10 @@ const ACCELERATION: Field = field(
     "The acceleration level to use for generation.",
 );
 
-static PICTURE: Model =
-    Model { name: "InfinitalkInput", fields: &[IMAGE, AUDIO, PROMPT, FRAMES, RESOLUTION, SEED, ACCELERATION] };
+static PICTURE: Model = Model {
+    name: "InfinitalkInput",
+    fields: &[IMAGE, AUDIO, PROMPT, FRAMES, RESOLUTION, SEED, ACCELERATION],
+};
 
 static TEXT: Model = Model {
     name: "InfinitalkSingleTextInput",
@@ -148,7 +150,12 @@ static SVD: Model = Model {
     fields: &[
         field("image_url", Kind::Text, Need::Required, "URL of the picture that is to move"),
         field("seconds", Kind::Int { ge: Some(1), le: Some(60) }, Need::Int(4), "Length of the video"),
-        field("size", Kind::Int { ge: Some(256), le: Some(1024) }, Need::Int(1024), "Longest side, in pixels"),
+        field(
+            "size",
+            Kind::Int { ge: Some(256), le: Some(1024) },
+            Need::Int(1024),
+            "Longest side, in pixels",
+        ),
         SEED,
     ],
 };

@@ -24,12 +24,14 @@ pub fn answer(target: &Target) -> Result<Response, No> {
         }
         "/v1/models" => {
             let expanded = target.value("expand").is_some_and(|expand| expand.contains("openapi"));
-            let wanted = |app: &&App| asked.as_deref().is_none_or(|ids| ids.split(',').any(|id| id == app.id));
+            let wanted =
+                |app: &&App| asked.as_deref().is_none_or(|ids| ids.split(',').any(|id| id == app.id));
             let models: Vec<_> = APPS.iter().filter(wanted).map(|app| model(app, expanded)).collect();
             Ok(json(StatusCode::OK, &json!({ "models": models, "next_cursor": null, "has_more": false })))
         }
         "/v1/models/pricing" => {
-            let wanted = |app: &&App| asked.as_deref().is_none_or(|ids| ids.split(',').any(|id| id == app.id));
+            let wanted =
+                |app: &&App| asked.as_deref().is_none_or(|ids| ids.split(',').any(|id| id == app.id));
             let prices: Vec<_> = APPS.iter().filter(wanted).map(price).collect();
             Ok(json(StatusCode::OK, &json!({ "prices": prices, "next_cursor": null, "has_more": false })))
         }
@@ -143,7 +145,8 @@ fn ordered(mut schema: Value, names: &[&str]) -> Value {
 }
 
 fn file() -> Value {
-    let nullable = |kind: &str, title: &str| json!({ "anyOf": [{ "type": kind }, { "type": "null" }], "title": title });
+    let nullable =
+        |kind: &str, title: &str| json!({ "anyOf": [{ "type": kind }, { "type": "null" }], "title": title });
     json!({
         "title": "File", "type": "object", "required": ["url"],
         "properties": {

@@ -181,7 +181,12 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// `POST /files/upload`: the bytes themselves.
-pub async fn upload(door: &Door, bases: &Bases, headers: &HeaderMap, body: Body) -> Result<Response, Refused> {
+pub async fn upload(
+    door: &Door,
+    bases: &Bases,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
     let key = door.room.house.desk.upload_key(&said_name(headers));
     let received = receive(door, &key, body).await?;
     keep_until(door, &received.key, lifecycle(headers)).await?;
@@ -200,7 +205,8 @@ impl Announced {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(bytes).map_err(|error| Refused::bad(format!("the body is no announcement of a file: {error}")))
+        serde_json::from_slice(bytes)
+            .map_err(|error| Refused::bad(format!("the body is no announcement of a file: {error}")))
     }
 
     fn name(self) -> String {
@@ -241,11 +247,16 @@ pub fn initiate(
     };
     let id = door.fal().arrivals.expect(desk, arrival, now_ms)?;
     let file_url = upload_url(&bases.cdn, &key);
-    Ok(json(StatusCode::OK, &match manner {
-        Manner::Whole => json!({ "upload_url": format!("{file_url}/put/{id}"), "file_url": file_url }),
-        Manner::Parts => json!({ "upload_url": format!("{file_url}/multipart/{id}"), "file_url": file_url }),
-        Manner::PartsOfAccess => json!({ "access_url": file_url, "uploadId": id }),
-    }))
+    Ok(json(
+        StatusCode::OK,
+        &match manner {
+            Manner::Whole => json!({ "upload_url": format!("{file_url}/put/{id}"), "file_url": file_url }),
+            Manner::Parts => {
+                json!({ "upload_url": format!("{file_url}/multipart/{id}"), "file_url": file_url })
+            }
+            Manner::PartsOfAccess => json!({ "access_url": file_url, "uploadId": id }),
+        },
+    ))
 }
 
 fn unknown() -> Refused {
@@ -325,11 +336,7 @@ struct Listed {
 }
 
 /// `POST …/multipart/<id>/complete`: the parts in the order of their numbers, however they came.
-pub async fn complete(
-    door: &Door,
-    bases: &Bases,
-    (id, body): (&str, &[u8]),
-) -> Result<Response, Refused> {
+pub async fn complete(door: &Door, bases: &Bases, (id, body): (&str, &[u8])) -> Result<Response, Refused> {
     let listed: Completed = match body {
         [] => Completed::default(),
         body => serde_json::from_slice(body)
@@ -345,7 +352,8 @@ pub async fn complete(
     let wanted = |number: &u32| {
         listed.parts.as_ref().is_none_or(|parts| parts.iter().any(|part| part.number == *number))
     };
-    let parts = arrival.parts.iter().filter(|(number, _)| wanted(number)).map(|(_, part)| part.clone()).collect();
+    let parts =
+        arrival.parts.iter().filter(|(number, _)| wanted(number)).map(|(_, part)| part.clone()).collect();
     let joined = join(door, &arrival.key, parts).await;
     throw_away(&door.room.house.desk, keys);
     let received = joined?;
@@ -362,7 +370,9 @@ fn check(arrival: &Arrival, listed: &Completed) -> Result<(), Refused> {
         };
         let bare = |etag: &str| etag.trim_matches('"').to_owned();
         if etag.as_deref().is_some_and(|etag| bare(etag) != bare(&part.etag)) {
-            return Err(Refused::bad(format!("part {number} came as something else; send it and complete again")));
+            return Err(Refused::bad(format!(
+                "part {number} came as something else; send it and complete again"
+            )));
         }
     }
     Ok(())
@@ -371,13 +381,13 @@ fn check(arrival: &Arrival, listed: &Completed) -> Result<(), Refused> {
 async fn join(door: &Door, key: &str, parts: Vec<Part>) -> Result<Received, Refused> {
     let desk = &door.room.house.desk;
     let complaint = |complaint| Refused::complaint(&complaint);
-    let mut upload =
-        desk.receive_as(key, door.room.house.limits.upload_bytes).await.map_err(complaint)?;
+    let mut upload = desk.receive_as(key, door.room.house.limits.upload_bytes).await.map_err(complaint)?;
     for part in parts {
         let reading = desk.open_upload(&part.upload.key).await.map_err(broken)?.ok_or_else(unknown)?;
         let mut pieces = reading.range(0, reading.bytes).await;
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Refused::later(format!("a part cannot be read: {error}"), 5))?;
+            let piece =
+                piece.map_err(|error| Refused::later(format!("a part cannot be read: {error}"), 5))?;
             upload.write(&piece).await.map_err(complaint)?;
         }
     }
@@ -402,8 +412,7 @@ pub async fn get(
             (reading, "take.mp4".to_owned(), job.clone())
         }
     };
-    let sending =
-        Sending { reading, content_type: content_type(&name), etag: &etag, form: Form::Static };
+    let sending = Sending { reading, content_type: content_type(&name), etag: &etag, form: Form::Static };
     Ok(send(sending, method, headers).await)
 }
 
@@ -415,13 +424,16 @@ pub fn upload_token(door: &Door, owner: &Owner, bases: &Bases) -> Response {
     let now_ms = door.room.house.clock.now_ms();
     let token = door.fal().tokens.issue(owner, super::tokens::Opens::Uploads, (now_ms, TOKEN_LIFE_MS));
     let until = crate::front_door::dates::iso(now_ms + TOKEN_LIFE_MS);
-    json(StatusCode::OK, &super::wire::UploadToken {
-        token,
-        token_type: "Bearer",
-        base_url: bases.cdn.clone(),
-        // Python 3.10 does not read a Z
-        expires_at: until.replace('Z', "+00:00"),
-    })
+    json(
+        StatusCode::OK,
+        &super::wire::UploadToken {
+            token,
+            token_type: "Bearer",
+            base_url: bases.cdn.clone(),
+            // Python 3.10 does not read a Z
+            expires_at: until.replace('Z', "+00:00"),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -446,7 +458,10 @@ mod tests {
         for (path, expected) in rows {
             assert_eq!(named(&path), expected, "{path}");
         }
-        assert_eq!(take_url("http://h/cdn", job), (format!("http://h/cdn/files/{hex}/{hex}.mp4"), format!("{hex}.mp4")));
+        assert_eq!(
+            take_url("http://h/cdn", job),
+            (format!("http://h/cdn/files/{hex}/{hex}.mp4"), format!("{hex}.mp4"))
+        );
         let path = format!("/files/{ulid}/a.wav/multipart/x/3");
         assert_eq!(split(&path), Some((upload, vec!["multipart", "x", "3"])));
     }

@@ -79,11 +79,7 @@ pub struct Conditions {
     pub life: Option<Duration>,
 }
 
-pub fn conditions(
-    door: &Door,
-    headers: &HeaderMap,
-    webhook: Option<String>,
-) -> Result<Conditions, Refused> {
+pub fn conditions(door: &Door, headers: &HeaderMap, webhook: Option<String>) -> Result<Conditions, Refused> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let priority = match text("x-fal-queue-priority") {
         Some("low") => -1,
@@ -111,7 +107,8 @@ pub fn conditions(
 
 /// `{"expiration_duration_seconds": n}`, as an object or its text.
 pub fn lifecycle(headers: &HeaderMap) -> Option<Duration> {
-    let told = headers.get("x-fal-object-lifecycle-preference").or_else(|| headers.get("x-fal-object-lifecycle"))?;
+    let told =
+        headers.get("x-fal-object-lifecycle-preference").or_else(|| headers.get("x-fal-object-lifecycle"))?;
     let told: serde_json::Value = serde_json::from_slice(told.as_bytes()).ok()?;
     Duration::try_from_secs_f64(told.get("expiration_duration_seconds")?.as_f64()?).ok()
 }
@@ -179,10 +176,10 @@ async fn take(
     let seed = fields.int("seed").unwrap_or_else(|| (uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff) as i64);
     let source = |field: &'static str| source(door, bases, (field, fields.text(field)));
     let (subject, voice) = match app.shape {
-        Shape::Picture => (SubjectSpec::Picture(source("image_url").await?), file(source("audio_url").await?)),
-        Shape::Text => {
-            (SubjectSpec::Picture(source("image_url").await?), text(fields, "text_input")?)
+        Shape::Picture => {
+            (SubjectSpec::Picture(source("image_url").await?), file(source("audio_url").await?))
         }
+        Shape::Text => (SubjectSpec::Picture(source("image_url").await?), text(fields, "text_input")?),
         Shape::Clip => (SubjectSpec::Clip(source("video_url").await?), file(source("audio_url").await?)),
         Shape::MuseTalk => {
             (SubjectSpec::PictureOrClip(source("video_url").await?), file(source("audio_url").await?))
@@ -212,9 +209,11 @@ async fn take(
             ];
             (Some(Fps::whole(FPS)), fields.int("num_frames"), sent)
         }
-        Shape::MuseTalk => {
-            (Some(Fps::whole(FPS)), None, vec![("bbox_shift", Value::Int(fields.int("bbox_shift").unwrap_or(0)))])
-        }
+        Shape::MuseTalk => (
+            Some(Fps::whole(FPS)),
+            None,
+            vec![("bbox_shift", Value::Int(fields.int("bbox_shift").unwrap_or(0)))],
+        ),
         Shape::Svd => (None, None, vec![("size", Value::Int(fields.int("size").unwrap_or(1024)))]),
         Shape::Puppet => {
             let mut sent = vec![("crop", Value::Text(fields.text("crop").to_owned()))];
@@ -316,7 +315,8 @@ async fn own_file(door: &Door, path: &str) -> Result<Option<Source>, Refused> {
             let mut upload = desk.receive("take.mp4", reading.bytes).await.map_err(complaint)?;
             let mut pieces = reading.range(0, reading.bytes).await;
             while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|error| Refused::later(format!("a take cannot be read: {error}"), 5))?;
+                let piece =
+                    piece.map_err(|error| Refused::later(format!("a take cannot be read: {error}"), 5))?;
                 upload.write(&piece).await.map_err(complaint)?;
             }
             Ok(Some(upload.finish().await.map_err(complaint)?.source))

@@ -31,7 +31,7 @@ use crate::front_door::table::around;
 use tokens::Opens;
 use way::{Service, Site, Target};
 
-pub use webhooks::{Signer, courier};
+pub use webhooks::{FIRST_RETRY, Signer, courier};
 
 pub const DIALECT: &str = "fal";
 
@@ -93,7 +93,8 @@ impl Door {
 
 /// Every service under its prefix; `https`: how this port is spoken to.
 pub fn router(house: Arc<House>, https: bool) -> Router {
-    let paths = ["/run/{*path}", "/queue/{*path}", "/rest/{*path}", "/cdn/{*path}", "/v1/{*path}", "/api/{*path}"];
+    let paths =
+        ["/run/{*path}", "/queue/{*path}", "/rest/{*path}", "/cdn/{*path}", "/v1/{*path}", "/api/{*path}"];
     at(house, (https, ""), &paths)
 }
 

@@ -65,13 +65,17 @@ pub async fn connect(
     request: Request,
 ) -> Result<Response, No> {
     if app.shape != Shape::Puppet {
-        let detail = format!("Path /realtime not found: {} makes whole videos only; talkie/puppet speaks in real time", app.id);
+        let detail = format!(
+            "Path /realtime not found: {} makes whole videos only; talkie/puppet speaks in real time",
+            app.id
+        );
         return Err(No::said(StatusCode::NOT_FOUND, detail));
     }
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
-    let upgrade = upgrade
-        .map_err(|_| No::flat(StatusCode::BAD_REQUEST, "/realtime is a WebSocket; connect with wss://", "bad_request"))?;
+    let upgrade = upgrade.map_err(|_| {
+        No::flat(StatusCode::BAD_REQUEST, "/realtime is a WebSocket; connect with wss://", "bad_request")
+    })?;
     let (door, owner, bases) = (door.clone(), owner.clone(), target.bases.clone());
     Ok(upgrade
         .max_message_size(MESSAGE_LIMIT)
@@ -155,7 +159,13 @@ async fn session(
         return Err(Some(Broken::bad(reason)));
     }
     let order = order(door, owner, (app, bases), (&first, rate_hz)).await.map_err(|no| Some(no.into()))?;
-    let live = door.room.house.desk.open_live(order).await.map_err(|refusal| Some(No::from(Refused::from(refusal)).into()))?;
+    let live = door
+        .room
+        .house
+        .desk
+        .open_live(order)
+        .await
+        .map_err(|refusal| Some(No::from(Refused::from(refusal)).into()))?;
     let (live, mut voice) = live.with_voice();
     let ended = say(&mut voice, first).await?;
     let listening = listen(ear, (&mut voice, named), ended);
@@ -209,7 +219,8 @@ async fn hear(ear: &mut SplitStream<WebSocket>) -> Result<(Said, Tongue), Option
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(_))) | None => return Err(None),
             Some(Err(error)) => {
-                let reason = format!("a message cannot be read: {error}; the limit is {} MiB", MESSAGE_LIMIT >> 20);
+                let reason =
+                    format!("a message cannot be read: {error}; the limit is {} MiB", MESSAGE_LIMIT >> 20);
                 return Err(Some(Broken::bad(reason)));
             }
         }
@@ -220,7 +231,9 @@ async fn hear(ear: &mut SplitStream<WebSocket>) -> Result<(Said, Tongue), Option
 async fn say(voice: &mut LiveVoice, said: Said) -> Result<bool, Option<Broken>> {
     if let Some(audio) = said.audio {
         if audio.len() % 2 != 0 {
-            return Err(Some(Broken::bad("audio has an odd number of bytes; it is 16 bit, little endian, mono")));
+            return Err(Some(Broken::bad(
+                "audio has an odd number of bytes; it is 16 bit, little endian, mono",
+            )));
         }
         voice.say(&audio).await.map_err(|_| None)?;
     }
@@ -267,7 +280,8 @@ impl Mouth {
         let message = match self.tongue {
             Tongue::Json => {
                 let content = STANDARD.encode(jpeg);
-                let mut told = json!({ "image": { "content": content, "content_type": "image/jpeg" }, "frame": frame });
+                let mut told =
+                    json!({ "image": { "content": content, "content_type": "image/jpeg" }, "frame": frame });
                 if let Some(id) = request_id {
                     told["request_id"] = json!(id);
                 }
@@ -289,7 +303,9 @@ impl Mouth {
     async fn done(&mut self, frames: u64) -> Result<(), axum::Error> {
         let message = match self.tongue {
             Tongue::Json => Message::Text(json!({ "done": true, "frames": frames }).to_string().into()),
-            Tongue::Msgpack => packed(Packed::Map(vec![("done".into(), true.into()), ("frames".into(), frames.into())])),
+            Tongue::Msgpack => {
+                packed(Packed::Map(vec![("done".into(), true.into()), ("frames".into(), frames.into())]))
+            }
         };
         self.sink.send(message).await
     }
@@ -336,7 +352,8 @@ fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
 }
 
 fn parse(text: &str) -> Result<Said, Broken> {
-    let value: Json = serde_json::from_str(text).map_err(|error| Broken::bad(format!("the message is no JSON: {error}")))?;
+    let value: Json = serde_json::from_str(text)
+        .map_err(|error| Broken::bad(format!("the message is no JSON: {error}")))?;
     let Json::Object(fields) = value else { return Err(Broken::bad("the message is no object")) };
     let mut said = Said::default();
     for (name, value) in fields {
@@ -358,7 +375,9 @@ fn parse(text: &str) -> Result<Said, Broken> {
 }
 
 fn rate(hz: i64) -> Result<u32, Broken> {
-    u32::try_from(hz).map_err(|_| Broken::bad(format!("sample_rate is {hz}, it can be {} to {}", RATES.start(), RATES.end())))
+    u32::try_from(hz).map_err(|_| {
+        Broken::bad(format!("sample_rate is {hz}, it can be {} to {}", RATES.start(), RATES.end()))
+    })
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Broken> {
@@ -389,10 +408,13 @@ mod tests {
     fn nonsense_is_refused_and_never_panics() {
         let deep = [0x91u8; 5000];
         let claims_much = [0xdd, 0xff, 0xff, 0xff, 0xff];
-        for bytes in [&b""[..], &b"\xc1"[..], &b"\x93\x01\x02"[..], &deep[..], &claims_much[..], &b"\x01"[..]] {
+        for bytes in [&b""[..], &b"\xc1"[..], &b"\x93\x01\x02"[..], &deep[..], &claims_much[..], &b"\x01"[..]]
+        {
             assert!(unpack(bytes).is_err(), "{bytes:?}");
         }
-        for text in ["", "[]", "{\"audio\": 3}", "{\"audio\": \"?\"}", "{\"end\": 1}", "{\"sample_rate\": -1}"] {
+        for text in
+            ["", "[]", "{\"audio\": 3}", "{\"audio\": \"?\"}", "{\"end\": 1}", "{\"sample_rate\": -1}"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -111,7 +111,10 @@ fn app_of(target: &Target) -> Result<(&'static App, &str), No> {
     apps::find(&target.path).ok_or_else(|| {
         let known: Vec<_> = apps::APPS.iter().map(|app| app.id).collect();
         let asked: String = target.path.trim_matches('/').chars().take(120).collect();
-        No::said(StatusCode::NOT_FOUND, format!("Application '{asked}' not found; this server has {}", known.join(", ")))
+        No::said(
+            StatusCode::NOT_FOUND,
+            format!("Application '{asked}' not found; this server has {}", known.join(", ")),
+        )
     })
 }
 
@@ -169,8 +172,9 @@ async fn when_done(door: &Door, job: String, app: &App) -> Response {
     let work = async move {
         let view = room.ended(&id).await?;
         let (output, headers) = to_wire::output(&view)?;
-        let body = serde_json::to_string(&output)
-            .map_err(|error| No::flat(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "internal_error"))?;
+        let body = serde_json::to_string(&output).map_err(|error| {
+            No::flat(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "internal_error")
+        })?;
         Ok::<_, No>(Answer { body, headers })
     };
     let mut response = match held(work, door.room.house.keep_alive, early).await {
@@ -389,7 +393,9 @@ fn streamed(door: &Door, job: String) -> Response {
             }
             let telling = how_far(&view);
             if telling.is_some() && telling != streaming.told {
-                streaming.ready.extend(telling.as_ref().and_then(|told| Event::default().json_data(told).ok()));
+                streaming
+                    .ready
+                    .extend(telling.as_ref().and_then(|told| Event::default().json_data(told).ok()));
                 streaming.told = telling;
             }
         }

@@ -99,7 +99,8 @@ impl IntoResponse for No {
         if let Some(kind) = self.kind.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
             headers.insert(ERROR_TYPE, kind);
         }
-        let again = matches!(self.status.as_u16(), 502 | 503) || self.status.as_u16() == 504 && !self.own_deadline;
+        let again =
+            matches!(self.status.as_u16(), 502 | 503) || self.status.as_u16() == 504 && !self.own_deadline;
         let again = HeaderValue::from_static(if again { "true" } else { "false" });
         headers.insert(RETRYABLE, again.clone());
         headers.insert(NEEDS_RETRY, again);
@@ -202,7 +203,9 @@ fn failed(view: &JobView, failure: &Failure) -> No {
             });
             No::about(StatusCode::GATEWAY_TIMEOUT, vec![told])
         }
-        (_, "poison" | "worker_died") => No::flat(StatusCode::SERVICE_UNAVAILABLE, msg, "runner_disconnected"),
+        (_, "poison" | "worker_died") => {
+            No::flat(StatusCode::SERVICE_UNAVAILABLE, msg, "runner_disconnected")
+        }
         _ => No::flat(StatusCode::INTERNAL_SERVER_ERROR, msg, "internal_error"),
     }
 }
@@ -272,7 +275,8 @@ pub fn progress_line(view: &JobView, now_ms: i64) -> Option<Log> {
         (State::Queued, Some(position), _) => format!("waiting, {position} before it"),
         (State::Running, _, Some(progress)) => {
             let stage = progress.stage.name();
-            let count = if progress.of > 0 { format!(" {}/{}", progress.done, progress.of) } else { String::new() };
+            let count =
+                if progress.of > 0 { format!(" {}/{}", progress.done, progress.of) } else { String::new() };
             let left = progress.eta_ms.map(|ms| format!(", about {:.1} s left", ms as f64 / 1000.0));
             format!("{stage}{count}{}", left.unwrap_or_default())
         }
@@ -314,9 +318,7 @@ pub fn status(bases: &Bases, view: &JobView, logs: Option<Vec<Log>>) -> Status {
         cancel_url: addresses.cancel,
         queue_position: view.position.or((view.state == State::Queued).then_some(0)),
         logs,
-        metrics: Metrics {
-            inference_time: took.map(|(from, to)| (to - from).max(0) as f64 / 1000.0),
-        },
+        metrics: Metrics { inference_time: took.map(|(from, to)| (to - from).max(0) as f64 / 1000.0) },
         error: no.as_ref().map(No::line),
         error_type: no.as_ref().map(No::named),
         gateway_request_id: None,
@@ -384,7 +386,8 @@ mod tests {
             assert!(!matches!(no.status.as_u16(), 408 | 409), "{status}");
             assert_eq!(no.body["detail"], "why");
         }
-        let timed = No { own_deadline: true, ..No::flat(StatusCode::GATEWAY_TIMEOUT, "x", "request_timeout") };
+        let timed =
+            No { own_deadline: true, ..No::flat(StatusCode::GATEWAY_TIMEOUT, "x", "request_timeout") };
         let response = timed.into_response();
         assert_eq!(response.headers()[TIMEOUT_TYPE], "user");
         assert_eq!(response.headers()[RETRYABLE], "false");

@@ -99,8 +99,12 @@ pub fn target((inner, outer): (&str, &Uri), headers: &HeaderMap, site: &Site) ->
 }
 
 fn prefixed(path: &str) -> Option<(Service, &str)> {
-    let services =
-        [("/run", Service::Run), ("/queue", Service::Queue), ("/rest", Service::Rest), ("/cdn", Service::Cdn)];
+    let services = [
+        ("/run", Service::Run),
+        ("/queue", Service::Queue),
+        ("/rest", Service::Rest),
+        ("/cdn", Service::Cdn),
+    ];
     let below = |(prefix, service): (&str, Service)| {
         let rest = path.strip_prefix(prefix)?;
         rest.starts_with('/').then_some((service, rest))
@@ -184,15 +188,34 @@ mod tests {
             // inner, outer, host, service, path, cdn
             ("/run/a/b", "/fal/run/a/b", "h:1", Service::Run, "/a/b", "http://h:1/fal/cdn"),
             ("/queue/a/b", "/queue/a/b", "h:1", Service::Queue, "/a/b", "http://h:1/cdn"),
-            ("/run/a/b/requests/x/status", "/run/a/b/requests/x/status", "h", Service::Queue, "/a/b/requests/x/status", "http://h/cdn"),
+            (
+                "/run/a/b/requests/x/status",
+                "/run/a/b/requests/x/status",
+                "h",
+                Service::Queue,
+                "/a/b/requests/x/status",
+                "http://h/cdn",
+            ),
             ("/run/a/b", "/run/a/b?_subdomain=queue", "h", Service::Queue, "/a/b", "http://h/cdn"),
             ("/a/b", "/fal/a/b", "queue.fal.run", Service::Queue, "/a/b", "https://v3.fal.media"),
-            ("/files/upload", "/files/upload", "v3.fal.media:443", Service::Cdn, "/files/upload", "https://v3.fal.media"),
+            (
+                "/files/upload",
+                "/files/upload",
+                "v3.fal.media:443",
+                Service::Cdn,
+                "/files/upload",
+                "https://v3.fal.media",
+            ),
             ("/v1/models", "/fal/v1/models?x=1", "h", Service::Api, "/v1/models", "http://h/fal/cdn"),
         ];
         for (inner, outer, host, service, path, cdn) in rows {
-            let target = target((inner, &outer.parse().unwrap()), &headers(&[("host", host)]), &site("")).unwrap();
-            assert_eq!((target.service, target.path.as_str(), target.bases.cdn.as_str()), (service, path, cdn), "{outer}");
+            let target =
+                target((inner, &outer.parse().unwrap()), &headers(&[("host", host)]), &site("")).unwrap();
+            assert_eq!(
+                (target.service, target.path.as_str(), target.bases.cdn.as_str()),
+                (service, path, cdn),
+                "{outer}"
+            );
         }
         let outer: Uri = "/run/a/b".parse().unwrap();
         let forwarded = headers(&[
@@ -212,7 +235,8 @@ mod tests {
     fn the_proxy_goes_to_fals_hosts_only() {
         let outer: Uri = "/api/fal/proxy".parse().unwrap();
         let go = |url: Option<&str>| {
-            let rows: Vec<_> = url.map(|url| ("x-fal-target-url", url)).into_iter().chain([("host", "h:1")]).collect();
+            let rows: Vec<_> =
+                url.map(|url| ("x-fal-target-url", url)).into_iter().chain([("host", "h:1")]).collect();
             target(("/api/fal/proxy", &outer), &headers(&rows), &site("/fal"))
         };
         let told = go(Some("https://queue.fal.run/fal-ai/infinitalk/requests/x/status?logs=1")).unwrap();
@@ -220,7 +244,13 @@ mod tests {
         assert_eq!(told.path, "/fal-ai/infinitalk/requests/x/status");
         assert_eq!(told.value("logs").as_deref(), Some("1"));
         assert_eq!(told.bases.cdn, "http://h:1/fal/cdn");
-        for wrong in [None, Some("https://evil.example/"), Some("http://fal.run/x"), Some("fal.run"), Some("https://fal.run.evil.example/")] {
+        for wrong in [
+            None,
+            Some("https://evil.example/"),
+            Some("http://fal.run/x"),
+            Some("fal.run"),
+            Some("https://fal.run.evil.example/"),
+        ] {
             assert!(go(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -38,7 +38,8 @@ pub struct Signer(Ed25519KeyPair);
 impl Signer {
     pub fn new(seed: &[u8; 32]) -> Result<Self, Complaint> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed);
-        let unusable = |error| Complaint::new("internal", format!("the webhooks' key cannot be used: {error}"), "");
+        let unusable =
+            |error| Complaint::new("internal", format!("the webhooks' key cannot be used: {error}"), "");
         pair.map(Self).map_err(unusable)
     }
 
@@ -69,7 +70,9 @@ impl Signer {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in rows {
-            headers.extend(HeaderValue::from_str(value).ok().map(|value| (header::HeaderName::from_static(name), value)));
+            headers.extend(
+                HeaderValue::from_str(value).ok().map(|value| (header::HeaderName::from_static(name), value)),
+            );
         }
         headers
     }
@@ -148,13 +151,17 @@ async fn deliver(house: Arc<House>, webhook: Webhook) {
     let headers = house.fal.signer.headers((&view.id, &view.owner, timestamp), body.as_bytes());
     let posted = house.desk.post(&webhook.url, headers, (body.into(), PATIENCE)).await;
     let outcome = match posted {
-        Ok(status) if (200..300).contains(&status) => house.desk.webhook_delivered(&webhook).await.map(|()| "taken".to_owned()),
+        Ok(status) if (200..300).contains(&status) => {
+            house.desk.webhook_delivered(&webhook).await.map(|()| "taken".to_owned())
+        }
         Ok(status) => Ok(format!("answered with {status}")),
         Err(complaint) => Ok(complaint.to_string()),
     };
     match outcome {
         Ok(outcome) => tracing::info!(job = %view.id, tries = webhook.tries + 1, outcome, "webhook sent"),
-        Err(complaint) => tracing::warn!(job = %view.id, %complaint, "a webhook was taken, but the record does not know"),
+        Err(complaint) => {
+            tracing::warn!(job = %view.id, %complaint, "a webhook was taken, but the record does not know")
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use contract::{EngineCard, Fps, Value};
 use jobs::{
-    AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work,
+    AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec,
+    Work,
 };
 
 use sha2::{Digest, Sha256};

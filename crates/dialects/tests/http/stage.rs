@@ -145,6 +145,11 @@ impl Stage {
                 prefix: "outputs".to_owned(),
                 results: folder.path().join("data/output/musetalk-s3"),
             },
+            fal: dialects::fal::Fal::new(
+                None,
+                dialects::fal::Signer::new(&[7; 32]).unwrap(),
+                Duration::from_millis(50),
+            ),
         };
         change(&mut house);
         let script = Arc::new(Mutex::new(Script::default()));

@@ -67,7 +67,9 @@ pub(super) fn key(file_name: &str) -> String {
 /// The file first: a row without one goes with retention, a file without a row would stay.
 pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
     if inner.store.remove(key).await? || inner.store.read(key).await?.is_none() {
-        keep::forget_upload(&inner.record.write, key, UploadAge::ANY).await.map_err(|error| broken(&error))?;
+        keep::forget_upload(&inner.record.write, key, UploadAge::ANY)
+            .await
+            .map_err(|error| broken(&error))?;
     }
     Ok(())
 }

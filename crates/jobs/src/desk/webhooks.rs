@@ -16,7 +16,12 @@ const SHORTEST: Duration = Duration::from_millis(20);
 
 impl Desk {
     /// Of jobs that have ended, the longest overdue first.
-    pub async fn webhooks_due(&self, dialect: &str, now_ms: i64, limit: u64) -> Result<Vec<Webhook>, Complaint> {
+    pub async fn webhooks_due(
+        &self,
+        dialect: &str,
+        now_ms: i64,
+        limit: u64,
+    ) -> Result<Vec<Webhook>, Complaint> {
         let due = webhook::due(&self.inner.record.read, (dialect, now_ms), limit).await;
         due.map_err(|error| broken(&error))
     }
@@ -42,7 +47,8 @@ impl Desk {
             return;
         }
         let next = webhook::next_ms(&self.inner.record.read, (dialect, now_ms)).await.ok().flatten();
-        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.inner.clock.now_ms()).max(0) as u64));
+        let left = next
+            .map(|next| Duration::from_millis(next.saturating_sub(self.inner.clock.now_ms()).max(0) as u64));
         let wait = left.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
         let _ = tokio::time::timeout(wait, ended).await;
     }

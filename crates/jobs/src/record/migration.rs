@@ -52,9 +52,11 @@ impl MigrationTrait for Terms {
             )
             .to_owned();
         manager.create_table(webhooks).await?;
-        for (name, table, column) in
-            [("webhooks_next", "webhooks", "next_ms"), ("jobs_start_by", "jobs", "start_by_ms"), ("uploads_expire", "uploads", "expires_ms")]
-        {
+        for (name, table, column) in [
+            ("webhooks_next", "webhooks", "next_ms"),
+            ("jobs_start_by", "jobs", "start_by_ms"),
+            ("uploads_expire", "uploads", "expires_ms"),
+        ] {
             manager.create_index(Index::create().name(name).table(table).col(column).to_owned()).await?;
         }
         Ok(())

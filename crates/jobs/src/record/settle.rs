@@ -155,7 +155,10 @@ pub fn late(waited_ms: i64) -> Failure {
     Failure {
         blame: Blame::Client,
         code: "start_timeout".to_owned(),
-        message: format!("the request waited {:.1} s and did not begin by the time that it had set", waited_ms as f64 / 1000.0),
+        message: format!(
+            "the request waited {:.1} s and did not begin by the time that it had set",
+            waited_ms as f64 / 1000.0
+        ),
         hint: "give it more time, or send it when fewer jobs wait".to_owned(),
     }
 }

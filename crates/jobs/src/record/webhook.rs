@@ -64,7 +64,8 @@ pub async fn due<C: ConnectionTrait>(
     limit: u64,
 ) -> Result<Vec<Webhook>, DbErr> {
     let ended = ENDED.map(State::name);
-    let jobs = job::Entity::find().select_only().column(job::Column::Seq).filter(job::Column::State.is_in(ended));
+    let jobs =
+        job::Entity::find().select_only().column(job::Column::Seq).filter(job::Column::State.is_in(ended));
     let rows = Entity::find()
         .filter(Column::Dialect.eq(dialect))
         .filter(Column::NextMs.lte(now_ms))
@@ -83,7 +84,10 @@ pub async fn due<C: ConnectionTrait>(
 }
 
 /// When the next is due that is not yet.
-pub async fn next_ms<C: ConnectionTrait>(db: &C, (dialect, now_ms): (&str, i64)) -> Result<Option<i64>, DbErr> {
+pub async fn next_ms<C: ConnectionTrait>(
+    db: &C,
+    (dialect, now_ms): (&str, i64),
+) -> Result<Option<i64>, DbErr> {
     let row = Entity::find()
         .filter(Column::Dialect.eq(dialect))
         .filter(Column::NextMs.gt(now_ms))
