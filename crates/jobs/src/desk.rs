@@ -28,8 +28,8 @@ use crate::record::settle::{self, Outcome};
 pub use crate::record::webhook::Webhook;
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
-    AvatarName, AvatarView, Clock, Darkroom, Ending, JobId, JobView, Listing, LogLine, Order, Source, State,
-    TakeSpec, Work, scratch,
+    AvatarName, AvatarView, Clock, Darkroom, Delivery, Ending, Failure, JobId, JobView, Listing, LogLine,
+    Order, Source, State, TakeSpec, Work, scratch,
 };
 
 pub use live::{Live, LiveVoice};
@@ -88,6 +88,15 @@ pub struct Submitted {
     pub id: JobId,
     /// False if the order met a job that was there already (idempotency key or twin).
     pub fresh: bool,
+}
+
+/// A request of which no work can be made.
+pub struct FailedOrder {
+    pub dialect: &'static str,
+    pub owner: String,
+    pub note: serde_json::Value,
+    pub webhook: Option<String>,
+    pub failure: Failure,
 }
 
 pub enum Canceling {
@@ -230,6 +239,31 @@ impl Desk {
             upload::put_back(inner, &shelved).await;
         }
         met
+    }
+
+    /// A request that cannot be worked on, kept and told of like one that was tried: its result is its failure.
+    pub async fn submit_failed(&self, failed: FailedOrder) -> Result<JobId, Refusal> {
+        let inner = &self.inner;
+        inner.check_open()?;
+        let (id, now_ms) = (new_id(), inner.clock.now_ms());
+        let FailedOrder { dialect, owner, note, webhook, failure } = failed;
+        let row = job::ActiveModel {
+            id: Set(id.clone()),
+            dialect: Set(dialect.to_owned()),
+            owner: Set(owner),
+            // there is none
+            work: Set("null".to_owned()),
+            deliver: Set(kept(&Delivery::default())),
+            note: Set(kept(&note)),
+            work_hash: Set(String::new()),
+            created_ms: Set(now_ms),
+            ..job::blank()
+        };
+        let entered = claim::enter_failed(&inner.record, row, (failure, webhook.as_deref()), now_ms).await;
+        entered.map_err(refused)?;
+        tracing::info!(job = %id, dialect, "failed before it was queued");
+        inner.ending.notify_waiters();
+        Ok(id)
     }
 
     async fn enter(&self, order: Order, work_hash: String) -> Result<Submitted, Refusal> {

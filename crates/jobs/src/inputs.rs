@@ -74,12 +74,12 @@ fn open_subject(
     stop: &Stop,
 ) -> Result<OpenedSubject, Fault> {
     let still = if card.keeps_background { Content::Still } else { Content::Moving };
-    let (local, kind) = match subject {
-        LocalSubject::Picture(local) => (local, Kind::Picture),
-        LocalSubject::Clip(local) => (local, Kind::Clip),
+    let (local, kind, sizes) = match subject {
+        LocalSubject::Picture(local, sizes) => (local, Kind::Picture, sizes),
+        LocalSubject::Clip(local) => (local, Kind::Clip, Vec::new()),
         LocalSubject::PictureOrClip(local) => {
             let kind = kind_of(studio, &local, stop)?;
-            (local, kind)
+            (local, kind, Vec::new())
         }
         LocalSubject::Avatar(person) => {
             let fps = spec.fps.or(person.fps()).unwrap_or(card.default_fps);
@@ -92,7 +92,8 @@ fn open_subject(
     match kind {
         Kind::Picture => {
             let picture = PictureSpec { layout: card.source_layout, longest: card.source_longest };
-            let picture = media::picture(&studio.tools, &path, picture, &studio.limits, stop);
+            let picture =
+                media::picture_filling(&studio.tools, &path, (picture, &sizes), &studio.limits, stop);
             let picture = picture.map_err(|error| naming(&local, error))?;
             let fps = spec.fps.unwrap_or(card.default_fps);
             let subject = Subject::Picture(picture.source);

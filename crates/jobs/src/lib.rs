@@ -31,8 +31,8 @@ pub mod worker;
 pub use clock::Clock;
 pub use darkroom::Darkroom;
 pub use desk::{
-    Canceling, Desk, DeskConfig, Live, LiveOrder, LiveVoice, Received, Refusal, Retention, Submitted, Upload,
-    Vitals, Webhook,
+    Canceling, Desk, DeskConfig, FailedOrder, Live, LiveOrder, LiveVoice, Received, Refusal, Retention,
+    Submitted, Upload, Vitals, Webhook,
 };
 pub use ending::{Blame, Ending, Failure, Made, Prepared};
 pub use event::{Event, Watcher};

@@ -26,6 +26,11 @@ pub enum Source {
 #[serde(rename_all = "snake_case")]
 pub enum SubjectSpec {
     Picture(Source),
+    /// A picture that is scaled until it fills the one of these sizes (width, height) that is nearest in shape, cut at its centre.
+    Filling {
+        picture: Source,
+        sizes: Vec<(u32, u32)>,
+    },
     Clip(Source),
     /// A picture or a clip: its bytes decide.
     PictureOrClip(Source),
@@ -36,18 +41,20 @@ impl SubjectSpec {
     /// `None` for an avatar, which is no input but something of ours.
     pub fn source(&self) -> Option<&Source> {
         match self {
-            SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
-                Some(source)
-            }
+            SubjectSpec::Picture(source)
+            | SubjectSpec::Filling { picture: source, .. }
+            | SubjectSpec::Clip(source)
+            | SubjectSpec::PictureOrClip(source) => Some(source),
             SubjectSpec::Avatar(_) => None,
         }
     }
 
     fn source_mut(&mut self) -> Option<&mut Source> {
         match self {
-            SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
-                Some(source)
-            }
+            SubjectSpec::Picture(source)
+            | SubjectSpec::Filling { picture: source, .. }
+            | SubjectSpec::Clip(source)
+            | SubjectSpec::PictureOrClip(source) => Some(source),
             SubjectSpec::Avatar(_) => None,
         }
     }

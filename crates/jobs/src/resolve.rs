@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use contract::{Complaint, Stage, Stop};
+use contract::{Complaint, Size, Stage, Stop};
 use store::Store;
 use tokio::runtime::Handle;
 
@@ -34,7 +34,8 @@ pub enum LocalVoice {
 }
 
 pub enum LocalSubject {
-    Picture(Local),
+    /// With the sizes of which it is to fill one.
+    Picture(Local, Vec<Size>),
     Clip(Local),
     PictureOrClip(Local),
     Avatar(Person),
@@ -50,7 +51,8 @@ pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
         }
     };
     let subject = match &spec.subject {
-        SubjectSpec::Picture(source) => LocalSubject::Picture(here(source)?),
+        SubjectSpec::Picture(source) => LocalSubject::Picture(here(source)?, Vec::new()),
+        SubjectSpec::Filling { picture, sizes } => LocalSubject::Picture(here(picture)?, in_pixels(sizes)),
         SubjectSpec::Clip(source) => LocalSubject::Clip(here(source)?),
         SubjectSpec::PictureOrClip(source) => LocalSubject::PictureOrClip(here(source)?),
         SubjectSpec::Avatar(avatar) => {
@@ -60,6 +62,10 @@ pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
     };
     let voice = spec.voice.source().map(here).transpose()?.map(LocalVoice::File);
     Ok(Locals { subject, voice })
+}
+
+fn in_pixels(sizes: &[(u32, u32)]) -> Vec<Size> {
+    sizes.iter().map(|&(width, height)| Size::new(width, height)).collect()
 }
 
 /// How often a file on its way tells that the job is alive, and for how long at most: what the store does has limits of its own
@@ -87,7 +93,10 @@ impl Larder<'_> {
         let both = async { tokio::try_join!(self.maybe(subject, &rooms.0), self.maybe(voice, &rooms.1)) };
         let (subject, voice) = self.wait(both)?;
         let subject = match (&spec.subject, subject, person) {
-            (SubjectSpec::Picture(_), Some(local), _) => LocalSubject::Picture(local),
+            (SubjectSpec::Picture(_), Some(local), _) => LocalSubject::Picture(local, Vec::new()),
+            (SubjectSpec::Filling { sizes, .. }, Some(local), _) => {
+                LocalSubject::Picture(local, in_pixels(sizes))
+            }
             (SubjectSpec::Clip(_), Some(local), _) => LocalSubject::Clip(local),
             (SubjectSpec::PictureOrClip(_), Some(local), _) => LocalSubject::PictureOrClip(local),
             (SubjectSpec::Avatar(_), _, Some(person)) => LocalSubject::Avatar(person),

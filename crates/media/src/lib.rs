@@ -30,7 +30,7 @@ pub use frames::{FramesSpec, frames};
 pub use jpeg::Jpeg;
 pub use limits::Limits;
 pub use mp4::{Content, Mp4Options, Mp4Sink};
-pub use picture::{Picture, PictureSpec, picture};
+pub use picture::{Picture, PictureSpec, picture, picture_filling};
 pub use probe::{AudioProbe, Probe, VideoProbe, probe};
 pub use sandbox::SandboxReport;
 pub use scratch::Scratch;

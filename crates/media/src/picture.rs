@@ -7,7 +7,7 @@ use contract::{Frame, FrameSource, Layout, Size, SourceError, SourceFormat, Stop
 use crate::error::plain_line;
 use crate::input::{Args, Input, Kind, UNREADABLE_WEBP};
 use crate::probe::examine;
-use crate::scale::{filters, fit, pixel_format};
+use crate::scale::{filling, filters, fit, pixel_format, scaled};
 use crate::{Limits, MediaError, Tools, VideoProbe};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ pub fn picture(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Picture, MediaError> {
+    picture_filling(tools, path, (spec, &[]), limits, stop)
+}
+
+/// The same, scaled up or down until it fills the one of `sizes` that is nearest to it in shape, and cut at its centre.
+pub fn picture_filling(
+    tools: &Tools,
+    path: &Path,
+    (spec, sizes): (PictureSpec, &[Size]),
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<Picture, MediaError> {
     let mut input = Input::open(path, Kind::Picture, limits)?;
     let mut animated = false;
     let probe = match examine(tools, &input, limits, stop) {
@@ -49,10 +60,13 @@ pub fn picture(
         ));
     };
     let natural = video.turn.apply(video.stored);
-    let size = fit(natural, spec.layout, spec.longest);
+    let filled = nearest(natural, sizes).map(|size| fit(size, spec.layout, spec.longest));
+    let size = filled.unwrap_or_else(|| fit(natural, spec.layout, spec.longest));
     let format = SourceFormat { size, natural, layout: spec.layout, fps: None };
     let mut warnings = warnings(&probe.format, video, animated);
-    let decoded = decode((tools, &input, video), format, limits, stop)?;
+    let decoded = decode((tools, &input, video), (format, filled.is_some()), limits, stop)?;
+    // what was cut off is no part of the picture that the engine knows
+    let format = if filled.is_some() { SourceFormat { natural: size, ..format } } else { format };
     if decoded.transparent {
         warnings.push(Warning::new("picture_alpha", "the picture has transparency: it was laid on white"));
     }
@@ -70,16 +84,23 @@ struct Decoded {
     damage: Option<String>,
 }
 
+/// By height over width; of two that are equally near, the first.
+fn nearest(natural: Size, sizes: &[Size]) -> Option<Size> {
+    let shape = |size: Size| f64::from(size.height) / f64::from(size.width);
+    let off = |size: &Size| (shape(*size) - shape(natural)).abs();
+    sizes.iter().copied().min_by(|a, b| off(a).total_cmp(&off(b)))
+}
+
 fn decode(
     (tools, input, video): (&Tools, &Input, &VideoProbe),
-    format: SourceFormat,
+    (format, fills): (SourceFormat, bool),
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Decoded, MediaError> {
     let SourceFormat { size, natural, layout, .. } = format;
     // JFIF's pixel density is a printer's matter: no viewer stretches a still by it
     let video = &VideoProbe { upright: natural, ..video.clone() };
-    let chain = filters(video, layout, size);
+    let chain = if fills { filling(video, layout, size) } else { filters(video, layout, size) };
     let (graph, (raw, bytes)) = if video.alpha {
         // the alpha comes along, so that a picture that merely could be transparent draws no warning
         let side = match layout {
@@ -90,8 +111,9 @@ fn decode(
         let graph = format!(
             "color=c=white:s={}:r=1,format=gbrp[paper];[0:v:0]format=gbrap,split[ink][mask];\
              [paper][ink]overlay=format=gbrp:shortest=1,{chain}[laid];\
-             [mask]alphaextract{turn},scale={}:{}:flags=area[alpha];[laid][alpha]alphamerge,format={side}[out]",
-            video.stored, size.width, size.height
+             [mask]alphaextract{turn},{},format=gray[alpha];[laid][alpha]alphamerge,format={side}[out]",
+            video.stored,
+            scaled(size, fills, "flags=area")
         );
         (graph, (side, layout.bytes(size) + size.pixels() as usize))
     } else {

@@ -21,6 +21,29 @@ pub(crate) fn fit(natural: Size, layout: Layout, longest: u32) -> Size {
     }
 }
 
+/// The filter that scales to `size`: as a whole, or until it is filled and the rest can be cut off on either side.
+pub(crate) fn scaled(size: Size, fills: bool, options: &str) -> String {
+    let Size { width, height } = size;
+    if fills {
+        format!(
+            "scale={width}:{height}:force_original_aspect_ratio=increase:{options},crop={width}:{height}:exact=1"
+        )
+    } else {
+        format!("scale={width}:{height}:{options}")
+    }
+}
+
+/// The filters that turn stored pixels of `video` into frames of `size` which it fills, cut at its centre.
+pub(crate) fn filling(video: &VideoProbe, layout: Layout, size: Size) -> String {
+    let mut chain: Vec<String> = video.turn.filters().iter().map(|&f| f.to_owned()).collect();
+    if video.pixel_format.starts_with("mono") {
+        chain.push("format=gray".to_owned());
+    }
+    chain.push(scaled(size, true, &conversion(video, layout)));
+    chain.push(format!("format={}", pixel_format(layout)));
+    chain.join(",")
+}
+
 /// The filters that turn stored pixels of `video` into frames of `size`.
 pub(crate) fn filters(video: &VideoProbe, layout: Layout, size: Size) -> String {
     let mut chain: Vec<String> = video.turn.filters().iter().map(|&f| f.to_owned()).collect();
@@ -34,6 +57,13 @@ pub(crate) fn filters(video: &VideoProbe, layout: Layout, size: Size) -> String 
     if cut_only && size != video.upright {
         chain.push(format!("crop={}:{}:0:0:exact=1", size.width, size.height));
     }
+    chain.push(scaled(size, false, &conversion(video, layout)));
+    chain.push(format!("format={}", pixel_format(layout)));
+    chain.join(",")
+}
+
+/// How colours and sizes are converted.
+fn conversion(video: &VideoProbe, layout: Layout) -> String {
     // untagged: standard definition is BT.601, from 720 lines on BT.709, as players guess
     let matrix = match (video.matrix_told, video.stored.height >= 720) {
         (true, _) => "auto",
@@ -45,9 +75,7 @@ pub(crate) fn filters(video: &VideoProbe, layout: Layout, size: Size) -> String 
         Layout::Rgb24 => "",
     };
     let flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp";
-    chain.push(format!("scale={}:{}:flags={flags}:in_color_matrix={matrix}{out}", size.width, size.height));
-    chain.push(format!("format={}", pixel_format(layout)));
-    chain.join(",")
+    format!("flags={flags}:in_color_matrix={matrix}{out}")
 }
 
 pub(crate) fn pixel_format(layout: Layout) -> &'static str {

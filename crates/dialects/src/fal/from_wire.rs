@@ -140,12 +140,7 @@ pub async fn order(
         None => None,
     };
     let now_ms = door.room.house.clock.now_ms();
-    let note = Note {
-        app: app.id.to_owned(),
-        rate: rate(app, fields),
-        cdn: bases.cdn.clone(),
-        queue: bases.queue.clone(),
-    };
+    let note = Note { app: app.id.to_owned(), rate: rate(app, fields), cdn: bases.cdn.clone(), wrong: None };
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     Ok(Order {
         dialect: DIALECT,
@@ -176,10 +171,8 @@ async fn take(
     let seed = fields.int("seed").unwrap_or_else(|| (uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff) as i64);
     let source = |field: &'static str| source(door, bases, (field, fields.text(field)));
     let (subject, voice) = match app.shape {
-        Shape::Picture => {
-            (SubjectSpec::Picture(source("image_url").await?), file(source("audio_url").await?))
-        }
-        Shape::Text => (SubjectSpec::Picture(source("image_url").await?), text(fields, "text_input")?),
+        Shape::Picture => (filling(source("image_url").await?, fields), file(source("audio_url").await?)),
+        Shape::Text => (filling(source("image_url").await?, fields), text(fields, "text_input")?),
         Shape::Clip => (SubjectSpec::Clip(source("video_url").await?), file(source("audio_url").await?)),
         Shape::MuseTalk => {
             (SubjectSpec::PictureOrClip(source("video_url").await?), file(source("audio_url").await?))
@@ -197,9 +190,10 @@ async fn take(
             (SubjectSpec::PictureOrClip(source("image_url").await?), voice)
         }
     };
+    // of the longest of the shapes, so that none is made smaller
     let longest = |fields: &Fitting| match fields.text("resolution") {
-        "720p" => 1280,
-        _ => 832,
+        "720p" => 2048,
+        _ => 1280,
     };
     let (fps, frames, sent) = match app.shape {
         Shape::Picture | Shape::Text | Shape::Clip => {
@@ -235,6 +229,28 @@ async fn take(
         crf: CRF,
     };
     Ok((take, drawn))
+}
+
+/// Width and height, for each shape that a picture can have: the model's own.
+#[rustfmt::skip]
+const P480: [(u32, u32); 15] = [
+    (1216, 320), (1024, 384), (896, 448), (768, 512), (704, 576), (640, 640), (576, 704), (512, 768), (448, 832),
+    (448, 896), (384, 960), (384, 1088), (320, 1152), (320, 1216), (320, 1280),
+];
+#[rustfmt::skip]
+const P720: [(u32, u32); 21] = [
+    (2048, 448), (1792, 512), (1600, 576), (1408, 640), (1280, 704), (1216, 768), (1088, 832), (1024, 896), (960, 960),
+    (896, 1024), (832, 1088), (768, 1152), (768, 1216), (704, 1280), (704, 1344), (640, 1408), (640, 1472), (576, 1536),
+    (576, 1664), (512, 1856), (512, 1920),
+];
+
+/// "If the input image does not match the chosen aspect ratio, it is resized and center cropped."
+fn filling(picture: Source, fields: &Fitting) -> SubjectSpec {
+    let sizes = match fields.text("resolution") {
+        "720p" => P720.to_vec(),
+        _ => P480.to_vec(),
+    };
+    SubjectSpec::Filling { picture, sizes }
 }
 
 fn file(source: Source) -> VoiceSpec {

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use jobs::{Canceling, JobView, State as JobState};
+use jobs::{Blame, Canceling, FailedOrder, Failure, JobView, State as JobState};
 use serde_json::json;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
@@ -22,11 +22,11 @@ use super::files::{self, Manner};
 use super::to_wire::{self, No, json, name};
 use super::tokens::Opens;
 use super::way::{self, Bases, Service, Target};
-use super::wire::{Preview, Telling};
+use super::wire::{Note, Preview, Telling};
 use super::{BODY_MIB, DIALECT, Door, docs, from_wire, realtime};
 use crate::front_door::body::bytes;
 use crate::front_door::hold::{Answer, held};
-use crate::front_door::house::{ENGINE_HEADER, engine_header};
+use crate::front_door::house::{ENGINE_HEADER, KeepAlive as KeepAliveTimes, engine_header};
 use crate::front_door::keys::{NOBODY, Owner};
 use crate::front_door::refused::{Refused, broken};
 
@@ -35,6 +35,9 @@ const PING: Duration = Duration::from_secs(10);
 /// Between two events of one stream, and between two lines about the same stage.
 const PACE: Duration = Duration::from_millis(200);
 const LINE_PACE: Duration = Duration::from_secs(1);
+/// What a missed deadline may take to be told, and how long clients bear an answer that does not begin (undici: 300 s).
+const DEADLINE_TOLD: Duration = Duration::from_secs(2);
+const LONGEST_SILENCE: Duration = Duration::from_secs(240);
 /// Of a token, unless its client says something else, and at most.
 const TOKEN_SECONDS: (i64, i64) = (120, 24 * 3600);
 
@@ -45,7 +48,12 @@ pub async fn answer(State(door): State<Door>, OriginalUri(outer): OriginalUri, r
         Ok(target) => serve(&door, &target, request).await,
         Err(refused) => Err(refused.into()),
     };
-    served.unwrap_or_else(IntoResponse::into_response)
+    let mut response = served.unwrap_or_else(IntoResponse::into_response);
+    // an answer about no request of the record has an id of its own: a client tells by it that no ingress answered
+    if !response.headers().contains_key(to_wire::REQUEST_ID) {
+        name(&mut response, &uuid::Uuid::new_v4().to_string());
+    }
+    response
 }
 
 async fn serve(door: &Door, target: &Target, request: Request) -> Result<Response, No> {
@@ -127,8 +135,9 @@ async fn run(door: &Door, (owner, target): (&Owner, &Target), request: Request) 
     let (app, rest) = app_of(target)?;
     match (request.method().clone(), rest.trim_end_matches('/')) {
         (Method::POST | Method::GET, "") => {
+            let patience = first_blank(door, request.headers());
             let job = ordered(door, (owner, target), app, request).await?;
-            Ok(when_done(door, job, app).await)
+            Ok(when_done(door, (job, app), patience).await)
         }
         (Method::POST, "/stream") => {
             let job = ordered(door, (owner, target), app, request).await?;
@@ -138,6 +147,38 @@ async fn run(door: &Door, (owner, target): (&Owner, &Target), request: Request) 
         (_, "" | "/stream" | "/realtime") => Err(not_allowed()),
         (_, other) => Err(no_path(other)),
     }
+}
+
+/// The queue takes what is wrong, too: the result of the request says what.
+async fn queued(
+    door: &Door,
+    (owner, target): (&Owner, &Target),
+    app: &'static App,
+    request: Request,
+) -> Result<String, No> {
+    let no = match ordered(door, (owner, target), app, request).await {
+        Err(no) if no.status == StatusCode::UNPROCESSABLE_ENTITY && no.kind.is_none() => no,
+        outcome => return outcome,
+    };
+    let note = Note {
+        app: app.id.to_owned(),
+        rate: 0.0,
+        cdn: target.bases.cdn.clone(),
+        wrong: Some(no.body.clone()),
+    };
+    let failed = FailedOrder {
+        dialect: DIALECT,
+        owner: owner.0.clone(),
+        note: serde_json::to_value(note).unwrap_or_default(),
+        webhook: target.value("fal_webhook"),
+        failure: Failure {
+            blame: Blame::Client,
+            code: "bad_input".to_owned(),
+            message: no.line(),
+            hint: String::new(),
+        },
+    };
+    Ok(door.room.house.desk.submit_failed(failed).await.map_err(Refused::from)?)
 }
 
 /// Reads the request and hands it in. The job's id.
@@ -160,7 +201,7 @@ async fn ordered(
 }
 
 /// The answer of a synchronous run, however long it takes. Hanging up does not lose the work: the same request finds it.
-async fn when_done(door: &Door, job: String, app: &App) -> Response {
+async fn when_done(door: &Door, (job, app): (String, &App), patience: KeepAliveTimes) -> Response {
     let mut early = HeaderMap::new();
     if let Ok(card) = from_wire::engine(door, app) {
         early.insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
@@ -177,12 +218,21 @@ async fn when_done(door: &Door, job: String, app: &App) -> Response {
         })?;
         Ok::<_, No>(Answer { body, headers })
     };
-    let mut response = match held(work, door.room.house.keep_alive, early).await {
+    let mut response = match held(work, patience, early).await {
         Ok(response) => response,
         Err(no) => no.into_response(),
     };
     name(&mut response, &job);
     response
+}
+
+/// Whoever said until when it must begin is told by the status if it did not: until then there are no blanks, unless the
+/// client would give up before.
+fn first_blank(door: &Door, headers: &HeaderMap) -> KeepAliveTimes {
+    let usual = door.room.house.keep_alive;
+    let start = from_wire::conditions(door, headers, None).ok().and_then(|conditions| conditions.start);
+    let told = |start: Duration| usual.first.max(start.saturating_add(DEADLINE_TOLD)).min(LONGEST_SILENCE);
+    KeepAliveTimes { first: start.map_or(usual.first, told), ..usual }
 }
 
 /// What stands behind the app of a request: its id, and what is asked about it.
@@ -202,7 +252,7 @@ async fn queue(door: &Door, (owner, target): (&Owner, &Target), request: Request
             return Err(not_allowed());
         }
         let webhook = target.value("fal_webhook").is_some();
-        let job = ordered(door, (owner, target), app, request).await?;
+        let job = queued(door, (owner, target), app, request).await?;
         return submitted(door, (owner, target), &job, webhook).await;
     };
     if !apps::APPS.iter().any(|known| known.id == app || known.base() == app) {

@@ -139,12 +139,29 @@ fn error_url(kind: &str) -> String {
     format!("https://docs.fal.ai/errors#{kind}")
 }
 
+/// Characters of a text of the input that an error repeats: a `data:` URI is no news to its sender.
+const REPEATED: usize = 200;
+
+fn shortened(input: Value) -> Value {
+    match input {
+        Value::String(text) if text.chars().count() > REPEATED => {
+            Value::String(text.chars().take(REPEATED).chain("…".chars()).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(shortened).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, shortened(value))).collect())
+        }
+        other => other,
+    }
+}
+
 fn mistake(mistake: Mistake) -> Value {
     let step = |step: &Step| match step {
         Step::Name(name) => json!(name),
         Step::At(at) => json!(at),
     };
     let input: Value = serde_json::from_str(&mistake.input.to_string()).unwrap_or_default();
+    let input = shortened(input);
     let mut told = json!({
         "loc": mistake.loc.iter().map(step).collect::<Vec<_>>(),
         "msg": mistake.msg,
@@ -173,6 +190,10 @@ pub fn unmade(view: &JobView) -> Option<No> {
 }
 
 fn failed(view: &JobView, failure: &Failure) -> No {
+    if let Some(wrong) = note(view).and_then(|note| note.wrong) {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return No { status, body: wrong, kind: None, retry_s: None, own_deadline: false };
+    }
     let Failure { blame, code, message, hint } = failure;
     let msg = if hint.is_empty() { message.clone() } else { format!("{message}; {hint}") };
     match (blame, code.as_str()) {
@@ -181,8 +202,9 @@ fn failed(view: &JobView, failure: &Failure) -> No {
             No { own_deadline: true, ..no }
         }
         (Blame::Client, code) => {
-            let kind = kind_of(code);
-            let loc = match field_of(view, code, message) {
+            let field = field_of(view, code, message);
+            let kind = kind_of(code, field);
+            let loc = match field {
                 Some(field) => json!(["body", field]),
                 None => json!(["body"]),
             };
@@ -211,8 +233,13 @@ fn failed(view: &JobView, failure: &Failure) -> No {
 }
 
 /// fal's name for what is wrong with an input.
-fn kind_of(code: &str) -> &'static str {
+fn kind_of(code: &str, field: Option<&str>) -> &'static str {
     match code {
+        "unreadable_media" | "no_video" | "format_not_allowed" | "media_timeout" => match field {
+            Some("audio_url") => "unsupported_audio_format",
+            Some("image_url" | "video_url") => "image_load_error",
+            _ => "value_error",
+        },
         "file_missing" | "file_unreadable" | "file_empty" => "file_download_error",
         code if code.starts_with("url_") || code.starts_with("bad_url") || code.starts_with("bad_data") => {
             "file_download_error"
@@ -331,7 +358,7 @@ pub fn output(view: &JobView) -> Result<(Output, HeaderMap), No> {
         return Err(no);
     }
     let (Some(Ending::Made(made)), Some(note)) = (&view.ending, note(view)) else {
-        return Err(No::flat(StatusCode::BAD_REQUEST, "Request is still in progress", "bad_request"));
+        return Err(No::said(StatusCode::BAD_REQUEST, "Request is still in progress"));
     };
     let (url, file_name) = take_url(&note.cdn, &view.id);
     let names: Vec<_> = made.take.weights.iter().map(|weights| weights.name.as_str()).collect();

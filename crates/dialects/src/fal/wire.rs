@@ -64,7 +64,9 @@ pub struct Note {
     pub rate: f64,
     /// Where answers of the request that asked for it lie.
     pub cdn: String,
-    pub queue: String,
+    /// Of a request that was wrong: what its result says, as fal tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

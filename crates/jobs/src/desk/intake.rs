@@ -32,7 +32,7 @@ fn engine<'a>(engines: &'a [EngineCard], name: &str) -> Result<&'a EngineCard, C
 pub fn check_take(card: &EngineCard, take: &TakeSpec) -> Result<(), Complaint> {
     let takes = |kind| card.subjects.contains(&kind);
     let (fits, what) = match &take.subject {
-        SubjectSpec::Picture(_) => (takes(SubjectKind::Picture), "a picture"),
+        SubjectSpec::Picture(_) | SubjectSpec::Filling { .. } => (takes(SubjectKind::Picture), "a picture"),
         SubjectSpec::Clip(_) => (takes(SubjectKind::Clip), "a clip"),
         SubjectSpec::PictureOrClip(_) => {
             (takes(SubjectKind::Picture) || takes(SubjectKind::Clip), "a picture or clip")

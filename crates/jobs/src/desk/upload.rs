@@ -77,12 +77,12 @@ pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
 /// Puts what the work carries in itself (`data:` URLs) into the store: a row holds words, not files. Returns the keys.
 pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<String>, Complaint> {
     let mut shelved = Vec::new();
-    for source in work.sources_mut() {
+    for (source, name) in work.sources_mut().zip(CARRIED) {
         let Source::Url(url) = source else { continue };
         if !store::is_data_uri(url) {
             continue;
         }
-        match shelve_one(inner, url).await {
+        match shelve_one(inner, url, name).await {
             Ok(key) => {
                 *source = Source::Stored(key.clone());
                 shelved.push(key);
@@ -96,10 +96,13 @@ pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<St
     Ok(shelved)
 }
 
-async fn shelve_one(inner: &Inner, url: &str) -> Result<String, Complaint> {
+/// By what the user knows them in a complaint: the person comes first.
+const CARRIED: [&str; 2] = ["data-url-of-the-person", "data-url-of-the-voice"];
+
+async fn shelve_one(inner: &Inner, url: &str, name: &str) -> Result<String, Complaint> {
     let scratch = inner.store.scratch()?;
     let file = inner.store.fetch(url, scratch.path()).await?;
-    let key = key("data-url");
+    let key = key(name);
     let known = keep::add_upload(&inner.record.write, &key, inner.clock.now_ms()).await;
     known.map_err(|error| broken(&error))?;
     inner.store.put(&file, &key).await?;

@@ -12,7 +12,9 @@ use super::log::{self, Line};
 use super::{Record, avatar, found, is_collision, keep, kept, webhook};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
-use crate::{AvatarName, Delivery, Prepared, Source, State, SubjectSpec, TakeSpec, Work};
+use crate::{
+    AvatarName, Delivery, Ending, Failure, Level, Prepared, Source, State, SubjectSpec, TakeSpec, Work,
+};
 
 /// What a new order meets.
 pub enum Met {
@@ -90,6 +92,29 @@ async fn try_enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
     }
     tx.commit().await?;
     Ok(Met::Fresh)
+}
+
+/// A request that has failed before any work was made of it: told of like one that did.
+pub async fn enter_failed(
+    record: &Record,
+    row: ActiveModel,
+    (failure, webhook): (Failure, Option<&str>),
+    now_ms: i64,
+) -> Result<(), DbErr> {
+    let tx = record.begin().await?;
+    let dialect = row.dialect.clone().unwrap();
+    let message = format!("failed: {}", failure.message);
+    let row = ActiveModel {
+        state: Set(State::Failed.name().to_owned()),
+        ended_ms: Set(Some(now_ms)),
+        ending: Set(Some(kept(&Ending::Failed(failure)))),
+        ..row
+    };
+    let seq = insert(&tx, row, Line { at_ms: now_ms, level: Level::Error, message: &message }).await?;
+    if let Some(url) = webhook {
+        webhook::enter(&tx, (seq, &dialect, url), now_ms).await?;
+    }
+    tx.commit().await
 }
 
 /// The asset that the job will use: from here on it is held.
@@ -228,7 +253,10 @@ pub async fn begin_live(
             Some(asset) => Some(asset),
             None => return Ok(None),
         },
-        SubjectSpec::Picture(_) | SubjectSpec::Clip(_) | SubjectSpec::PictureOrClip(_) => None,
+        SubjectSpec::Picture(_)
+        | SubjectSpec::Filling { .. }
+        | SubjectSpec::Clip(_)
+        | SubjectSpec::PictureOrClip(_) => None,
     };
     let row = ActiveModel { avatar_key: Set(avatar.as_ref().map(|asset| asset.key.clone())), ..row };
     let seq = insert(&tx, row, Line::info(now_ms, "live session begun")).await?;
