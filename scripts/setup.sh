@@ -83,6 +83,7 @@ clients() {
   packages chromium chromium
   packages wrk wrk
   packages faketime faketime
+  packages openssl openssl
   client_packages
   fal_sdk
   fal_js

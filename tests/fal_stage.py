@@ -140,9 +140,7 @@ class Takeover:
         return host, int(port)
 
     def way(self):
-        web = httpx.Client(
-            proxy=self.env["HTTPS_PROXY"], verify=trusted(self.server.data / "takeover/ca.pem"), timeout=60, trust_env=False
-        )
+        web = httpx.Client(proxy=self.env["HTTPS_PROXY"], verify=trusted(self.server.data / "takeover/ca.pem"), timeout=60, trust_env=False)
         return Way("takeover", dict(self.env), {}, web)
 
     def stop(self):

@@ -75,7 +75,9 @@ def test_submit_status_result(client, fal, inputs, tmp_path):
 @by(*BOTH, ways=EVERY)
 def test_subscribe(client, inputs, tmp_path):
     """Updates come until it is completed, their logs are lists of entries, and the result is the output object."""
-    told = client.call("subscribe", app=APP, arguments=inputs.wish(num_frames=60), with_logs=True, priority="low", hint="h1", start_timeout=30)
+    told = client.call(
+        "subscribe", app=APP, arguments=inputs.wish(num_frames=60), with_logs=True, priority="low", hint="h1", start_timeout=30
+    )
     assert len(told["enqueued"]) == 1 and told["enqueued"][0]
     seen = kinds(told["updates"])
     assert seen[-1] == "Completed" and seen.count("Completed") == 1 and "InProgress" in seen, seen
