@@ -29,6 +29,8 @@ SDK = stage.ROOT / "target/fal_sdk/bin/python"
 PYTHON = stage.ROOT / "tests/fal_python"
 SCRIPTS = stage.ROOT / "tests/fal_js"
 CALL_S = 90.0
+# a client that does not do what its way tells it to asks nobody, least of all the real hosts
+NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "NODE_USE_ENV_PROXY": "1", "FAL_KEY": "any:thing"}
 # equal inputs with equal seeds are one job for a minute: a test that wants a job of its own takes a seed of its own
 seeds = itertools.count(1000)
 
@@ -84,19 +86,19 @@ class Way:
 def tls(server):
     """`--port fal=N`: the hosts in the environment, a path with them."""
     host, ca = f"127.0.0.1:{server.ports['fal']}", server.data / "tls/ca.pem"
-    env = {"FAL_RUN_HOST": f"{host}/run", "FAL_QUEUE_RUN_HOST": f"{host}/queue", "SSL_CERT_FILE": str(ca), "FAL_KEY": "any:thing"}
-    return Way("tls", env, {}, httpx.Client(verify=trusted(ca), timeout=60, trust_env=False))
+    env = {"FAL_RUN_HOST": f"{host}/run", "FAL_QUEUE_RUN_HOST": f"{host}/queue", "SSL_CERT_FILE": str(ca)}
+    return Way("tls", NOWHERE | env, {}, httpx.Client(verify=trusted(ca), timeout=60, trust_env=False))
 
 
 def plain(server):
     """The all port: the client's own constants (Python) or a middleware (JavaScript) lead to the prefixes."""
-    return Way("http", {"FAL_KEY": "any:thing"}, {"base": server.url("all", "/fal")}, httpx.Client(timeout=60, trust_env=False))
+    return Way("http", NOWHERE, {"base": server.url("all", "/fal")}, httpx.Client(timeout=60, trust_env=False))
 
 
 def proxy(server):
     """`proxyUrl` of the JavaScript client."""
     setup = {"proxy": server.url("all", "/api/fal/proxy")}
-    return Way("proxy", {"FAL_KEY": "any:thing"}, setup, httpx.Client(timeout=60, trust_env=False))
+    return Way("proxy", NOWHERE, setup, httpx.Client(timeout=60, trust_env=False))
 
 
 class Takeover:
@@ -252,9 +254,9 @@ def js_client(way, folder):
     return Client([NODE, scripts() / "client.mjs"], way, folder)
 
 
-def by(*names, ways):
-    """Parametrizes a test with the cells of the matrix: every one of these clients by every one of these ways."""
-    cells = [(name, way) for name in names for way in ways]
+def by(*names, ways, also=()):
+    """Parametrizes a test with cells of the matrix: every one of these clients by every one of these ways, and some more cells."""
+    cells = [(name, way) for name in names for way in ways] + list(also)
     return pytest.mark.parametrize("client", cells, indirect=True, ids="-".join)
 
 

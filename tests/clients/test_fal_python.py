@@ -19,6 +19,7 @@ from fal_stage import APP, PUPPET, by, film_of, refused
 
 BOTH = ("python", "python-async")
 EVERY = ("tls", "http", "takeover")
+SDK = (("sdk", "tls"), ("sdk", "takeover"))
 # uploads and tokens go to hosts that the client has built in
 UPLOADS = ("http", "takeover")
 LARGE = 101 << 20
@@ -35,7 +36,7 @@ def until_kind(client, rid, kind, **options):
 
 
 @pytest.mark.fal("run")
-@by(*BOTH, "sdk", ways=("tls", "http", "takeover"))
+@by(*BOTH, ways=EVERY, also=SDK)
 def test_run(client, inputs, tmp_path):
     """The answer is the output object: a film of 41 frames, which anybody can fetch by the URL in it, and the seed."""
     wish = inputs.wish()
@@ -54,7 +55,7 @@ def test_run_with_everything(client, inputs, tmp_path):
 
 
 @pytest.mark.fal("submit, status, result")
-@by(*BOTH, "sdk", ways=("tls", "http", "takeover"))
+@by(*BOTH, ways=EVERY, also=SDK)
 def test_submit_status_result(client, fal, inputs, tmp_path):
     """What waits has a place in the queue, what runs has logs, what is completed has its result, for as often as it is asked for."""
     with fal.frozen():
@@ -90,7 +91,7 @@ def test_subscribe(client, inputs, tmp_path):
 
 
 @pytest.mark.fal("iter_events")
-@by(*BOTH, "sdk", ways=("tls", "http", "takeover"))
+@by(*BOTH, ways=EVERY, also=SDK)
 def test_iter_events(client, inputs):
     """The handle's own addresses lead to the status, and the loop ends."""
     told = client.call("follow", app=APP, arguments=inputs.wish())
@@ -100,7 +101,7 @@ def test_iter_events(client, inputs):
 
 
 @pytest.mark.fal("cancel")
-@by(*BOTH, "sdk", ways=("tls", "http", "takeover"))
+@by(*BOTH, ways=EVERY, also=SDK)
 def test_cancel(client, fal, inputs):
     """Canceled while it waits, and while it runs: completed with an error for the loops that wait, 499 for who asks for the result."""
     with fal.frozen():
@@ -117,7 +118,7 @@ def test_cancel(client, fal, inputs):
 
 
 @pytest.mark.fal("stream")
-@by(*BOTH, "sdk", ways=("tls", "http", "takeover"))
+@by(*BOTH, ways=EVERY, also=SDK)
 def test_stream(client, inputs, tmp_path):
     """Progress and previews while it is made, the output object last."""
     events = client.call("stream", app=APP, arguments=inputs.wish(num_frames=60))
