@@ -61,6 +61,10 @@ class Inputs:
         wish = {"image_url": self.picture_uri, "audio_url": self.voice_uri, "prompt": "A woman talks.", "num_frames": 41}
         return wish | {"seed": next(seeds)} | more
 
+    def spoiled(self):
+        """Input that is well formed and fails soon: its picture is none."""
+        return self.wish(image_url=data_uri(self.text))
+
     def idle(self, seconds=1.0, **more):
         """Input of `talkie/puppet` that needs no voice."""
         return {"image_url": self.picture_uri, "seconds": seconds, "size": 256, "seed": next(seeds)} | more

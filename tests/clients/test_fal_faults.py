@@ -130,7 +130,7 @@ def test_results_after_a_power_cut(tmp_path, inputs):
     with stage.Talkie(tmp_path / "cut", "--conf", "serve.slots=1") as server:
         base = server.url("all", "/fal")
         done = number(submit(base, inputs.wish()))
-        wrong = number(submit(base, inputs.wish(num_frames=3)))
+        wrong = number(submit(base, inputs.spoiled()))
         completed(server, base, done), completed(server, base, wrong)
         output = httpx.get(own(base, done)).json()
         with server.frozen():
