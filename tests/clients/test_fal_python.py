@@ -125,7 +125,7 @@ def test_stream(client, inputs, tmp_path):
     if isinstance(events[0], str):  # the SDK yields lines
         events = [json.loads(line.removeprefix("data:")) for line in events if line.startswith("data:")]
     types = [event.get("type") for event in events]
-    assert types[-1] is None and set(types[:-1]) == {"progress", "preview"}, types
+    assert types[-1] is None and {"progress", "preview"} <= set(types[:-1]) <= {"waiting", "progress", "preview"}, types
     progress = [event for event in events if event.get("type") == "progress"]
     assert all(event["stage"] and 0 <= event["done"] <= event["of"] for event in progress), progress
     preview = next(event for event in events if event.get("type") == "preview")
