@@ -302,4 +302,4 @@ def test_the_example_of_the_page(client, inputs, tmp_path):
     lines = done.stdout.splitlines()
     output = ast.literal_eval(lines[-1])
     assert output["seed"] == 42 and output["video"]["url"].startswith("https://v3.fal.media/")
-    film_of(client.way, output, tmp_path, frames=62)
+    film_of(client.way, output, tmp_path, frames=63)

@@ -151,15 +151,14 @@ def test_result_before_it_is_there(web, base, fal, inputs):
     assert set(told.json()["video"]) == {"url", "content_type", "file_name", "file_size"}
 
 
-@pytest.mark.parametrize("rid", [NOBODY, "nothing", "..", "a%2Fb", "%00"])
+@pytest.mark.parametrize("rid", [NOBODY, "nothing", "a%2Fb", "%00"])
 def test_requests_that_nobody_made(web, base, rid):
     """404 with a reason, however it is asked for."""
     for path in ("/status", "", "/status/stream"):
         told = web.get(f"{base}/queue/{APP}/requests/{rid}{path}")
         assert told.status_code == 404 and isinstance(told.json()["detail"], str), (path, told.text)
-    if "." not in rid:
-        told = web.put(f"{base}/queue/{APP}/requests/{rid}/cancel")
-        assert told.status_code == 404 and told.json().get("status", "NOT_FOUND") == "NOT_FOUND", told.text
+    told = web.put(f"{base}/queue/{APP}/requests/{rid}/cancel")
+    assert told.status_code == 404 and told.json().get("status", "NOT_FOUND") == "NOT_FOUND", told.text
 
 
 def test_cancel(web, base, fal, inputs):
@@ -439,9 +438,9 @@ def test_pages_of_other_sites(web, base, fal, inputs):
 @pytest.mark.parametrize(
     "more, frames, units", [({}, 41, "1.64000000"), ({"resolution": "720p"}, 41, "3.28000000"), ({"num_frames": 50}, 50, "2")]
 )
-def test_what_it_would_cost(web, base, fal, inputs, ways, tmp_path, more, frames, units):
+def test_what_it_would_cost(web, base, media, inputs, ways, tmp_path, more, frames, units):
     """Billable units are seconds, twice that at 720p; whole numbers are plain, others have eight digits."""
-    wish = inputs.wish(**more)
+    wish = inputs.wish(image_url=fal_stage.data_uri(media.portrait), **more)
     told = run(web, base, wish)
     assert told.status_code == 200 and told.headers["x-fal-billable-units"] == units
     seen = film_of(ways["http"], told.json(), tmp_path, frames)
@@ -456,10 +455,10 @@ def test_who_made_it(web, base, inputs):
 
 
 def test_length_is_the_shorter_of_frames_and_voice(web, base, ways, inputs, tmp_path):
-    """Asked for 145 frames (the default), a voice of two and a half seconds gives 62."""
+    """Asked for 145 frames (the default), a voice of two and a half seconds gives 63: the last is begun."""
     wish = inputs.wish()
     del wish["num_frames"]
-    film_of(ways["http"], run(web, base, wish).json(), tmp_path, frames=62)
+    film_of(ways["http"], run(web, base, wish).json(), tmp_path, frames=63)
 
 
 def test_every_app(web, base, fal, ways, inputs, tmp_path):
