@@ -747,3 +747,17 @@ def test_realtime_in_json(fal, base, inputs):
     assert {frame.get("request_id") for frame in frames} <= {"r-1", "r-2"} and "request_id" in frames[-1], frames[-1].keys()
     last = [answer for answer in answers if answer.get("done")]
     assert last and last[0]["frames"] >= len(frames) > 10
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+def test_the_rate_of_a_voice_that_arrives(base, inputs, rate):
+    """It stands beside the sound: one second of it is 25 frames, at any rate."""
+    with websockets.sync.client.connect(base.replace("http", "ws", 1) + f"/run/{PUPPET}/realtime", max_size=None) as socket_:
+        socket_.send(json.dumps({"image_url": inputs.picture_uri}))
+        sound = base64.b64encode(inputs.pcm[: 2 * rate]).decode()
+        socket_.send(json.dumps({"audio": sound, "sample_rate": rate}))
+        socket_.send(json.dumps({"end": True}))
+        last = {}
+        while not last.get("done"):
+            last = json.loads(socket_.recv(20))
+    assert abs(last["frames"] - 25) <= 1, last
