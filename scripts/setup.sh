@@ -50,6 +50,27 @@ client_packages() {  # the Python packages of tests/requirements.txt, in target/
   cp tests/requirements.txt target/venv/
 }
 
+fal_sdk() {  # the fal SDK of tests/fal_python/requirements.txt, in target/fal_sdk
+  cmp -s tests/fal_python/requirements.txt target/fal_sdk/requirements.txt && return
+  say "the fal SDK is missing or old: installing it into target/fal_sdk (200 MB)"
+  venv_can_be_made
+  python3 -m venv --clear target/fal_sdk
+  target/fal_sdk/bin/pip install --quiet --disable-pip-version-check --requirement tests/fal_python/requirements.txt
+  cp tests/fal_python/requirements.txt target/fal_sdk/
+}
+
+fal_js() {  # fal's JavaScript client and the Node that it needs, in target/fal_js
+  cmp -s tests/fal_js/package-lock.json target/fal_js/installed.json && return
+  packages npm npm
+  say "fal's JavaScript client is missing or old: installing it and Node 24 into target/fal_js (200 MB)"
+  rm -rf target/fal_js
+  mkdir -p target/fal_js
+  cp tests/fal_js/package.json tests/fal_js/package-lock.json target/fal_js/
+  npm ci --prefix target/fal_js --loglevel error --no-audit --no-fund >/dev/null
+  target/fal_js/node_modules/.bin/node --version >/dev/null
+  cp tests/fal_js/package-lock.json target/fal_js/installed.json
+}
+
 s3_server() {  # s3s-fs, an S3 server that checks signatures, in target/tools
   target/tools/bin/s3s-fs --version 2>/dev/null | grep -q ' 0\.14\.1$' && return
   say "s3s-fs is missing: installing it into target/tools (some minutes)"
@@ -62,7 +83,10 @@ clients() {
   packages chromium chromium
   packages wrk wrk
   packages faketime faketime
+  packages openssl openssl
   client_packages
+  fal_sdk
+  fal_js
   s3_server
 }
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import fal_stage  # noqa: E402
 import stage  # noqa: E402
 
+pytest_plugins = ["fal_matrix"]
 PEERS = {"infinitetalk": "infinitetalk", "musetalk": "musetalk", "musetalk-s3": "musetalk_s3", "svd": "svd"}
 
 
@@ -32,6 +35,12 @@ def talkie(tmp_path_factory):
     with server:
         yield server
         assert server.process.poll() is None, f"the server died under the tests:\n{server.log()}"
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory, media):
+    """What fal's apps are given: small, so that a take of the shortest length costs little."""
+    return fal_stage.Inputs(tmp_path_factory.mktemp("inputs"), media)
 
 
 @pytest.fixture
@@ -102,3 +111,58 @@ def avatar(talkie, media):
         )
     assert answer.status_code == 200, answer.text
     return "sample"
+
+
+@pytest.fixture(scope="module")
+def fal(tmp_path_factory, inputs):
+    """A server for a module of fal's clients: one job at a time, webhooks and inputs from this machine allowed."""
+    flags = ["--conf", "serve.slots=1", "--conf", 'fetch.allowed_networks=["127.0.0.0/8"]']
+    with stage.Talkie(tmp_path_factory.mktemp("fal"), *flags, fal=True) as server:
+        # the first job starts the worker; later ones are what is looked at
+        first = httpx.post(server.url("all", f"/fal/run/{fal_stage.APP}"), json=inputs.wish(), timeout=60)
+        assert first.status_code == 200, (first.text, server.log())
+        yield server
+        assert server.process.poll() is None, f"the server died under the tests:\n{server.log()}"
+    shutil.rmtree(server.data)
+
+
+@pytest.fixture(scope="module")
+def ways(fal):
+    """Every way to that server, by name."""
+    with fal_stage.Takeover(fal) as takeover:
+        found = [fal_stage.tls(fal), fal_stage.plain(fal), fal_stage.proxy(fal), takeover.way()]
+        yield {way.name: way for way in found}
+
+
+@pytest.fixture(scope="module")
+def clients(ways, tmp_path_factory):
+    """fal's clients, each a process that is started when it is first wanted."""
+    folder = tmp_path_factory.mktemp("clients")
+    make = {
+        "python": fal_stage.python_client("sync"),
+        "python-async": fal_stage.python_client("async"),
+        "sdk": fal_stage.sdk_client,
+        "js": fal_stage.js_client,
+    }
+    running = {}
+
+    def client(name, way):
+        found = running.get((name, way))
+        # one that a failed test left in the middle of a call would answer the next test with what was asked before
+        if found is None or found.waiting:
+            if found:
+                found.stop()
+            place = folder / f"{name}-{way}"
+            place.mkdir(exist_ok=True)
+            running[name, way] = make[name](ways[way], place)
+        return running[name, way]
+
+    yield client
+    for one in running.values():
+        one.stop()
+
+
+@pytest.fixture
+def client(request, clients):
+    """The client of a cell of the matrix: a parameter (client, way)."""
+    return clients(*request.param)

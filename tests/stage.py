@@ -44,9 +44,9 @@ def clean_environment(home, **more):
 
 
 class Talkie:
-    """One server. `folder` keeps its data from one start to the next."""
+    """One server. `folder` keeps its data from one start to the next. The port of fal's clients (TLS) is there if it is asked for."""
 
-    def __init__(self, folder, *flags, env=None, cwd=None, only=()):
+    def __init__(self, folder, *flags, env=None, cwd=None, only=(), fal=False):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.media = self.folder / "media"
@@ -56,12 +56,14 @@ class Talkie:
             place.mkdir(parents=True, exist_ok=True)
         self.env = clean_environment(self.home, **(env or {}))
         self.cwd = cwd or self.folder
-        self.ports = dict(zip(DIALECTS, free_ports(len(DIALECTS))))
+        dialects = (*DIALECTS, "fal") if fal else DIALECTS
+        self.ports = dict(zip(dialects, free_ports(len(dialects))))
         self.log_path = self.folder / "server.log"
         self.process = None
 
     def url(self, dialect, path=""):
-        return f"http://127.0.0.1:{self.ports[dialect]}{path}"
+        scheme = "https" if dialect == "fal" else "http"
+        return f"{scheme}://127.0.0.1:{self.ports[dialect]}{path}"
 
     def documents(self, dialect, name):
         """`docs` or `openapi.json`. Those of the all port are those of Talkie's own API."""
@@ -117,6 +119,26 @@ class Talkie:
                 if b"worker" in words:
                     found.append(pid)
         return found
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """The workers stand still, with nothing to do: the next job begins and does not end, and what is behind it waits. Needs a job that was made before."""
+        until(lambda: not [job for job in self.jobs() if job["state"] in ("queued", "running")], 60, what="the end of all jobs")
+        workers = self.workers()
+        assert workers, f"no worker to stop:\n{self.log()}"
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def memory(self):
+        """MiB of the server itself that are in memory."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def kill(self):
         """As a power cut would: SIGKILL to the server alone; its workers must go with it."""
