@@ -50,11 +50,12 @@ def cpu(pid):
     return total / TICKS
 
 
-def load(url, pid, seconds):
+def load(url, pid, seconds, script=None):
     """(CPU microseconds a request, requests a second) under wrk with 8 connections."""
     before = cpu(pid)
+    words = ["-s", str(pathlib.Path(__file__).parent / script)] if script else []
     out = subprocess.run(
-        ["wrk", "-t1", "-c8", f"-d{seconds}s", url], check=True, capture_output=True, text=True, timeout=seconds + 30
+        ["wrk", "-t1", "-c8", f"-d{seconds}s", *words, url], check=True, capture_output=True, text=True, timeout=seconds + 30
     ).stdout
     spent = cpu(pid) - before
     requests = int(re.search(r"(\d+) requests in", out)[1])
@@ -97,6 +98,72 @@ def conftest_peer(module, **env):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
+
+
+def fal_table(work, seconds, rounds):
+    """Submits are committed before they are answered, here as there; the workers stand still, so that only requests cost."""
+    note("fal's queue")
+    wish = {"image_url": "https://example.com/a.png", "audio_url": "https://example.com/a.wav", "prompt": "bench"}
+    path = "/queue/fal-ai/infinitalk"
+    unlimited = ["--conf", "serve.queue_limit=100000000", "--conf", "serve.log=warn", "--conf", "serve.stall_seconds=100000"]
+    with stage.Talkie(work / "fal", *unlimited) as server, conftest_peer("fal", PEER_DB=str(work / "fal.db")) as (peer, base):
+        ours = server.url("all", "/fal")
+        ended = httpx.post(ours + path, json=wish | {"num_frames": 1}).json()["request_id"]  # wrong, so over at once
+        theirs_ended = httpx.post(base + path, json=wish).json()["request_id"]
+        httpx.post(f"{base}/finish/{theirs_ended}")
+        stage.until(server.workers, 20)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGSTOP)
+        for seed in range(2):  # the first is running, for as long as the bench
+            waiting = httpx.post(ours + path, json=wish | {"seed": seed}).json()["request_id"]
+            theirs_waiting = httpx.post(base + path, json=wish | {"seed": seed}).json()["request_id"]
+        rows = [
+            ("status of an ended request", f"{path}/requests/{ended}/status", f"{path}/requests/{theirs_ended}/status", None, 1 / 4),
+            ("status of a waiting request", f"{path}/requests/{waiting}/status", f"{path}/requests/{theirs_waiting}/status", None, 1 / 4),
+            ("submit", path, path, "submit.lua", 1 / 3),
+        ]
+        say("| fal | talkie, µs CPU | FastAPI + uvicorn[standard], µs CPU | ratio | limit | talkie, requests/s | FastAPI, requests/s |")
+        say("| --- | --- | --- | --- | --- | --- | --- |")
+        for name, mine_path, peer_path, script, limit in rows:
+            mine, other = [], []
+            for _ in range(rounds):
+                mine.append(load(ours + mine_path, server.process.pid, seconds, script))
+                other.append(load(base + peer_path, peer.pid, seconds, script))
+            ratios = [a[0] / b[0] for a, b in zip(mine, other, strict=True)]
+            a, b = statistics.median(cost for cost, _ in mine), statistics.median(cost for cost, _ in other)
+            say(
+                f"| {name} | {a:.1f} | {b:.1f} | 1/{1 / statistics.median(ratios):.1f} | 1/{1 / limit:.0f} "
+                f"| {statistics.median(rate for _, rate in mine):.0f} | {statistics.median(rate for _, rate in other):.0f} |"
+            )
+        say()
+        poll_loop(server, ours + path, waiting, seconds * 2)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGCONT)
+    say()
+
+
+def poll_loop(server, base, request, seconds):
+    """What 100 clients cost that ask ten times a second, as fal's Python client does."""
+    clients, every = 100, 0.1
+    url = urllib.parse.urlsplit(f"{base}/requests/{request}/status?logs=false")
+    words = f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode()
+    socks = [socket.create_connection((url.hostname, url.port), 10) for _ in range(clients)]
+    before, begun, asked = cpu(server.process.pid), time.monotonic(), 0
+    while time.monotonic() - begun < seconds:
+        for number, sock in enumerate(socks):
+            due = begun + (asked // clients + number / clients) * every
+            time.sleep(max(0.0, due - time.monotonic()))
+            sock.sendall(words)
+            assert b" 202 " in sock.recv(4096)[:20]
+            asked += 1
+    took = time.monotonic() - begun
+    share = (cpu(server.process.pid) - before) / took
+    for sock in socks:
+        sock.close()
+    say("| 100 clients that poll a waiting request ten times a second | | limit |")
+    say("| --- | --- | --- |")
+    say(f"| polls a second | {asked / took:.0f} | 1000 |")
+    say(f"| CPU of talkie, cores | {share:.3f} | 0.1 |")
 
 
 def upload(server, work):
@@ -278,9 +345,9 @@ def main():
     options.add_argument("--runs", type=int, default=15, help="first frames, starts")
     options.add_argument("--stream-seconds", type=float, default=20)
     options.add_argument("--streams", type=int, default=8)
-    options.add_argument("--only", choices=["requests", "first", "streams", "start"], action="append")
+    options.add_argument("--only", choices=["requests", "fal", "first", "streams", "start"], action="append")
     chosen = options.parse_args()
-    parts = chosen.only or ["requests", "first", "streams", "start"]
+    parts = chosen.only or ["requests", "fal", "first", "streams", "start"]
     with tempfile.TemporaryDirectory(prefix="talkie-bench-") as folder:
         work = pathlib.Path(folder)
         media = stage.Media(work / "media")
@@ -295,6 +362,8 @@ def main():
                 first_frame(server, media, chosen.runs)
             if "streams" in parts:
                 deadlines(server, chosen.stream_seconds, chosen.streams)
+        if "fal" in parts:
+            fal_table(work, chosen.seconds, chosen.rounds)
         if "start" in parts:
             start_and_memory(work, media, chosen.runs)
         say(f"Load of the machine before the run: {load_before:.2f} on {os.cpu_count()} cores.")

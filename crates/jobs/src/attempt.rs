@@ -54,7 +54,7 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
             let mut locals = larder.bring(&spec, person)?;
             match attempt.live {
                 Some(mut live) => {
-                    if let VoiceSpec::Arriving { .. } = spec.voice {
+                    if let VoiceSpec::Arriving = spec.voice {
                         locals.voice = live.voice().map(LocalVoice::Arriving);
                     }
                     let target = Target::Live(live.form, live.packets());

@@ -29,6 +29,8 @@ use settling::Unsettled;
 const LOOK_AHEAD: u64 = 32;
 /// How often progress goes to the record, and how long a write that failed waits for its next try.
 const SECOND: Duration = Duration::from_secs(1);
+/// Between two lines of a job's log about the same stage.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the desk asks of the loop.
 pub enum Ask {
@@ -61,6 +63,8 @@ struct Attempt {
     progress: Option<ProgressView>,
     /// Since when the record does not know the progress.
     untold: Option<Instant>,
+    /// When its log last told of it.
+    lined: Instant,
     /// Of a live session.
     ending: Option<oneshot::Sender<Ending>>,
 }
@@ -289,7 +293,11 @@ impl Dispatch {
                 && now - since >= SECOND
             {
                 attempt.untold = None;
-                due.push((key.0.clone(), attempt.fence, progress));
+                let line = now - attempt.lined >= LINE_EVERY && attempt.ending.is_none();
+                if line {
+                    attempt.lined = now;
+                }
+                due.push((key.0.clone(), attempt.fence, (progress, line)));
             }
         }
         for (key, worker, why) in condemned {
@@ -298,8 +306,14 @@ impl Dispatch {
                 self.crew.kill(worker, &why);
             }
         }
-        for (id, fence, progress) in due {
+        for (id, fence, (progress, line)) in due {
             self.note(&id, job::tell_progress(&self.desk.record.write, fence, progress).await);
+            if line {
+                let message = progress.to_string();
+                let line =
+                    log::Line { at_ms: self.desk.clock.now_ms(), level: Level::Info, message: &message };
+                self.note(&id, self.desk.record.write_line(fence.seq, line).await);
+            }
         }
         self.look_at_fleet(now).await;
     }
@@ -424,6 +438,7 @@ impl Dispatch {
             leave_by: None,
             progress: None,
             untold: None,
+            lined: now,
             ending,
         };
         self.desk.bells.ring(&key.0);

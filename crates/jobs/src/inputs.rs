@@ -48,7 +48,7 @@ pub fn open(
         VoiceSpec::Idle { seconds } => {
             Length::Frames(((seconds * fps.as_f64()).round() as u64).min(most).max(1))
         }
-        VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } => Length::Voice,
+        VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving => Length::Voice,
     };
     let mut voices = sound.voices;
     if let (Some(frames), Length::Voice) = (spec.max_frames, length) {
@@ -141,12 +141,12 @@ fn open_sound(
         (VoiceSpec::File { start, duration, .. }, Some(LocalVoice::File(local))) => {
             (local, None, *start, *duration)
         }
-        (VoiceSpec::Arriving { rate_hz }, Some(LocalVoice::Arriving(pieces))) => {
-            let voice = media::arriving(pieces, (*rate_hz, card.voice_rate_hz)).map_err(bare)?;
+        (VoiceSpec::Arriving, Some(LocalVoice::Arriving(pieces))) => {
+            let voice = media::arriving(pieces, card.voice_rate_hz);
             return Ok(Sound { voices: vec![voice], ..Sound::default() });
         }
         (VoiceSpec::File { .. }, _) => return Err(Fault::failed("internal", "the voice was not fetched")),
-        (VoiceSpec::Arriving { .. }, _) => {
+        (VoiceSpec::Arriving, _) => {
             return Err(Fault::failed("internal", "a voice arrives in live sessions only"));
         }
         (VoiceSpec::Text(text), _) => {
@@ -226,13 +226,6 @@ fn check_idle(seconds: f64, limit: f64) -> Result<(), Complaint> {
         format!("{seconds} s of idle motion were asked for, the limit is {limit} s"),
         "ask for less, or raise the limit with --max-audio-seconds",
     ))
-}
-
-fn bare(error: MediaError) -> Fault {
-    match error {
-        MediaError::Rejected(complaint) => Fault::Rejected(complaint),
-        MediaError::Stopped => Fault::Canceled,
-    }
 }
 
 /// With two files in a job, a complaint says which one it is about.

@@ -75,8 +75,8 @@ pub enum VoiceSpec {
     File { source: Source, start: Option<f64>, duration: Option<f64> },
     /// To be spoken by the configured speech synthesis.
     Text(String),
-    /// Comes while it is spoken, over the socket of a live session: s16le, mono, at this rate.
-    Arriving { rate_hz: u32 },
+    /// Comes while it is spoken, over the socket of a live session: s16le, mono.
+    Arriving,
     /// No voice: the engine idles for this many seconds.
     Idle { seconds: f64 },
 }
@@ -85,14 +85,14 @@ impl VoiceSpec {
     pub fn source(&self) -> Option<&Source> {
         match self {
             VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => None,
         }
     }
 
     fn source_mut(&mut self) -> Option<&mut Source> {
         match self {
             VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Arriving { .. } | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => None,
         }
     }
 }

@@ -38,6 +38,20 @@ pub struct ProgressView {
     pub eta_ms: Option<u64>,
 }
 
+/// `rendering 40/145, about 12.0 s left`
+impl std::fmt::Display for ProgressView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.stage.name())?;
+        if self.of > 0 {
+            write!(f, " {}/{}", self.done, self.of)?;
+        }
+        match self.eta_ms {
+            Some(ms) => write!(f, ", about {:.1} s left", ms as f64 / 1000.0),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A line of a job's log. `n` counts from 1 and has no gaps within a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {

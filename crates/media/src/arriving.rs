@@ -4,30 +4,39 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
-use contract::{SourceError, VoiceSource};
+use contract::{Complaint, SourceError, VoiceSource};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler};
-
-use crate::MediaError;
 
 /// Samples that are converted at a time: 20 ms.
 const CHUNKS_A_SECOND: u32 = 50;
 
-/// Pieces of s16le; an empty one is the end, and a sender that is gone without it has hung up.
-pub fn arriving(
-    pieces: Receiver<Vec<u8>>,
-    (from_hz, to_hz): (u32, u32),
-) -> Result<Box<dyn VoiceSource>, MediaError> {
-    let conversion = if from_hz == to_hz { None } else { Some(Conversion::new(from_hz, to_hz)?) };
-    Ok(Box::new(Arriving { pieces, rate_hz: to_hz, conversion, ready: VecDeque::new(), ended: false }))
+/// The first piece is the voice's own rate (`u32`, little endian, in Hz), then come pieces of s16le; an empty one is the end, and a
+/// sender that is gone without it has hung up.
+pub fn arriving(pieces: Receiver<Vec<u8>>, rate_hz: u32) -> Box<dyn VoiceSource> {
+    let (conversion, ready) = (None, VecDeque::new());
+    Box::new(Arriving { pieces, rate_hz, begun: false, conversion, ready, ended: false })
 }
 
 struct Arriving {
     pieces: Receiver<Vec<u8>>,
     rate_hz: u32,
+    /// Its rate has come.
+    begun: bool,
     conversion: Option<Conversion>,
     ready: VecDeque<f32>,
     ended: bool,
+}
+
+impl Arriving {
+    fn begin(&mut self, told: &[u8]) -> Result<(), SourceError> {
+        let from_hz = told.try_into().map_or(0, u32::from_le_bytes);
+        if from_hz != self.rate_hz {
+            self.conversion = Some(Conversion::new(from_hz, self.rate_hz)?);
+        }
+        self.begun = true;
+        Ok(())
+    }
 }
 
 impl VoiceSource for Arriving {
@@ -39,6 +48,10 @@ impl VoiceSource for Arriving {
         while self.ready.is_empty() && !self.ended {
             let piece = self.pieces.recv().map_err(|_| SourceError::Stopped)?;
             self.ended = piece.is_empty();
+            if !self.begun && !self.ended {
+                self.begin(&piece)?;
+                continue;
+            }
             let samples = piece
                 .chunks_exact(2)
                 .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0);
@@ -78,13 +91,14 @@ struct Conversion {
 }
 
 impl Conversion {
-    fn new(from_hz: u32, to_hz: u32) -> Result<Self, MediaError> {
+    fn new(from_hz: u32, to_hz: u32) -> Result<Self, SourceError> {
         let chunk = (from_hz / CHUNKS_A_SECOND) as usize;
-        let filter =
-            Fft::new(from_hz as usize, to_hz as usize, chunk, 1, FixedSync::Input).map_err(|error| {
-                let what = format!("sound at {from_hz} Hz cannot be converted to {to_hz} Hz: {error}");
-                MediaError::new("bad_rate", what, "send it at 16000, 24000, 44100 or 48000 Hz")
-            })?;
+        let filter = Fft::new(from_hz as usize, to_hz as usize, chunk, 1, FixedSync::Input);
+        let filter = filter.map_err(|error| {
+            let what = format!("sound at {from_hz} Hz cannot be converted to {to_hz} Hz: {error}");
+            let hint = "send it at 16000, 24000, 44100 or 48000 Hz";
+            SourceError::Rejected(Complaint::new("bad_rate", what, hint))
+        })?;
         let delay = filter.output_delay();
         let rates = (u64::from(from_hz), u64::from(to_hz));
         Ok(Self { filter, rates, waiting: Vec::new(), heard: 0, said: 0, delay })
@@ -130,7 +144,7 @@ impl Conversion {
         out: &mut VecDeque<f32>,
     ) -> Result<usize, SourceError> {
         let broken = |why: String| {
-            SourceError::Rejected(contract::Complaint::new(
+            SourceError::Rejected(Complaint::new(
                 "internal",
                 format!("the voice cannot be converted: {why}"),
                 "",
@@ -170,11 +184,12 @@ mod tests {
 
     fn heard(rate: u32, piece: usize) -> Vec<f32> {
         let (send, receive) = channel();
+        send.send(rate.to_le_bytes().to_vec()).unwrap();
         for piece in tone(rate, 1.5).chunks(piece) {
             send.send(piece.to_vec()).unwrap();
         }
         send.send(Vec::new()).unwrap();
-        let mut voice = arriving(receive, (rate, 16_000)).unwrap();
+        let mut voice = arriving(receive, 16_000);
         let (mut all, mut out) = (Vec::new(), [0.0; 1600]);
         loop {
             match voice.read(&mut out).unwrap() {
@@ -203,9 +218,10 @@ mod tests {
     #[test]
     fn who_leaves_without_an_end_has_hung_up() {
         let (send, receive) = channel::<Vec<u8>>();
+        send.send(16_000u32.to_le_bytes().to_vec()).unwrap();
         send.send(vec![0; 64]).unwrap();
         drop(send);
-        let mut voice = arriving(receive, (16_000, 16_000)).unwrap();
+        let mut voice = arriving(receive, 16_000);
         assert_eq!(voice.read(&mut [0.0; 100]).unwrap(), 32);
         assert!(matches!(voice.read(&mut [0.0; 100]), Err(SourceError::Stopped)));
     }

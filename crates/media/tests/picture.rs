@@ -321,3 +321,43 @@ fn a_stopped_job_decodes_nothing() {
     let outcome = media::picture(&tools(), &path, spec, &limits(), &stop).map(drop);
     assert_eq!(outcome.unwrap_err(), media::MediaError::Stopped);
 }
+
+#[test]
+fn a_picture_that_fills_a_shape_is_cut_at_its_centre() {
+    let scratch = scratch();
+    // three stripes of which the outer two lie outside a square
+    let stripes = "-f lavfi -i color=red:s=40x80[a];color=blue:s=80x80[b];color=0x00ff00:s=40x80[c];[a][b][c]hstack=3 -frames:v 1";
+    let stripes = stripes.replace("-f lavfi -i ", "-filter_complex ");
+    let opaque = made(&scratch, "stripes.png", &format!("{stripes} -pix_fmt rgb24"));
+    let alpha = made(&scratch, "alpha.png", &format!("{stripes} -pix_fmt rgba"));
+    let wide = made(&scratch, "wide.png", "-f lavfi -i testsrc=s=320x240 -frames:v 1");
+    let shapes = [Size::new(1216, 320), Size::new(704, 576), Size::new(640, 640), Size::new(448, 832)];
+    let fill = |path: &Path, layout: Layout, sizes: &[Size], longest: u32| {
+        let spec = PictureSpec { layout, longest };
+        let mut picture =
+            media::picture_filling(&tools(), path, (spec, sizes), &limits(), &Stop::new()).unwrap();
+        let format = picture.source.format();
+        let frame = picture.source.next().unwrap().unwrap();
+        assert_eq!(
+            (format.size, format.natural),
+            (frame.size(), frame.size()),
+            "what was cut off is unknown"
+        );
+        frame
+    };
+    for layout in [Layout::I420, Layout::Rgb24] {
+        for path in [&opaque, &alpha] {
+            let frame = fill(path, layout, &[Size::new(160, 160)], LONGEST);
+            assert_eq!(frame.size(), Size::new(160, 160), "it is made larger");
+            for at in [(2, 2), (157, 157), (80, 80)] {
+                near(&frame, at, BLUE, "the middle");
+            }
+        }
+        assert_eq!(
+            fill(&wide, layout, &shapes, LONGEST).size(),
+            Size::new(704, 576),
+            "3:4 is nearest to 0.82"
+        );
+        assert_eq!(fill(&wide, layout, &shapes, 352).size(), Size::new(352, 288), "the limit holds");
+    }
+}

@@ -39,7 +39,9 @@ impl Fetcher {
 
     pub(crate) fn allow(&self, url: &str) -> Result<(), Complaint> {
         if is_data_uri(url) {
-            return DataUri::parse(url, self.limits.bytes).map(drop);
+            let uri = DataUri::parse(url, self.limits.bytes)?;
+            // it is decoded again when it is kept: nothing is kept of a request that is refused
+            return uri.decode(self.limits.bytes, &mut std::io::sink());
         }
         self.guard.check(url).map(drop)
     }

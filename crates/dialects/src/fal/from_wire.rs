@@ -198,7 +198,7 @@ async fn take(
     let (fps, frames, sent) = match app.shape {
         Shape::Picture | Shape::Text | Shape::Clip => {
             let sent = vec![
-                ("size", Value::Int(longest(fields))),
+                ("size", Value::Int(longest(fields).min(i64::from(card.max_longest)))),
                 ("acceleration", Value::Text(fields.text("acceleration").to_owned())),
             ];
             (Some(Fps::whole(FPS)), fields.int("num_frames"), sent)

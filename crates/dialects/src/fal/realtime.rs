@@ -27,6 +27,8 @@ use crate::front_door::house::settings;
 use crate::front_door::keys::Owner;
 use crate::front_door::refused::Refused;
 
+/// Of a voice that does not say.
+const USUAL_RATE: u32 = 16_000;
 /// Bytes of one message: a picture as a `data:` URI in the first, a second of sound in the others.
 const MESSAGE_LIMIT: usize = 12 << 20;
 /// Of a voice.
@@ -153,12 +155,7 @@ async fn session(
     let (first, tongue) = hear(ear).await?;
     mouth.tongue = tongue;
     named.send_replace(first.request_id.clone());
-    let rate_hz = first.sample_rate.unwrap_or(16_000);
-    if !RATES.contains(&rate_hz) {
-        let reason = format!("sample_rate is {rate_hz}, it can be {} to {}", RATES.start(), RATES.end());
-        return Err(Some(Broken::bad(reason)));
-    }
-    let order = order(door, owner, (app, bases), (&first, rate_hz)).await.map_err(|no| Some(no.into()))?;
+    let order = order(door, owner, (app, bases), &first).await.map_err(|no| Some(no.into()))?;
     let live = door
         .room
         .house
@@ -166,7 +163,8 @@ async fn session(
         .open_live(order)
         .await
         .map_err(|refusal| Some(No::from(Refused::from(refusal)).into()))?;
-    let (live, mut voice) = live.with_voice();
+    let (live, voice) = live.with_voice();
+    let mut voice = Voice { way: voice, rate_hz: None, begun: false };
     let ended = say(&mut voice, first).await?;
     let listening = listen(ear, (&mut voice, named), ended);
     tokio::select! {
@@ -183,7 +181,7 @@ async fn order(
     door: &Door,
     owner: &Owner,
     (app, bases): (&'static App, &Bases),
-    (first, rate_hz): (&Said, u32),
+    first: &Said,
 ) -> Result<LiveOrder, No> {
     let card = from_wire::engine(door, app)?;
     let Some(url) = &first.image_url else {
@@ -195,7 +193,7 @@ async fn order(
     let take = TakeSpec {
         engine: card.name.to_owned(),
         subject: SubjectSpec::PictureOrClip(picture),
-        voice: VoiceSpec::Arriving { rate_hz },
+        voice: VoiceSpec::Arriving,
         prompt: None,
         fps: None,
         max_frames: None,
@@ -227,25 +225,54 @@ async fn hear(ear: &mut SplitStream<WebSocket>) -> Result<(Said, Tongue), Option
     }
 }
 
+/// The voice on its way to the engine.
+struct Voice {
+    way: LiveVoice,
+    /// As its client said.
+    rate_hz: Option<u32>,
+    begun: bool,
+}
+
 /// Hands on what is said of the voice; true when that was its end.
-async fn say(voice: &mut LiveVoice, said: Said) -> Result<bool, Option<Broken>> {
+async fn say(voice: &mut Voice, said: Said) -> Result<bool, Option<Broken>> {
+    let asked = said.sample_rate;
+    if let Some(hz) = asked.filter(|hz| !RATES.contains(hz)) {
+        return Err(Some(Broken::bad(format!(
+            "sample_rate is {hz}, it can be {} to {}",
+            RATES.start(),
+            RATES.end()
+        ))));
+    }
+    match (voice.rate_hz, asked) {
+        (Some(hz), Some(other)) if hz != other => {
+            let reason =
+                format!("sample_rate is {other} now and was {hz}; a session keeps the rate it began with");
+            return Err(Some(Broken::bad(reason)));
+        }
+        (known, asked) => voice.rate_hz = asked.or(known),
+    }
     if let Some(audio) = said.audio {
         if audio.len() % 2 != 0 {
             return Err(Some(Broken::bad(
                 "audio has an odd number of bytes; it is 16 bit, little endian, mono",
             )));
         }
-        voice.say(&audio).await.map_err(|_| None)?;
+        if !voice.begun {
+            voice.begun = true;
+            let rate_hz = *voice.rate_hz.get_or_insert(USUAL_RATE);
+            voice.way.begin(rate_hz).await.map_err(|_| None)?;
+        }
+        voice.way.say(&audio).await.map_err(|_| None)?;
     }
     if said.end {
-        voice.end().await.map_err(|_| None)?;
+        voice.way.end().await.map_err(|_| None)?;
     }
     Ok(said.end)
 }
 
 async fn listen(
     ear: &mut SplitStream<WebSocket>,
-    (voice, named): (&mut LiveVoice, &watch::Sender<Option<String>>),
+    (voice, named): (&mut Voice, &watch::Sender<Option<String>>),
     mut ended: bool,
 ) -> Result<std::convert::Infallible, Option<Broken>> {
     loop {
@@ -325,7 +352,13 @@ fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
     let mut rest = bytes;
     let value = rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH);
     let value = value.map_err(|error| Broken::bad(format!("the message is no msgpack: {error}")))?;
+    if !rest.is_empty() {
+        return Err(Broken::bad("the message holds more than one value"));
+    }
     let Packed::Map(fields) = value else { return Err(Broken::bad("the message is no map")) };
+    if fields.iter().any(|(name, _)| name.as_str().is_none()) {
+        return Err(Broken::bad("a key of the message is no text"));
+    }
     let mut said = Said::default();
     for (name, value) in fields {
         let number = || value.as_i64().or_else(|| value.as_f64().map(|value| value as i64));

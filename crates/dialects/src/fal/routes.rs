@@ -157,7 +157,14 @@ async fn queued(
     request: Request,
 ) -> Result<String, No> {
     let no = match ordered(door, (owner, target), app, request).await {
-        Err(no) if no.status == StatusCode::UNPROCESSABLE_ENTITY && no.kind.is_none() => no,
+        // what is no JSON is no request either
+        Err(no)
+            if no.status == StatusCode::UNPROCESSABLE_ENTITY
+                && no.kind.is_none()
+                && no.named() != "json_invalid" =>
+        {
+            no
+        }
         outcome => return outcome,
     };
     let note = Note {
@@ -313,11 +320,10 @@ async fn find(door: &Door, Owner(owner): &Owner, id: &str) -> Result<JobView, No
     view.ok_or_else(|| No::said(StatusCode::NOT_FOUND, "Request not found"))
 }
 
-/// All lines so far, the last of which tells how far it is.
+/// All lines so far.
 async fn logs(door: &Door, view: &JobView) -> Result<Vec<super::wire::Log>, No> {
     let lines = door.room.house.desk.log(&view.id, 0).await.map_err(broken)?;
-    let last = to_wire::progress_line(view, door.room.house.clock.now_ms());
-    Ok(lines.into_iter().map(to_wire::log).chain(last).collect())
+    Ok(lines.into_iter().map(to_wire::log).collect())
 }
 
 async fn cancel(door: &Door, owner: &Owner, id: &str) -> Result<Response, No> {

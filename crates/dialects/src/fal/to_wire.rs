@@ -300,13 +300,7 @@ pub fn log(line: LogLine) -> Log {
 pub fn progress_line(view: &JobView, now_ms: i64) -> Option<Log> {
     let message = match (view.state, view.position, view.progress) {
         (State::Queued, Some(position), _) => format!("waiting, {position} before it"),
-        (State::Running, _, Some(progress)) => {
-            let stage = progress.stage.name();
-            let count =
-                if progress.of > 0 { format!(" {}/{}", progress.done, progress.of) } else { String::new() };
-            let left = progress.eta_ms.map(|ms| format!(", about {:.1} s left", ms as f64 / 1000.0));
-            format!("{stage}{count}{}", left.unwrap_or_default())
-        }
+        (State::Running, _, Some(progress)) => progress.to_string(),
         _ => return None,
     };
     Some(Log { timestamp: iso(now_ms), message, level: "INFO", source: "USER" })

@@ -22,8 +22,8 @@ use crate::front_door::errand::hex;
 
 /// In all, the first included.
 const TRIES: i32 = 10;
-/// Sent at a time.
-const AT_ONCE: usize = 8;
+/// Sent at a time: receivers that do not answer hold no others up.
+const AT_ONCE: usize = 64;
 /// Until a receiver must have answered.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// After the record did not answer.

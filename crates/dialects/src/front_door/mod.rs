@@ -12,6 +12,7 @@ pub mod hold;
 pub mod house;
 pub mod json;
 pub mod keys;
+pub mod leftover;
 pub mod model;
 pub mod refused;
 pub mod table;

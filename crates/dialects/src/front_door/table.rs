@@ -21,6 +21,7 @@ use tracing::Instrument;
 use super::docs::{self, Operation};
 use super::guard::{self, Access};
 use super::house::{House, Room};
+use super::leftover;
 use super::refused::Refused;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -200,6 +201,7 @@ pub fn around(
 ) -> Router {
     router
         .layer(from_fn_with_state((Arc::clone(house), known), guard::known_host_or))
+        .layer(from_fn(leftover::take))
         .layer(CatchPanicLayer::custom(|_| broken_down()))
         .layer(from_fn_with_state(dialect, observe))
 }

@@ -260,7 +260,7 @@ async fn ending(store: &Store, assignment: &Assignment) -> Ending {
     }
     let frames = match take.voice {
         VoiceSpec::Idle { seconds } => (seconds * 25.0) as u64,
-        VoiceSpec::Arriving { .. } => 0,
+        VoiceSpec::Arriving => 0,
         VoiceSpec::File { .. } | VoiceSpec::Text(_) => 200,
     };
     let key = format!("takes/{}/{}-x.mp4", assignment.job, assignment.attempt);

@@ -160,10 +160,15 @@ impl Live {
     }
 }
 
-/// Where the voice of a session is said. Dropped before the session's end, it hangs up.
+/// Where the voice of a session is said: its rate, then sound, then its end. Dropped before the session's end, it hangs up.
 pub struct LiveVoice(OwnedWriteHalf);
 
 impl LiveVoice {
+    /// Comes first, unless the voice ends without a sound.
+    pub async fn begin(&mut self, rate_hz: u32) -> std::io::Result<()> {
+        self.packet(&rate_hz.to_le_bytes()).await
+    }
+
     /// s16le, mono. Waits while the engine has enough to do.
     pub async fn say(&mut self, sound: &[u8]) -> std::io::Result<()> {
         for piece in sound.chunks(VOICE_PIECE).filter(|piece| !piece.is_empty()) {

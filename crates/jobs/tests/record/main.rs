@@ -13,6 +13,7 @@ mod postgres;
 mod retention;
 mod schedules;
 mod stage;
+mod terms;
 mod traps;
 
 /// `both![name, …]`: each `async fn name(bed: Bed)` as a test on either database.
