@@ -36,6 +36,8 @@ pub use upload::Upload;
 const LISTING_LIMIT: u32 = 1000;
 /// How often a server of a fleet looks for what the others did.
 const FLEET_LOOK: Duration = Duration::from_secs(1);
+/// How often at most those who wait are told their places: each of them asks the record.
+const PLACES: Duration = Duration::from_secs(1);
 
 /// What the desk is opened with.
 pub struct DeskConfig {
@@ -133,6 +135,8 @@ pub(crate) struct Inner {
     pub progress: now::Running,
     pub counts: now::Counts,
     pub closing: AtomicBool,
+    /// Some place in the queue has changed.
+    pub moved: Notify,
     /// A job was submitted.
     pub submitted: Notify,
     pub asks: mpsc::UnboundedSender<Ask>,
@@ -176,6 +180,7 @@ impl Desk {
             progress: now::Running::default(),
             counts: now::Counts::default(),
             closing: AtomicBool::new(false),
+            moved: Notify::new(),
             submitted: Notify::new(),
             asks,
             _lock: lock,
@@ -188,6 +193,7 @@ impl Desk {
         let tasks = [
             tokio::spawn(dispatch.run(events, asked)).abort_handle(),
             tokio::spawn(crate::retention::watch(Arc::clone(&inner))).abort_handle(),
+            tokio::spawn(tell_places(Arc::clone(&inner))).abort_handle(),
         ];
         Ok(Self { inner, tasks: Arc::new(Tasks(tasks.into())) })
     }
@@ -494,6 +500,7 @@ impl Inner {
         if let job::Cancel::Now | job::Cancel::Asked = canceled {
             tracing::info!(job = %id, "asked to cancel");
             self.bells.ring(id);
+            self.moved.notify_one();
         }
         Ok(canceled)
     }
@@ -512,6 +519,15 @@ impl Inner {
     /// How often this server looks at what others of its fleet did; `None`: it is alone.
     pub fn fleet_look(&self) -> Option<Duration> {
         self.record.shared.then(|| FLEET_LOOK.min(self.lease / 3))
+    }
+}
+
+/// Whoever waits behind a job that leaves the queue has another place then.
+async fn tell_places(inner: Arc<Inner>) {
+    loop {
+        inner.moved.notified().await;
+        inner.bells.ring_all();
+        tokio::time::sleep(PLACES).await;
     }
 }
 
