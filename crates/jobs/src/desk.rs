@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use live::Live;
-pub use upload::Upload;
+pub use upload::{Held, Upload};
 
 /// Most jobs that one listing tells of.
 const LISTING_LIMIT: u32 = 1000;
@@ -331,15 +331,15 @@ impl Desk {
 
     /// `None`: there is no such job of this owner (`None`: of anybody).
     pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
+        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(None);
+        }
         if let Some(view) = self.inner.ended.find(id, owner) {
             return Ok(Some(view));
         }
         let view = job::view(&self.inner.record, id, owner).await.map_err(|error| broken(&error))?;
         Ok(view.map(|view| {
             if !self.inner.record.shared {
-        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
-            return Ok(None);
-        }
                 self.inner.ended.keep(&view);
             }
             self.inner.freshen(view)
@@ -347,15 +347,15 @@ impl Desk {
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {
+        if [&listing.dialect, &listing.owner].into_iter().flatten().any(|name| is_nobodys(name)) {
+            return Ok(Vec::new());
+        }
         let limit = match listing.limit {
             0 => LISTING_LIMIT,
             limit => limit.min(LISTING_LIMIT),
         };
         let listing = Listing { limit, ..listing };
         let views = job::list(&self.inner.record, &listing).await.map_err(|error| broken(&error))?;
-        if [&listing.dialect, &listing.owner].into_iter().flatten().any(|name| is_nobodys(name)) {
-            return Ok(Vec::new());
-        }
         Ok(views.into_iter().map(|view| self.inner.freshen(view)).collect())
     }
 
@@ -384,15 +384,15 @@ impl Desk {
     }
 
     pub async fn cancel(&self, id: &str, owner: Option<&str>) -> Result<Canceling, Complaint> {
+        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(Canceling::Unknown);
+        }
         let canceled = self.inner.cancel(id, owner).await.map_err(|error| broken(&error))?;
         Ok(match canceled {
             job::Cancel::Now => Canceling::Canceled,
             job::Cancel::Asked => {
                 let _ = self.inner.asks.send(Ask::Cancel(id.to_owned()));
                 Canceling::Requested
-        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
-            return Ok(Canceling::Unknown);
-        }
             }
             job::Cancel::Late => Canceling::Ended,
             job::Cancel::Unknown => Canceling::Unknown,
@@ -424,36 +424,36 @@ impl Desk {
     }
 
     pub async fn avatar(&self, name: &AvatarName) -> Result<Option<AvatarView>, Complaint> {
+        if is_nobodys_avatar(name) {
+            return Ok(None);
+        }
         let found = avatar::find(&self.inner.record.read, name).await;
         found.map(|row| row.map(avatar::Model::view)).map_err(|error| broken(&error))
     }
 
     /// By name. `None` as owner: everybody's.
     pub async fn avatars(
-        if is_nobodys_avatar(name) {
-            return Ok(None);
-        }
         &self,
         dialect: Option<&str>,
         owner: Option<&str>,
     ) -> Result<Vec<AvatarView>, Complaint> {
+        if [dialect, owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(Vec::new());
+        }
         avatar::list(&self.inner.record.read, dialect, owner).await.map_err(|error| broken(&error))
     }
 
     /// False if there was none. A session that uses it goes on.
     pub async fn delete_avatar(&self, name: &AvatarName) -> Result<bool, Complaint> {
-        let deleted = avatar::delete(&self.inner.record, name).await.map_err(|error| broken(&error))?;
-        if [dialect, owner].into_iter().flatten().any(is_nobodys) {
-            return Ok(Vec::new());
+        if is_nobodys_avatar(name) {
+            return Ok(false);
         }
+        let deleted = avatar::delete(&self.inner.record, name).await.map_err(|error| broken(&error))?;
         if deleted {
             self.inner.drop_doomed().await?;
         }
         Ok(deleted)
     }
-        if is_nobodys_avatar(name) {
-            return Ok(false);
-        }
 
     /// Queued, running and live jobs, workers and their slots: for health, `/metrics` and the start screen.
     pub fn vitals(&self) -> Vitals {
@@ -540,6 +540,15 @@ fn check_avatar(order: &Order) -> Result<(), Refusal> {
     }
 }
 
+/// Postgres takes no NUL in a text: what is called so was never written, and asking for it would look like a broken record.
+fn is_nobodys(name: &str) -> bool {
+    name.contains('\0')
+}
+
+fn is_nobodys_avatar(name: &AvatarName) -> bool {
+    [&name.dialect, &name.owner, &name.name].into_iter().any(|part| is_nobodys(part))
+}
+
 pub(crate) fn new_id() -> JobId {
     uuid::Uuid::new_v4().to_string()
 }
@@ -556,15 +565,6 @@ pub(crate) fn closing() -> Refusal {
             "send the request again in a moment",
         ),
         retry_s: 5,
-/// Postgres takes no NUL in a text: what is called so was never written, and asking for it would look like a broken record.
-fn is_nobodys(name: &str) -> bool {
-    name.contains('\0')
-}
-
-fn is_nobodys_avatar(name: &AvatarName) -> bool {
-    [&name.dialect, &name.owner, &name.name].into_iter().any(|part| is_nobodys(part))
-}
-
     }
 }
 

@@ -30,7 +30,8 @@ pub mod worker;
 pub use clock::Clock;
 pub use darkroom::Darkroom;
 pub use desk::{
-    Canceling, Desk, DeskConfig, Live, LiveOrder, Received, Refusal, Retention, Submitted, Upload, Vitals,
+    Canceling, Desk, DeskConfig, Held, Live, LiveOrder, Received, Refusal, Retention, Submitted, Upload,
+    Vitals,
 };
 pub use ending::{Blame, Ending, Failure, Made, Prepared};
 pub use event::{Event, Watcher};

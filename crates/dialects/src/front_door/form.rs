@@ -13,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use futures_util::Stream;
-use jobs::{Desk, Received, Upload};
+use jobs::{Desk, Held, Received, Upload};
 
 use super::body;
 use super::model::{Field, Fitting, Kind, Model, Place, Sent};
@@ -72,6 +72,11 @@ impl Incoming {
     /// Keeps a new JPEG of the picture that it is.
     pub async fn accept_picture(self) -> Result<Received, Refused> {
         self.upload.finish_picture().await.map_err(|complaint| Refused::complaint(&complaint))
+    }
+
+    /// In the store until this is dropped, or for good if it is kept.
+    pub async fn hold(self) -> Result<Held, Refused> {
+        self.upload.hold().await.map_err(|complaint| Refused::complaint(&complaint))
     }
 
     /// Keeps it.

@@ -89,7 +89,7 @@ pub async fn order(
         owner,
         work: Work::Take(take),
         priority: 0,
-        idempotency: idempotency(headers),
+        idempotency: idempotency(headers)?,
         twin: None,
         attach_s: 0,
         deliver: Delivery::default(),
