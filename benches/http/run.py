@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a request costs, against the same routes in FastAPI + uvicorn[standard]; the MJPEG's first frame and deadlines; start and memory.
 
-Markdown on standard output. Everything that is compared is measured in this one run, in turns.
+Markdown on standard output; exit status 1 if a limit is missed. Everything that is compared is measured in this one run, in turns.
 """
 
 import argparse
@@ -28,12 +28,19 @@ import conftest  # noqa: E402
 import stage  # noqa: E402
 from mjpeg import Raw, form  # noqa: E402
 
+MISSED = []
 TICKS = os.sysconf("SC_CLK_TCK")
 FPS = 25
 
 
 def say(line=""):
     print(line, flush=True)
+
+
+def holds(what, value, limit):
+    """A figure against its limit; one that is missed fails the run, at its end."""
+    if value > limit:
+        MISSED.append(f"{what} is {value:.3g}, the limit is {limit:.3g}")
 
 
 def note(line):
@@ -80,6 +87,7 @@ def requests_table(server, work, seconds, rounds):
                 mine.append(load(server.url("svd", path), server.process.pid, seconds))
                 other.append(load(base + peer_path, peer.pid, seconds))
             ratios = [a[0] / b[0] for a, b in zip(mine, other, strict=True)]
+            holds(f"the CPU of {name} against FastAPI's", statistics.median(ratios), limit)
             a, b = statistics.median(cost for cost, _ in mine), statistics.median(cost for cost, _ in other)
             say(
                 f"| {name} | {a:.1f} | {b:.1f} | 1/{1 / statistics.median(ratios):.1f} | 1/{1 / limit:.0f} "
@@ -201,6 +209,7 @@ def first_frame(server, media, runs):
         if number >= 2:
             took.append(at * 1000)
         stage.until(lambda: not [job for job in server.jobs(dialect="musetalk") if job["state"] in ("queued", "running")], 20)
+    holds("the first frame, ms", statistics.median(took), 300)
     say("| submit to first frame of the MJPEG, 512x512 | ms | limit |")
     say("| --- | --- | --- |")
     say(f"| median of {runs} | {statistics.median(took):.0f} | 300 |")
@@ -280,6 +289,7 @@ def deadlines(server, seconds, streams):
             behind = at - (reader.times[0] + number / FPS)
             worst = max(worst, behind)
             late += behind > 1 / FPS
+    holds("the number of missed deadlines", lost + late, 0)
     say(f"| {streams} streams of 512x512 at {FPS} fps, {seconds:.0f} s, {os.cpu_count()} cores | | limit |")
     say("| --- | --- | --- |")
     say(f"| frames sent (expected) | {sum(len(reader.times) for reader in readers)} ({expected * streams}) | |")
@@ -295,6 +305,13 @@ def pss(pids):
         with contextlib.suppress(OSError):
             total += int(re.search(r"^Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1])
     return total / 1024
+
+
+def memory(when, server):
+    alone, together = pss([server.process.pid]), pss(server.pids())
+    holds(f"the server's memory {when}, MiB", alone, 60)
+    holds(f"the memory with workers {when}, MiB", together, 120)
+    say(f"| {when} | {alone:.0f} | 60 | {together:.0f} | 120 |")
 
 
 def start_and_memory(work, media, runs):
@@ -315,6 +332,7 @@ def start_and_memory(work, media, runs):
             time.sleep(0.001)
         took.append((time.monotonic() - begun) * 1000)
         server.stop()
+    holds("the start, ms", statistics.median(took[1:]), 100)
     say("| start: exec to /readyz | ms | limit |")
     say("| --- | --- | --- |")
     say(f"| first, with a new data folder | {took[0]:.0f} | |")
@@ -326,7 +344,7 @@ def start_and_memory(work, media, runs):
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         time.sleep(2)  # what the start has queued up is over by then
-        say(f"| after the start | {pss([server.process.pid]):.0f} | 60 | {pss(server.pids()):.0f} | 120 |")
+        memory("after the start", server)
         make_avatar(server, media)
         body, headers = stream_request(media.short)
         for _ in range(3):
@@ -334,7 +352,7 @@ def start_and_memory(work, media, runs):
         httpx.post(server.url("musetalk", "/inference/batch/bench"), content=body, headers=headers, timeout=120).raise_for_status()
         stage.until(lambda: not [job for job in server.jobs() if job["state"] in ("queued", "running")], 20)
         time.sleep(2)
-        say(f"| after an avatar, three streams and a file | {pss([server.process.pid]):.0f} | 60 | {pss(server.pids()):.0f} | 120 |")
+        memory("after an avatar, three streams and a file", server)
     say()
 
 
@@ -367,7 +385,10 @@ def main():
         if "start" in parts:
             start_and_memory(work, media, chosen.runs)
         say(f"Load of the machine before the run: {load_before:.2f} on {os.cpu_count()} cores.")
+    for missed in MISSED:
+        note(f"missed: {missed}")
+    return 1 if MISSED else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,14 +3,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use contract::{Complaint, Layout, Stop};
 use media::{Jpeg, Limits, MediaError, PictureSpec, ToolPaths, Tools};
+use tokio::sync::Semaphore;
 
 /// JPEG quality, 1 to 100: the picture will be encoded once more in a video.
 const QUALITY: u8 = 93;
 /// Longest side that is kept, in pixels.
 const LONGEST: u32 = 4096;
+/// Pictures at a time: each has a decoder with hundreds of MiB to itself.
+const TABLES: usize = 2;
+/// A picture takes well below a second; whoever waits longer stands in a crowd.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// Clones are one darkroom. The tools are looked for when the first picture comes.
 #[derive(Clone)]
@@ -18,19 +24,28 @@ pub struct Darkroom {
     paths: ToolPaths,
     limits: Limits,
     tools: Arc<Mutex<Option<Tools>>>,
+    tables: Arc<Semaphore>,
+    wait: Duration,
 }
 
 impl Darkroom {
     pub fn new(paths: ToolPaths, limits: Limits) -> Self {
-        Self { paths, limits, tools: Arc::default() }
+        let tables = Arc::new(Semaphore::new(TABLES));
+        Self { paths, limits, tools: Arc::default(), tables, wait: WAIT }
     }
 
-    /// Writes a JPEG of the picture in `from` to `to`.
+    /// Writes a JPEG of the picture in `from` to `to`. `busy` if too many others are at it.
     pub async fn develop(&self, from: PathBuf, to: PathBuf) -> Result<(), Complaint> {
+        let table = tokio::time::timeout(self.wait, Arc::clone(&self.tables).acquire_owned()).await;
+        let table = table.map_err(|_| busy(self.wait))?;
         let (darkroom, stop) = (self.clone(), Stop::new());
         // whoever asked may hang up: then the decoder ends too
         let hang_up = HangUp(stop.clone());
-        let work = tokio::task::spawn_blocking(move || darkroom.expose(&from, &to, &stop));
+        let work = tokio::task::spawn_blocking(move || {
+            // until the decoder has ended, whoever has hung up
+            let _table = table;
+            darkroom.expose(&from, &to, &stop)
+        });
         let developed = work.await.unwrap_or_else(|_| {
             Err(Complaint::new(
                 "internal",
@@ -80,6 +95,14 @@ impl Darkroom {
     }
 }
 
+fn busy(waited: Duration) -> Complaint {
+    Complaint::new(
+        "busy",
+        format!("{TABLES} pictures are being decoded, and none was done in {} s", waited.as_secs()),
+        "send the picture again in a moment",
+    )
+}
+
 struct HangUp(Stop);
 
 impl Drop for HangUp {
@@ -92,5 +115,26 @@ fn told(error: MediaError) -> Complaint {
     match error {
         MediaError::Rejected(complaint) => complaint,
         MediaError::Stopped => Complaint::new("canceled", "the client is gone", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_is_sent_away_and_those_inside_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        std::fs::write(&from, b"no picture").unwrap();
+        let mut darkroom = Darkroom::new(ToolPaths::default(), Limits::default());
+        darkroom.wait = Duration::from_millis(5);
+        let inside = Arc::clone(&darkroom.tables).acquire_many_owned(TABLES as u32).await.unwrap();
+        assert_eq!(darkroom.develop(from.clone(), to.clone()).await.unwrap_err().code, "busy");
+        drop(inside);
+        for _ in 0..=TABLES {
+            let told = darkroom.develop(from.clone(), to.clone()).await.unwrap_err();
+            assert_ne!(told.code, "busy", "{told}");
+        }
     }
 }

@@ -33,12 +33,14 @@ use crate::{
 };
 
 pub use live::{Live, LiveVoice};
-pub use upload::Upload;
+pub use upload::{Held, Upload};
 
 /// Most jobs that one listing tells of.
 const LISTING_LIMIT: u32 = 1000;
 /// How often a server of a fleet looks for what the others did.
 const FLEET_LOOK: Duration = Duration::from_secs(1);
+/// How often at most those who wait are told their places: each of them asks the record.
+const PLACES: Duration = Duration::from_secs(1);
 
 /// What the desk is opened with.
 pub struct DeskConfig {
@@ -147,6 +149,8 @@ pub(crate) struct Inner {
     pub closing: AtomicBool,
     /// Some queued job may have to begin by a time.
     pub deadlines: AtomicBool,
+    /// Some place in the queue has changed.
+    pub moved: Notify,
     /// A job was submitted.
     pub submitted: Notify,
     /// A job has ended.
@@ -193,6 +197,7 @@ impl Desk {
             counts: now::Counts::default(),
             closing: AtomicBool::new(false),
             deadlines: AtomicBool::new(true),
+            moved: Notify::new(),
             submitted: Notify::new(),
             ending: Notify::new(),
             asks,
@@ -206,6 +211,7 @@ impl Desk {
         let tasks = [
             tokio::spawn(dispatch.run(events, asked)).abort_handle(),
             tokio::spawn(crate::retention::watch(Arc::clone(&inner))).abort_handle(),
+            tokio::spawn(tell_places(Arc::clone(&inner))).abort_handle(),
         ];
         Ok(Self { inner, tasks: Arc::new(Tasks(tasks.into())) })
     }
@@ -373,6 +379,9 @@ impl Desk {
 
     /// `None`: there is no such job of this owner (`None`: of anybody).
     pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
+        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(None);
+        }
         if let Some(view) = self.inner.ended.find(id, owner) {
             return Ok(Some(view));
         }
@@ -386,6 +395,9 @@ impl Desk {
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {
+        if [&listing.dialect, &listing.owner].into_iter().flatten().any(|name| is_nobodys(name)) {
+            return Ok(Vec::new());
+        }
         let limit = match listing.limit {
             0 => LISTING_LIMIT,
             limit => limit.min(LISTING_LIMIT),
@@ -420,6 +432,9 @@ impl Desk {
     }
 
     pub async fn cancel(&self, id: &str, owner: Option<&str>) -> Result<Canceling, Complaint> {
+        if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(Canceling::Unknown);
+        }
         let canceled = self.inner.cancel(id, owner).await.map_err(|error| broken(&error))?;
         Ok(match canceled {
             job::Cancel::Now => Canceling::Canceled,
@@ -477,6 +492,9 @@ impl Desk {
     }
 
     pub async fn avatar(&self, name: &AvatarName) -> Result<Option<AvatarView>, Complaint> {
+        if is_nobodys_avatar(name) {
+            return Ok(None);
+        }
         let found = avatar::find(&self.inner.record.read, name).await;
         found.map(|row| row.map(avatar::Model::view)).map_err(|error| broken(&error))
     }
@@ -487,11 +505,17 @@ impl Desk {
         dialect: Option<&str>,
         owner: Option<&str>,
     ) -> Result<Vec<AvatarView>, Complaint> {
+        if [dialect, owner].into_iter().flatten().any(is_nobodys) {
+            return Ok(Vec::new());
+        }
         avatar::list(&self.inner.record.read, dialect, owner).await.map_err(|error| broken(&error))
     }
 
     /// False if there was none. A session that uses it goes on.
     pub async fn delete_avatar(&self, name: &AvatarName) -> Result<bool, Complaint> {
+        if is_nobodys_avatar(name) {
+            return Ok(false);
+        }
         let deleted = avatar::delete(&self.inner.record, name).await.map_err(|error| broken(&error))?;
         if deleted {
             self.inner.drop_doomed().await?;
@@ -545,6 +569,7 @@ impl Inner {
             tracing::info!(job = %id, "asked to cancel");
             self.bells.ring(id);
             self.ending.notify_waiters();
+            self.moved.notify_one();
         }
         Ok(canceled)
     }
@@ -566,6 +591,15 @@ impl Inner {
     }
 }
 
+/// Whoever waits behind a job that leaves the queue has another place then.
+async fn tell_places(inner: Arc<Inner>) {
+    loop {
+        inner.moved.notified().await;
+        inner.bells.ring_all();
+        tokio::time::sleep(PLACES).await;
+    }
+}
+
 fn check_avatar(order: &Order) -> Result<(), Refusal> {
     match intake::avatar_of(&order.work) {
         Some(name) if name.dialect != order.dialect || name.owner != order.owner => {
@@ -573,6 +607,15 @@ fn check_avatar(order: &Order) -> Result<(), Refusal> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Postgres takes no NUL in a text: what is called so was never written, and asking for it would look like a broken record.
+fn is_nobodys(name: &str) -> bool {
+    name.contains('\0')
+}
+
+fn is_nobodys_avatar(name: &AvatarName) -> bool {
+    [&name.dialect, &name.owner, &name.name].into_iter().any(|part| is_nobodys(part))
 }
 
 pub(crate) fn new_id() -> JobId {

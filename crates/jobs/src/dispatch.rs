@@ -400,12 +400,14 @@ impl Dispatch {
                     settle::refuse(&desk.record, row, settle::damaged(), now_ms).await?;
                     desk.bells.ring(&row.id);
                     desk.ending.notify_waiters();
+                    desk.moved.notify_one();
                     return Ok(true);
                 }
             };
         let waited = (now_ms - row.created_ms).max(0) as f64 / 1000.0;
         metrics::histogram!("talkie_queue_wait_seconds").record(waited);
         tracing::info!(job = %row.id, attempt, worker = worker.0, "running");
+        desk.moved.notify_one();
         let fence = Fence { seq: row.seq, attempt };
         let assignment = Assignment {
             job: row.id.clone(),

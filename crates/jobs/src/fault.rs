@@ -51,7 +51,7 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 31] = [
+const MACHINE: [&str; 32] = [
     "machine_failed",
     "disk_full",
     "disk_unknown",
@@ -70,6 +70,7 @@ const MACHINE: [&str; 31] = [
     "store_denied",
     "store_unreachable",
     "upload_broken",
+    "upload_unwritable",
     "internal",
     "fetch_broken",
     "s3_no_bucket",

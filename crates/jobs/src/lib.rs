@@ -31,7 +31,7 @@ pub mod worker;
 pub use clock::Clock;
 pub use darkroom::Darkroom;
 pub use desk::{
-    Canceling, Desk, DeskConfig, FailedOrder, Live, LiveOrder, LiveVoice, Received, Refusal, Retention,
+    Canceling, Desk, DeskConfig, FailedOrder, Held, Live, LiveOrder, LiveVoice, Received, Refusal, Retention,
     Submitted, Upload, Vitals, Webhook,
 };
 pub use ending::{Blame, Ending, Failure, Made, Prepared};

@@ -148,13 +148,28 @@ impl Larder<'_> {
 
     async fn local(&self, source: &Source, room: &Path) -> Result<Local, Fault> {
         let path = match source {
-            Source::Path(path) => path.clone(),
+            Source::Path(path) => still_allowed(self.store, path)?,
             Source::Stored(key) => self.store.local(key, room).await?,
             Source::Url(url) => self.store.fetch(url, room).await?,
             Source::S3(s3) => self.store.download(s3, room).await?,
         };
         Ok(Local { path, name: name(source) })
     }
+}
+
+/// The file that was allowed when it was asked for: whoever may write in its folder can have put a link in its place since.
+fn still_allowed(store: &Store, path: &Path) -> Result<PathBuf, Complaint> {
+    // of what is not there, the reader says so in its own words
+    if path.symlink_metadata().is_err() {
+        return Ok(path.to_owned());
+    }
+    let shown = path.display();
+    let now = store.allow_path(&shown.to_string())?;
+    if now == path {
+        return Ok(now);
+    }
+    let message = format!("`{shown}` was put in place of what was asked for");
+    Err(Complaint::new("path_not_allowed", message, "send the request again"))
 }
 
 fn is_far(source: &Source) -> bool {
@@ -172,5 +187,43 @@ fn name(source: &Source) -> String {
         Source::Url(url) if url.starts_with("data:") => "the data: URL".to_owned(),
         Source::Url(url) => url.split(['?', '#']).next().unwrap_or(url).to_owned(),
         Source::S3(s3) => s3.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_that_was_put_there_while_the_job_waited_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["root", "data"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["root/a.wav", "root/b.wav", "secret.wav"] {
+            std::fs::write(at(name), b"x").unwrap();
+        }
+        let config = store::StoreConfig {
+            folder: at("data"),
+            media_roots: vec![at("root")],
+            ..store::StoreConfig::default()
+        };
+        let store = Store::open(config).await.unwrap();
+        let asked = store.allow_path(at("root/a.wav").to_str().unwrap()).unwrap();
+        let told = || still_allowed(&store, &asked).map_err(|complaint| complaint.code);
+        assert_eq!(told(), Ok(asked.clone()));
+        for target in ["secret.wav", "root/b.wav", "nothing"] {
+            std::fs::remove_file(&asked).unwrap();
+            symlink(at(target), &asked).unwrap();
+            assert_eq!(told(), Err("path_not_allowed"), "{target}");
+        }
+        std::fs::remove_file(&asked).unwrap();
+        assert_eq!(told(), Ok(asked.clone()), "the reader tells what is missing");
+        // as the SVD dialect names a picture that is not there
+        let never = Path::new("/dev/null/uploads/x");
+        assert_eq!(still_allowed(&store, never).unwrap(), never);
     }
 }

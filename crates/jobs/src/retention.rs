@@ -35,20 +35,43 @@ pub async fn watch(desk: Arc<Inner>) {
     }
 }
 
+/// What could not be removed.
+#[derive(Default)]
+struct Stuck(Option<Complaint>);
+
+impl Stuck {
+    /// Whether it is gone; a failure is kept for the end.
+    fn tells(&mut self, key: &str, removed: Result<bool, Complaint>) -> bool {
+        removed.unwrap_or_else(|complaint| {
+            tracing::warn!(key, %complaint, "this cannot be removed");
+            self.0.get_or_insert(complaint);
+            false
+        })
+    }
+
+    fn or<T>(self, outcome: T) -> Result<T, Complaint> {
+        self.0.map_or(Ok(outcome), Err)
+    }
+}
+
 impl Inner {
+    /// The first failure, if any; what else was due is gone all the same.
     pub async fn sweep(&self) -> Result<Swept, Complaint> {
-        self.tidy_all().await?;
-        self.drop_doomed().await?;
-        let takes = self.sweep_takes().await?;
-        let uploads = self.sweep_uploads().await?;
-        let records = match self.cutoff(self.retention.records_age) {
-            Some(cutoff) => keep::forget_jobs(&self.record.write, cutoff).await.map_err(|e| broken(&e))?,
-            None => 0,
-        };
+        // one that fails keeps none of the others from going
+        let (tidied, dropped) = (self.tidy_all().await, self.drop_doomed().await);
+        let (takes, uploads) = (self.sweep_takes().await, self.sweep_uploads().await);
+        let records = self.sweep_records().await;
+        tidied.and(dropped)?;
+        Ok(Swept { takes: takes?, uploads: uploads?, records: records? })
+    }
+
+    async fn sweep_records(&self) -> Result<u64, Complaint> {
+        let Some(cutoff) = self.cutoff(self.retention.records_age) else { return Ok(0) };
+        let records = keep::forget_jobs(&self.record.write, cutoff).await.map_err(|e| broken(&e))?;
         if records > 0 {
             self.ended.forget();
         }
-        Ok(Swept { takes, uploads, records })
+        Ok(records)
     }
 
     fn cutoff(&self, age: Option<Duration>) -> Option<i64> {
@@ -62,33 +85,33 @@ impl Inner {
         let limit = self.retention.takes_bytes;
         let now_ms = self.clock.now_ms();
         let takes = keep::takes(&self.record.read).await.map_err(|error| broken(&error))?;
-        let (mut room, mut removed) = (limit.unwrap_or(u64::MAX), 0);
+        let (mut room, mut removed, mut stuck) = (limit.unwrap_or(u64::MAX), 0, Stuck::default());
         for take in takes {
             let fits = room.checked_sub(take.bytes);
             room = fits.unwrap_or(0); // what is older than one that does not fit goes too
             let expired = take.keep_ms.is_some_and(|keep| take.ended_ms.saturating_add(keep) <= now_ms);
             let old = expired || cutoff.is_some_and(|cutoff| take.ended_ms < cutoff);
-            if (old || fits.is_none()) && self.remove(&take.key).await? {
+            if (old || fits.is_none()) && stuck.tells(&take.key, self.remove(&take.key).await) {
                 keep::mark_removed(&self.record.write, take.seq, now_ms).await.map_err(|e| broken(&e))?;
                 self.ended.forget();
                 removed += 1;
             }
         }
-        Ok(removed)
+        stuck.or(removed)
     }
 
     async fn sweep_uploads(&self) -> Result<u64, Complaint> {
         let age =
             UploadAge { cutoff_ms: self.cutoff(self.retention.uploads_age), now_ms: self.clock.now_ms() };
         let old = keep::old_uploads(&self.record.read, age).await.map_err(|error| broken(&error))?;
-        let mut removed = 0;
+        let (mut removed, mut stuck) = (0, Stuck::default());
         for key in old {
             // in this order: a job that names it now finds either both, or no row and is refused
             let forgotten = keep::forget_upload(&self.record.write, &key, age).await;
             if !forgotten.map_err(|error| broken(&error))? {
                 continue;
             }
-            if self.remove(&key).await? {
+            if stuck.tells(&key, self.remove(&key).await) {
                 removed += 1;
             } else {
                 // it is being read: the next sweep finds it as old as it was
@@ -98,7 +121,7 @@ impl Inner {
                 expires.map_err(|error| broken(&error))?;
             }
         }
-        Ok(removed)
+        stuck.or(removed)
     }
 
     /// True when it is not there any more; false while somebody reads it.
@@ -109,6 +132,7 @@ impl Inner {
     /// Assets without a name go as soon as no living job holds them.
     pub async fn drop_doomed(&self) -> Result<(), Complaint> {
         let unused = avatar::unused(&self.record.write).await.map_err(|error| broken(&error))?;
+        let mut stuck = Stuck::default();
         for key in unused {
             // in this order: a job that pins it now finds either both, or no row and is refused
             let forgotten = avatar::forget_doomed(&self.record, &key).await;
@@ -117,18 +141,20 @@ impl Inner {
             }
             if let Err(complaint) = self.store.remove(&key).await {
                 avatar::doom(&self.record.write, &key).await.map_err(|error| broken(&error))?;
-                return Err(complaint);
+                stuck.tells(&key, Err(complaint));
             }
         }
-        Ok(())
+        stuck.or(())
     }
 
     async fn tidy_all(&self) -> Result<(), Complaint> {
         let littered = keep::littered(&self.record.read).await.map_err(|error| broken(&error))?;
+        let mut stuck = Stuck::default();
         for row in littered {
-            self.tidy(row.seq, &row.id).await?;
+            let tidied = self.tidy(row.seq, &row.id).await;
+            stuck.tells(&row.id, tidied.map(|()| true));
         }
-        Ok(())
+        stuck.or(())
     }
 
     /// Removes what attempts of a job have left; only for a job that nobody runs and that has no take.

@@ -1,7 +1,7 @@
 //! `data:` URLs (RFC 2397, with the leniency of browsers): base64 with or without padding and blanks, or percent-encoded.
 //! Decoded piece by piece, so that nothing holds the bytes twice.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use base64::Engine;
 use base64::alphabet;
@@ -70,7 +70,12 @@ impl<'a> DataUri<'a> {
             }
             out.write_all(bytes).map_err(|error| {
                 let message = format!("the bytes of a data: URL cannot be written: {error}");
-                Complaint::new("disk_full", message, "free some space")
+                match error.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                        Complaint::new("disk_full", message, "free some space")
+                    }
+                    _ => Complaint::new("store_broken", message, "check the disk of the data folder"),
+                }
             })
         };
         let mut piece = Vec::with_capacity(PIECE);
@@ -163,6 +168,29 @@ mod tests {
             "data:;base64,ä",
         ] {
             assert_eq!(decode(text, 100), Err("bad_data_url"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_full_disk_is_called_full() {
+        struct Refusing(ErrorKind);
+        impl Write for Refusing {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let rows = [
+            (ErrorKind::StorageFull, "disk_full"),
+            (ErrorKind::QuotaExceeded, "disk_full"),
+            (ErrorKind::PermissionDenied, "store_broken"),
+            (ErrorKind::Other, "store_broken"),
+        ];
+        for (kind, code) in rows {
+            let told = DataUri::parse("data:,x", 9).unwrap().decode(9, &mut Refusing(kind)).unwrap_err();
+            assert_eq!(told.code, code, "{kind}");
         }
     }
 

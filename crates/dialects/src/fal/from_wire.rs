@@ -128,7 +128,7 @@ pub async fn order(
     let card = engine(door, app)?;
     let (take, drawn) = take(door, card, (app, fields, bases)).await?;
     let words = format!("{} {} {} {:?}", owner.0, app.id, fields.dump(), conditions.webhook);
-    let idempotency = idempotency(headers);
+    let idempotency = idempotency(headers)?;
     // a drawn seed asks for something else each time, unless the client's own key says that it is the same request
     let twin = match (&idempotency, drawn) {
         (_, false) => Some(words),

@@ -46,7 +46,11 @@ pub struct Fal {
     tokens: tokens::Tokens,
     /// Mebibytes of bodies that may be in memory at a time.
     bodies: tokio::sync::Semaphore,
+    /// Realtime connections, each of which may hold a message.
+    sockets: Arc<tokio::sync::Semaphore>,
 }
+
+const SOCKETS: usize = 64;
 
 /// MiB, of all JSON bodies together: each may hold two files.
 const BODIES_MIB: usize = 192;
@@ -62,6 +66,7 @@ impl Fal {
             arrivals: files::Arrivals::default(),
             tokens: tokens::Tokens::default(),
             bodies: tokio::sync::Semaphore::new(BODIES_MIB),
+            sockets: Arc::new(tokio::sync::Semaphore::new(SOCKETS)),
         }
     }
 }

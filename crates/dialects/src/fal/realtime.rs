@@ -1,6 +1,7 @@
 //! `/realtime`: a socket that takes a voice while it is spoken and answers with pictures as they are made. Messages are msgpack,
 //! or JSON from whoever begins so. A slow reader loses pictures, never memory; who hangs up ends the session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
@@ -78,11 +79,16 @@ pub async fn connect(
     let upgrade = upgrade.map_err(|_| {
         No::flat(StatusCode::BAD_REQUEST, "/realtime is a WebSocket; connect with wss://", "bad_request")
     })?;
+    let seat = Arc::clone(&door.fal().sockets).try_acquire_owned();
+    let seat =
+        seat.map_err(|_| Refused::later("too many realtime connections at a time; try again soon", 5))?;
     let (door, owner, bases) = (door.clone(), owner.clone(), target.bases.clone());
-    Ok(upgrade
-        .max_message_size(MESSAGE_LIMIT)
-        .max_frame_size(MESSAGE_LIMIT)
-        .on_upgrade(move |socket| talk(door, owner, (app, bases), socket)))
+    Ok(upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT).on_upgrade(
+        move |socket| async move {
+            let _seat = seat;
+            talk(door, owner, (app, bases), socket).await;
+        },
+    ))
 }
 
 /// The answering half of a socket.

@@ -1,8 +1,9 @@
 //! A job as a handler sees it: handed in, waited for, and what came of it.
 
 use axum::http::{HeaderMap, StatusCode};
-use jobs::{Ending, JobView, Made, Order, Prepared, Refusal, Source, Submitted};
+use jobs::{Ending, Held, JobView, Made, Order, Prepared, Refusal, Source, Submitted};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::house::Room;
 use super::refused::{Refused, broken};
@@ -23,18 +24,30 @@ impl Room {
     }
 
     /// Hands in an order that came with a file: the file goes again if no new job needs it.
-    pub async fn submit_with(&self, order: Order, upload: &str) -> Result<Submitted, Refused> {
-        let submitted = self.house.desk.submit(order).await;
-        let needed = match &submitted {
-            Ok(submitted) => submitted.fresh,
-            // the record may have it all the same
-            Err(Refusal::Broken(_)) => true,
-            Err(_) => false,
+    pub async fn submit_with(&self, order: Order, upload: Held) -> Result<Submitted, Refused> {
+        let desk = self.house.desk.clone();
+        // on a task of its own: whoever hangs up in between must leave neither a file without a job nor a job without its file
+        let work = async move {
+            let submitted = desk.submit(order).await;
+            let needed = match &submitted {
+                Ok(submitted) => submitted.fresh,
+                // the record may have it all the same
+                Err(Refusal::Broken(_)) => true,
+                Err(_) => false,
+            };
+            if needed {
+                upload.keep();
+            } else {
+                let key = upload.key.clone();
+                if let Err(complaint) = upload.discard().await {
+                    tracing::warn!(key, %complaint, "an upload that nobody needs could not be removed");
+                }
+            }
+            submitted
         };
-        if !needed && let Err(complaint) = self.house.desk.discard(upload).await {
-            tracing::warn!(upload, %complaint, "an upload that nobody needs could not be removed");
-        }
-        let submitted = submitted?;
+        let submitted = tokio::spawn(work.in_current_span()).await.map_err(|_| {
+            Refused::said(StatusCode::INTERNAL_SERVER_ERROR, "the order broke off; send it again")
+        })??;
         tracing::Span::current().record("job", &submitted.id);
         Ok(submitted)
     }
@@ -74,10 +87,23 @@ fn unmade(opening: &str, view: &JobView, ending: Option<&Ending>) -> Refused {
     }
 }
 
-/// The client's own key for its request.
-pub fn idempotency(headers: &HeaderMap) -> Option<String> {
-    let key = headers.get("idempotency-key")?.to_str().ok()?;
-    (!key.is_empty() && key.len() <= 255).then(|| key.to_owned())
+/// Of an idempotency key, in characters.
+const KEY_LIMIT: usize = 255;
+
+/// The client's own key for its request. One that cannot be heeded is refused: its client counts on it.
+pub fn idempotency(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(key) = headers.get("idempotency-key").filter(|key| !key.is_empty()) else { return Ok(None) };
+    let key = key.to_str().map_err(|_| {
+        Refused::bad("the Idempotency-Key is not of visible ASCII characters; send another, like a UUID")
+    })?;
+    if key.len() > KEY_LIMIT {
+        let length = key.len();
+        let detail = format!(
+            "the Idempotency-Key has {length} characters, the limit is {KEY_LIMIT}; send a shorter one"
+        );
+        return Err(Refused::bad(detail));
+    }
+    Ok(Some(key.to_owned()))
 }
 
 /// What makes two requests the same: their words, and of files their place, size and time.

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use futures_util::Stream;
-use jobs::{Desk, Received, Upload};
+use jobs::{Desk, Held, Received, Upload};
 
 use super::body;
 use super::model::{Field, Fitting, Kind, Model, Place, Sent};
@@ -23,6 +23,8 @@ use super::refused::Refused;
 const TEXT_LIMIT: usize = 64 << 10;
 /// All of them, with what separates parts.
 const TEXTS_LIMIT: u64 = 1 << 20;
+/// What stands before a part: its boundary and its head, which the parser holds as a whole and reads anew with each piece.
+const BETWEEN_LIMIT: u64 = 64 << 10;
 /// Bytes that tell what a file is.
 const HEAD: usize = 32;
 
@@ -70,6 +72,11 @@ impl Incoming {
     /// Keeps a new JPEG of the picture that it is.
     pub async fn accept_picture(self) -> Result<Received, Refused> {
         self.upload.finish_picture().await.map_err(|complaint| Refused::complaint(&complaint))
+    }
+
+    /// In the store until this is dropped, or for good if it is kept.
+    pub async fn hold(self) -> Result<Held, Refused> {
+        self.upload.hold().await.map_err(|complaint| Refused::complaint(&complaint))
     }
 
     /// Keeps it.
@@ -144,8 +151,7 @@ async fn multipart(
     }
     let pace = Pace::begin();
     let mut request = request.map(|body| {
-        let (data, counted, rest) = (body.into_data_stream(), Arc::clone(&pace.counted), false);
-        Body::from_stream(Sips { data, counted, most, rest })
+        Body::from_stream(Sips { data: body.into_data_stream(), gauge: Arc::clone(&pace.gauge), most })
     });
     DefaultBodyLimit::disable().apply(&mut request); // ours counts files apart
     let form = Multipart::from_request(request, &()).await;
@@ -165,15 +171,21 @@ async fn entries(
     let mut entries = Vec::new();
     let mut texts = 0;
     for _ in 0..PARTS {
-        let part = match pace.patient(form.next_field()).await? {
+        let part = match pace.between(form.next_field()).await? {
             Ok(Some(part)) => part,
             Ok(None) => return Ok(entries),
+            Err(_) if pace.gauge.is_over() => {
+                let kib = BETWEEN_LIMIT >> 10;
+                let detail = format!("More than {kib}KB stand before a part; send the form without them.");
+                return Err(Refused::bad(detail));
+            }
             Err(error) => {
                 let text = error.body_text();
                 let nothing = entries.is_empty() && pace.bytes() > 0;
                 return if nothing { Err(Refused::bad(BROKEN)) } else { broken_off(&text, entries) };
             }
         };
+        pace.gauge.enough.store(u64::MAX, Ordering::Relaxed);
         let Some(name) = part.name().map(str::to_owned) else {
             return Err(Refused::bad(NAMELESS));
         };
@@ -217,19 +229,43 @@ const LEAST_RATE: u64 = 8 << 10;
 /// How a body comes.
 struct Pace {
     begun: Instant,
-    counted: Arc<AtomicU64>,
+    gauge: Arc<Gauge>,
+}
+
+/// What the reader of a form and the stream below it tell each other.
+struct Gauge {
+    counted: AtomicU64,
+    /// After so many bytes no further piece is taken.
+    enough: AtomicU64,
+    /// Polls that give nothing: first let what is there be parsed, so that a piece is taken only when the parser cannot go on
+    /// without. Two after each piece, for before the first boundary it asks twice before it parses.
+    rest: AtomicU8,
+}
+
+impl Gauge {
+    fn is_over(&self) -> bool {
+        self.counted.load(Ordering::Relaxed) > self.enough.load(Ordering::Relaxed)
+    }
 }
 
 impl Pace {
     fn begin() -> Self {
-        Self { begun: Instant::now(), counted: Arc::default() }
+        let (counted, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Self { begun: Instant::now(), gauge: Arc::new(Gauge { counted, enough, rest: AtomicU8::new(0) }) }
     }
 
     fn bytes(&self) -> u64 {
-        self.counted.load(Ordering::Relaxed)
+        self.gauge.counted.load(Ordering::Relaxed)
+    }
+
+    /// What comes before a part: beyond the piece that is there, only so much more of it.
+    async fn between<T>(&self, next: impl Future<Output = T>) -> Result<T, Refused> {
+        self.gauge.enough.store(self.bytes() + BETWEEN_LIMIT, Ordering::Relaxed);
+        self.patient(next).await
     }
 
     async fn patient<T>(&self, piece: impl Future<Output = T>) -> Result<T, Refused> {
+        self.gauge.rest.store(1, Ordering::Relaxed);
         let left = left(self.begun.elapsed(), self.bytes());
         tokio::time::timeout(left.min(IDLE), piece).await.map_err(|_| {
             let detail = if left < IDLE {
@@ -250,28 +286,31 @@ fn left(elapsed: Duration, bytes: u64) -> Duration {
 /// One piece of a body at a time: the parser takes whatever is ready into memory, which from a quick client is everything.
 struct Sips {
     data: BodyDataStream,
-    counted: Arc<AtomicU64>,
+    gauge: Arc<Gauge>,
     /// Bytes that are enough of any form.
     most: u64,
-    /// The last poll gave a piece: first let it be parsed.
-    rest: bool,
 }
 
 impl Stream for Sips {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rest) {
+        let rest = self.gauge.rest.load(Ordering::Relaxed);
+        if rest > 0 {
+            self.gauge.rest.store(rest - 1, Ordering::Relaxed);
             context.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        if self.gauge.is_over() {
+            return Poll::Ready(Some(Err(axum::Error::new("more than may stand before a part"))));
         }
         let next = Pin::new(&mut self.data).poll_next(context);
         if let Poll::Ready(Some(Ok(piece))) = &next {
             let bytes = piece.len() as u64;
-            if self.counted.fetch_add(bytes, Ordering::Relaxed) + bytes > self.most {
+            if self.gauge.counted.fetch_add(bytes, Ordering::Relaxed) + bytes > self.most {
                 return Poll::Ready(Some(Err(axum::Error::new("larger than its limit"))));
             }
-            self.rest = true;
+            self.gauge.rest.store(2, Ordering::Relaxed);
         }
         next
     }

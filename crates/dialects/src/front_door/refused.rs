@@ -51,11 +51,12 @@ impl Refused {
     }
 
     /// What a door of the desk refuses: what is not there is 404, too many bytes are 413, what lasts too long is 422, a broken
-    /// store is 503, and any other trouble of this machine 500.
+    /// store and a crowd are 503, and any other trouble of this machine 500.
     pub fn complaint(complaint: &Complaint) -> Self {
         let detail = complaint.to_string();
         match complaint.code {
             "disk_full" => Refused::Said { status: StatusCode::INSUFFICIENT_STORAGE, detail, retry_s: None },
+            "busy" => Self::later(detail, 5),
             code if code.starts_with("record") || code.starts_with("store") => Self::later(detail, 5),
             code if jobs::is_machine_fault(code) => Self::said(StatusCode::INTERNAL_SERVER_ERROR, detail),
             code => Self::said(of_client(code), detail),
@@ -177,6 +178,8 @@ mod tests {
             ("file_size_limit", 500),
             ("store_unreachable", 503),
             ("disk_full", 507),
+            ("busy", 503),
+            ("upload_unwritable", 500),
         ];
         for (code, expected) in rows {
             let refused = Refused::complaint(&Complaint::new(code, "why", "what to do"));

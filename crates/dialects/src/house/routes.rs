@@ -169,16 +169,15 @@ pub async fn add_avatar(
     request: Request,
 ) -> Result<Response, Refused> {
     let room = Room { dialect: musetalk::DIALECT, ..room };
-    let idempotency = idempotency(request.headers());
+    let idempotency = idempotency(request.headers())?;
     let intake = Intake { desk: &room.house.desk, limit: room.house.limits.upload_bytes, name: own_name };
     let mut form = form::read(intake, request, &from_wire::ADD).await?;
     let name = from_wire::avatar(owner, &form.fields)?;
     let card = room.engine()?;
-    let source = form.file("source")?.accept().await?;
-    let upload = source.key.clone();
-    let order = from_wire::preparation(&room, card, name.clone(), source).await;
+    let source = form.file("source")?.hold().await?;
+    let order = from_wire::preparation(&room, card, name.clone(), source.clone()).await;
     let order = Order { idempotency, ..order };
-    let view = room.ended(&room.submit_with(order, &upload).await?.id).await?;
+    let view = room.ended(&room.submit_with(order, source).await?.id).await?;
     prepared("", &view)?;
     let view = room.house.desk.avatar(&name).await.map_err(broken)?;
     let view = view.ok_or_else(|| Refused::later("the avatar was deleted meanwhile", 1))?;

@@ -126,7 +126,7 @@ pub async fn order(
         owner,
         work: Work::Take(take),
         priority: 0,
-        idempotency: idempotency(headers),
+        idempotency: idempotency(headers)?,
         twin: Some(twin),
         attach_s: ATTACH_S,
         deliver: Delivery { path: Some(path), s3: None },

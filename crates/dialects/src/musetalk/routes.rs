@@ -60,15 +60,14 @@ pub async fn preprocess(
     Extension(owner): Extension<Owner>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let idempotency = idempotency(request.headers());
+    let idempotency = idempotency(request.headers())?;
     let mut form = form::read(intake(&room), request, &from_wire::PREPROCESS).await?;
     let avatar = from_wire::avatar(&room, &owner, form.fields.text("avatar_id"))?;
     let card = room.engine()?;
-    let video = form.file("video_file")?.accept().await?;
-    let upload = video.key.clone();
-    let order = from_wire::preparation(&room, card, avatar, &form.fields, video).await;
+    let video = form.file("video_file")?.hold().await?;
+    let order = from_wire::preparation(&room, card, avatar, &form.fields, video.clone()).await;
     let order = Order { idempotency, ..order };
-    let job = room.submit_with(order, &upload).await?.id;
+    let job = room.submit_with(order, video).await?.id;
     let mut response = told_as(&to_wire::preprocessed(&room.ended(&job).await?)?);
     response.headers_mut().insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
     Ok(response)
@@ -136,13 +135,13 @@ pub async fn batch(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Refused> {
+    let idempotency = idempotency(&headers)?;
     let mut form = form::read(intake(&room), request, &from_wire::INFERENCE).await?;
     let avatar = find(&room, &owner, id.first()).await?.ok_or_else(|| to_wire::unknown(id.first()))?;
     let card = room.engine()?;
-    let audio = form.file("audio_file")?.accept().await?;
-    let upload = audio.key.clone();
-    let order = from_wire::batch(&room, card, &avatar, (&form.fields, audio), idempotency(&headers)).await;
-    let view = room.ended(&room.submit_with(order, &upload).await?.id).await?;
+    let audio = form.file("audio_file")?.hold().await?;
+    let order = from_wire::batch(&room, card, &avatar, (&form.fields, audio.clone()), idempotency).await;
+    let view = room.ended(&room.submit_with(order, audio).await?.id).await?;
     let made = made(to_wire::INFERENCE, &view)?;
     let reading = room.house.desk.open_take(&view.id).await.map_err(broken)?;
     let reading =

@@ -21,7 +21,7 @@ pub async fn inference(
     Extension(owner): Extension<Owner>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let idempotency = idempotency(request.headers());
+    let idempotency = idempotency(request.headers())?;
     let (query, config) = body::read(request, Some(&from_wire::QUERY), &from_wire::CONFIG).await?;
     let query = query.ok_or_else(|| Refused::bad("the query is missing"))?;
     let request = from_wire::request(&query, &config)?;

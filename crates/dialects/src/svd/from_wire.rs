@@ -17,6 +17,8 @@ use crate::front_door::refused::{Refused, broken};
 
 /// Of the script, as the original's page has it.
 const SCRIPT_CHARS: usize = 500;
+/// Of the address of a picture, as the fetcher has it; a `data:` URL has the limit of the body.
+const URL_CHARS: usize = 2048;
 /// Longest sides a quality may ask for, in pixels.
 const SIDES: std::ops::RangeInclusive<i64> = 64..=1920;
 const SEED: u64 = 42;
@@ -87,7 +89,7 @@ pub async fn order(
         owner,
         work: Work::Take(take),
         priority: 0,
-        idempotency: idempotency(headers),
+        idempotency: idempotency(headers)?,
         twin: None,
         attach_s: 0,
         deliver: Delivery::default(),
@@ -100,6 +102,13 @@ pub async fn order(
 fn check_limits(request: &GenerateRequest, seconds: i64) -> Result<(), Refused> {
     let body = Place::Root("body");
     let mut mistakes = Vec::new();
+    let url = &request.character_image_url;
+    let carried = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+    if !carried && url.chars().count() > URL_CHARS {
+        let msg = format!("String should have at most {URL_CHARS} characters");
+        let (input, limit) = (Json::Text(url.clone()), ("max_length", URL_CHARS as i64));
+        mistakes.push(Place::In(&body, "characterImageUrl").beyond("string_too_long", msg, limit, &input));
+    }
     if request.script.chars().count() > SCRIPT_CHARS {
         let msg = format!("String should have at most {SCRIPT_CHARS} characters");
         let (input, limit) = (Json::Text(request.script.clone()), ("max_length", SCRIPT_CHARS as i64));

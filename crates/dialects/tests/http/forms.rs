@@ -1,12 +1,14 @@
 //! Uploads that go wrong: nothing of them stays, and nothing of them is held in memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use dialects::{musetalk, svd};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::stage::{LONG, Stage, ask, form, request};
@@ -61,6 +63,45 @@ async fn many_parts_are_no_way_around_the_limit() {
         assert_eq!(told.status, StatusCode::PAYLOAD_TOO_LARGE, "{name} {}", told.text());
         assert!(leftovers(&stage).is_empty(), "{name} {:?}", leftovers(&stage));
     }
+}
+
+/// What stands before a part is held until it is complete: it may not go on for ever.
+#[tokio::test]
+async fn what_never_becomes_a_part_is_refused_early() {
+    let stage = Stage::new().await;
+    let app = musetalk::router(stage.house.clone());
+    let head = "--XX\r\nContent-Disposition: form-data; name=\"audio_file\"; filename=\"v.wav\"\r\nX-More: ";
+    let rows = [("a preamble", ""), ("a header", head)];
+    for (what, begun) in rows {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let pieces =
+            std::iter::once(Bytes::from(begun)).chain((0..60).map(|_| Bytes::from(vec![b'x'; 16 << 10])));
+        let body = stream::iter(pieces.map(Ok::<_, std::io::Error>)).inspect(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let asked = request(Method::POST, "/inference/batch/a")
+            .header("content-type", "multipart/form-data; boundary=XX")
+            .body(Body::from_stream(body));
+        let told = ask(&app, asked.unwrap()).await;
+        assert_eq!(
+            (told.status.as_u16(), told.text().contains("64KB")),
+            (400, true),
+            "{what} {}",
+            told.text()
+        );
+        let taken = taken.load(Ordering::SeqCst);
+        assert!(taken <= 8, "{what}: {taken} pieces of 16 KiB were taken");
+    }
+    // many small parts in large pieces are no reason to refuse, nor is a large first piece
+    let parts = "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n".repeat(900);
+    let body = [parts.as_bytes(), b"--XX--\r\n"].concat();
+    let pieces: Vec<_> =
+        body.chunks(40_000).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
+    let asked = request(Method::POST, "/inference/batch/a")
+        .header("content-type", "multipart/form-data; boundary=XX")
+        .body(Body::from_stream(stream::iter(pieces)));
+    assert_eq!(ask(&app, asked.unwrap()).await.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]

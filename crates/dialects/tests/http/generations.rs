@@ -181,3 +181,38 @@ async fn jobs_are_listed_logged_and_canceled() {
         assert_eq!(get(&talkie, path).await.status.as_u16(), status, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_cannot_be_heeded_and_an_address_that_goes_on_are_refused() {
+    let stage = Stage::new().await;
+    let app = svd::router(stage.house.clone());
+    let wish = |url: &str| value!({ "characterImageUrl": url, "script": "" }).to_string();
+    let long = "k".repeat(256);
+    let rows: [(&[u8], u16, &str); 4] = [
+        (b"", 200, ""),
+        (&long.as_bytes()[1..], 200, ""),
+        (long.as_bytes(), 400, "the limit is 255"),
+        (b"caf\xe9", 400, "ASCII"),
+    ];
+    for (key, status, word) in rows {
+        let mut asked = json("/generate-video", &wish("/uploads/x"));
+        asked.headers_mut().insert("idempotency-key", axum::http::HeaderValue::from_bytes(key).unwrap());
+        let told = ask(&app, asked).await;
+        assert_eq!(told.status.as_u16(), status, "{key:?} {}", told.text());
+        assert!(told.text().contains(word), "{key:?} {}", told.text());
+    }
+    let picture = format!("data:image/png;base64,{}", "A".repeat(4000));
+    let rows = [
+        (format!("https://host.example/{}", "x".repeat(2048 - 21)), 200),
+        (format!("https://host.example/{}", "x".repeat(2048)), 422),
+        ("x".repeat(2049), 422),
+        (picture, 200),
+    ];
+    for (url, status) in rows {
+        let told = ask(&app, json("/generate-video", &wish(&url))).await;
+        assert_eq!(told.status.as_u16(), status, "{} characters: {}", url.len(), told.text());
+        if status == 200 {
+            assert_eq!(told.json()["characterImageUrl"], url, "told as it was sent");
+        }
+    }
+}

@@ -34,15 +34,34 @@ impl Upload {
     pub async fn finish_picture(self) -> Result<Received, Complaint> {
         let inner = Arc::clone(&self.inner);
         let name = self.key.rsplit('/').next().unwrap_or_default().to_owned();
-        let sent = self.finish().await?;
+        let sent = self.hold().await?;
         let developed = develop(&inner, &sent, &name).await;
         // whatever came of it, the sender's own bytes are not kept
-        discard(&inner, &sent.key).await?;
+        sent.discard().await?;
         developed
     }
 
     /// Complete: from now on `Source::Stored`, until retention takes it.
     pub async fn finish(self) -> Result<Received, Complaint> {
+        Ok(self.hold().await?.keep())
+    }
+
+    /// Complete, but it goes again unless somebody keeps it. Whoever hangs up meanwhile leaves nothing either.
+    pub async fn hold(self) -> Result<Held, Complaint> {
+        let name = self.key.clone();
+        // on a task of its own, so that no half of it is left undone: what it answers to nobody is dropped, and goes
+        let work = tokio::spawn(async move {
+            let inner = Arc::clone(&self.inner);
+            let received = self.complete().await?;
+            Ok(Held { received, inner, kept: false })
+        });
+        work.await.unwrap_or_else(|_| {
+            let message = format!("the upload `{name}` broke off");
+            Err(Complaint::new("upload_broken", message, "send it again"))
+        })
+    }
+
+    async fn complete(self) -> Result<Received, Complaint> {
         let Self { inner, key, writing } = self;
         let known = keep::add_upload(&inner.record.write, &key, inner.clock.now_ms()).await;
         known.map_err(|error| broken(&error))?;
@@ -62,6 +81,48 @@ impl Upload {
 /// A new one for a file of this name: nobody guesses it.
 pub(super) fn key(file_name: &str) -> String {
     format!("uploads/{}/{}", ulid::Ulid::new().to_string().to_lowercase(), safe(file_name))
+}
+
+/// An upload that goes when this is dropped, unless it is kept.
+pub struct Held {
+    received: Received,
+    inner: Arc<Inner>,
+    kept: bool,
+}
+
+impl Held {
+    pub fn keep(mut self) -> Received {
+        self.kept = true;
+        self.received.clone()
+    }
+
+    /// Removes it now.
+    pub async fn discard(mut self) -> Result<(), Complaint> {
+        let outcome = discard(&self.inner, &self.received.key).await;
+        self.kept = true;
+        outcome
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.received
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (inner, key) = (Arc::clone(&self.inner), self.received.key.clone());
+        // a drop cannot wait; outside a runtime (the server is gone) retention does it
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { put_back(&inner, &[key]).await });
+        }
+    }
 }
 
 /// The file first: a row without one goes with retention, a file without a row would stay.

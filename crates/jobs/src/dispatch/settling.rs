@@ -110,6 +110,7 @@ impl Dispatch {
             Settled::Requeued => {
                 metrics::counter!("talkie_jobs_requeued_total").increment(1);
                 tracing::warn!(job = %id, attempt = key.1, "back in the queue");
+                desk.moved.notify_one();
                 desk.progress.forget(id);
             }
             Settled::Stale => {

@@ -9,7 +9,7 @@ use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
 
 use super::job::{self, ActiveModel, Column, Entity, Fence, Model};
 use super::log::{self, Line};
-use super::{Record, avatar, found, is_collision, keep, kept, webhook};
+use super::{Record, alias, avatar, found, is_collision, keep, kept, webhook};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
 use crate::{
@@ -65,6 +65,8 @@ pub async fn enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
 async fn try_enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
     let tx = record.begin().await?;
     if let Some(met) = earlier(&tx, ticket).await? {
+        // with what it may have written of the key
+        tx.commit().await?;
         return Ok(met);
     }
     let waiting = job::queued(&tx).await?;
@@ -147,20 +149,27 @@ async fn earlier(tx: &DatabaseTransaction, ticket: &Ticket) -> Result<Option<Met
     let same_door = || {
         Entity::find().filter(Column::Dialect.eq(dialect.as_str())).filter(Column::Owner.eq(owner.as_str()))
     };
-    if let Some(key) = row.idempotency.clone().unwrap() {
-        let known = same_door().filter(Column::Idempotency.eq(key.as_str())).one(tx).await?;
+    let key = row.idempotency.clone().unwrap();
+    let name = key.as_deref().map(|key| (dialect.as_str(), owner.as_str(), key));
+    if let Some(name) = name {
+        let mut known = same_door().filter(Column::Idempotency.eq(name.2)).one(tx).await?;
+        if known.is_none()
+            && let Some(seq) = alias::find(tx, name).await?
+        {
+            known = Entity::find_by_id(seq).one(tx).await?;
+        }
         match known {
             Some(known) if known.work_hash == *row.work_hash.as_ref() => {
                 return Ok(Some(Met::Known(known.id)));
             }
-            Some(_) => return Ok(Some(Met::Mismatch(key))),
+            Some(_) => return Ok(Some(Met::Mismatch(name.2.to_owned()))),
             None => {}
         }
     }
     let Some(twin) = row.twin.clone().unwrap() else { return Ok(None) };
     let living = same_door().filter(Column::LivingTwin.eq(twin.as_str())).one(tx).await?;
     if let Some(living) = living {
-        return Ok(Some(Met::Known(living.id)));
+        return joined(tx, name, living).await.map(Some);
     }
     let ended = same_door()
         .filter(Column::Twin.eq(twin.as_str()))
@@ -172,7 +181,18 @@ async fn earlier(tx: &DatabaseTransaction, ticket: &Ticket) -> Result<Option<Met
     let recent = |row: &Model| {
         row.ended_ms.is_some_and(|ended| ticket.now_ms.saturating_sub(ended).abs() < ticket.attach_ms)
     };
-    Ok(ended.filter(recent).map(|row| Met::Known(row.id)))
+    match ended.filter(recent) {
+        Some(ended) => joined(tx, name, ended).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A twin of others stands for the request from now on: its key finds that job even when the time of twins is over.
+async fn joined(tx: &DatabaseTransaction, name: Option<alias::Name<'_>>, twin: Model) -> Result<Met, DbErr> {
+    if let Some(name) = name {
+        alias::add(tx, name, twin.seq).await?;
+    }
+    Ok(Met::Known(twin.id))
 }
 
 async fn insert(tx: &DatabaseTransaction, row: ActiveModel, line: Line<'_>) -> Result<i64, DbErr> {

@@ -10,7 +10,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Tables), Box::new(Terms)]
+        vec![Box::new(Tables), Box::new(Aliases), Box::new(Terms)]
     }
 
     /// Not the default's name: the database may be shared with another program.
@@ -181,5 +181,38 @@ impl MigrationTrait for Tables {
             manager.create_index(index).await?;
         }
         Ok(())
+    }
+}
+
+/// Idempotency keys of requests that joined a job of others.
+struct Aliases;
+
+impl MigrationName for Aliases {
+    fn name(&self) -> &str {
+        "m0002_aliases"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Aliases {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let aliases = Table::create()
+            .table("job_aliases")
+            .col(string("dialect"))
+            .col(string("owner"))
+            .col(string("idempotency"))
+            .col(big_integer("job"))
+            .primary_key(Index::create().col("dialect").col("owner").col("idempotency"))
+            .foreign_key(
+                ForeignKey::create()
+                    .from("job_aliases", "job")
+                    .to("jobs", "seq")
+                    .on_delete(ForeignKeyAction::Cascade),
+            )
+            .to_owned();
+        manager.create_table(aliases).await?;
+        // for the cascade
+        let index = Index::create().name("job_aliases_job").table("job_aliases").col("job").to_owned();
+        manager.create_index(index).await
     }
 }

@@ -1,6 +1,7 @@
 //! The record: every job, its log, the avatars and the uploads, in SQLite or Postgres by one code path. Nothing else in this
 //! room writes SQL. A change of state is one guarded UPDATE; who meets another state or attempt than expected changes nothing.
 
+pub mod alias;
 pub mod avatar;
 pub mod claim;
 pub mod job;

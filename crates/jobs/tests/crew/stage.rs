@@ -64,7 +64,9 @@ fn studio() -> Studio {
 }
 
 async fn open_store(data: &Path) -> Store {
-    Store::open(StoreConfig { folder: data.to_owned(), ..StoreConfig::default() }).await.unwrap()
+    // subjects and voices lie beside it
+    let media_roots = data.parent().map(Path::to_owned).into_iter().collect();
+    Store::open(StoreConfig { folder: data.to_owned(), media_roots, ..StoreConfig::default() }).await.unwrap()
 }
 
 pub struct Stage {

@@ -23,6 +23,9 @@ both![
     a_listing_is_newest_first_and_by_owner,
     lines_of_the_log_have_no_gaps,
     an_upload_is_received_and_found,
+    who_waits_is_told_when_the_queue_moves,
+    an_upload_that_nobody_keeps_goes,
+    a_name_with_a_nul_is_nobodys,
 ];
 
 async fn a_job_is_made_and_told(bed: Bed) {
@@ -235,4 +238,87 @@ async fn an_upload_is_received_and_found(bed: Bed) {
     let mut long = desk.receive("x", 10).await.unwrap();
     assert_eq!(long.write(&[0; 11]).await.unwrap_err().code, "file_too_large");
     drop(desk.receive("half", 10).await.unwrap());
+}
+
+async fn an_upload_that_nobody_keeps_goes(bed: Bed) {
+    let (desk, _hand) = bed.open().await;
+    let there = || {
+        let mut found = Vec::new();
+        let mut folders = vec![bed.path("uploads")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        !found.is_empty()
+    };
+    let until = |some: bool| async move {
+        let limit = tokio::time::Instant::now() + LONG;
+        while there() != some {
+            assert!(tokio::time::Instant::now() < limit, "{some}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let begin = || async {
+        let mut upload = desk.receive("a.png", 100).await.unwrap();
+        upload.write(b"\x89PNG\r\n\x1a\n").await.unwrap();
+        upload
+    };
+    let held = begin().await.hold().await.unwrap();
+    assert!(held.path.exists());
+    drop(held);
+    until(false).await;
+    let kept = begin().await.hold().await.unwrap().keep();
+    assert!(kept.path.exists());
+    desk.discard(&kept.key).await.unwrap();
+    until(false).await;
+    // the client hangs up while its picture is looked at
+    let upload = begin().await;
+    tokio::select! {
+        biased;
+        _ = upload.finish_picture() => {}
+        () = until(true) => {}
+    }
+    until(false).await;
+    // the row goes after the file
+    let limit = tokio::time::Instant::now() + LONG;
+    while !bed.ask_sql("SELECT key FROM uploads").await.is_empty() {
+        assert!(tokio::time::Instant::now() < limit, "the row stays");
+    }
+}
+
+async fn a_name_with_a_nul_is_nobodys(bed: Bed) {
+    let (desk, _hand) = bed.open().await;
+    let nul = "a\0b";
+    let avatar = jobs::AvatarName { dialect: "musetalk".into(), owner: "local".into(), name: nul.to_owned() };
+    assert_eq!(desk.job(nul, None).await, Ok(None));
+    assert_eq!(desk.job("x", Some(nul)).await, Ok(None));
+    for listing in [
+        Listing { dialect: Some(nul.into()), ..Listing::default() },
+        Listing { owner: Some(nul.into()), ..Listing::default() },
+    ] {
+        assert_eq!(desk.list(listing).await, Ok(Vec::new()));
+    }
+    assert!(matches!(desk.cancel(nul, None).await, Ok(Canceling::Unknown)));
+    assert_eq!(desk.avatar(&avatar).await, Ok(None));
+    assert_eq!(desk.avatars(Some(nul), None).await, Ok(Vec::new()));
+    assert_eq!(desk.delete_avatar(&avatar).await, Ok(false));
+}
+
+async fn who_waits_is_told_when_the_queue_moves(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let first = submit(&desk, order()).await;
+    let second = submit(&desk, order()).await;
+    let last = submit(&desk, order()).await;
+    let mut bell = desk.watch(&last);
+    let place = || async { desk.job(&last, None).await.unwrap().unwrap().position };
+    assert_eq!(place().await, Some(2));
+    desk.cancel(&second, None).await.unwrap();
+    tokio::time::timeout(LONG, bell.changed()).await.expect("news of the cancellation").unwrap();
+    assert_eq!(place().await, Some(1));
+    hand.ready(W1, 1, 0);
+    assert_eq!(hand.assigned().await.job, first);
+    tokio::time::timeout(LONG, bell.changed()).await.expect("news of the claim").unwrap();
+    assert_eq!(place().await, Some(0));
 }

@@ -10,6 +10,7 @@ use crate::stage::*;
 both![
     the_same_key_with_the_same_work_is_the_same_job,
     a_twin_joins_while_the_job_lives_and_shortly_after,
+    a_key_that_joined_a_twin_finds_it_for_good,
     thirty_two_equal_submits_at_once_are_one_job,
     a_clock_that_is_set_back_does_not_keep_a_twin_for_ever,
 ];
@@ -75,6 +76,34 @@ async fn a_twin_joins_while_the_job_lives_and_shortly_after(bed: Bed) {
     assert!(fresh(&desk, twin("u")).await.1);
     desk.cancel(&second, None).await.unwrap();
     assert!(fresh(&desk, twin("t")).await.1);
+}
+
+async fn a_key_that_joined_a_twin_finds_it_for_good(bed: Bed) {
+    let aged = |config: &mut jobs::DeskConfig| {
+        config.retention.records_age = Some(Duration::from_secs(86_400));
+    };
+    let (desk, mut hand) = bed.open_with(aged).await;
+    hand.ready(W1, 1, 0);
+    let keyed = |key: &str| Order { idempotency: Some(key.into()), ..twin("t") };
+    let (id, _) = fresh(&desk, twin("t")).await;
+    assert_eq!(fresh(&desk, keyed("living")).await, (id.clone(), false));
+    let work = hand.assigned().await;
+    hand.ended(&work, failed("no_face"));
+    ended(&desk, &id).await;
+    assert_eq!(fresh(&desk, keyed("ended")).await, (id.clone(), false));
+    bed.step(Duration::from_secs(3600));
+    for key in ["living", "ended"] {
+        assert_eq!(fresh(&desk, keyed(key)).await, (id.clone(), false), "{key}");
+        let other = Order { twin: Some("u".into()), ..keyed(key) };
+        assert!(matches!(desk.submit(other).await, Err(Refusal::Mismatch(_))), "{key} with other work");
+        let other = Order { owner: "other".into(), ..keyed(key) };
+        desk.cancel(&fresh(&desk, other).await.0, None).await.unwrap();
+    }
+    // the key goes with the record of its job
+    bed.step(Duration::from_secs(200_000));
+    desk.sweep().await.unwrap();
+    assert_eq!(bed.ask_sql("SELECT idempotency FROM job_aliases").await, [] as [&str; 0]);
+    assert!(fresh(&desk, keyed("living")).await.1);
 }
 
 async fn thirty_two_equal_submits_at_once_are_one_job(bed: Bed) {

@@ -10,6 +10,7 @@ use crate::stage::*;
 both![
     takes_go_by_age_but_not_while_they_are_read,
     takes_go_oldest_first_until_the_rest_fits,
+    what_cannot_be_removed_keeps_nothing_else,
     uploads_go_unless_a_living_job_names_them,
     records_go_by_age_when_nothing_is_left_of_them,
 ];
@@ -46,6 +47,32 @@ async fn takes_go_by_age_but_not_while_they_are_read(bed: Bed) {
     let Some(Ending::Made(made)) = view.ending else { panic!("{view:?}") };
     assert!(view.state == State::Done && made.removed_ms.is_some(), "the record stays and says so");
     assert!(desk.open_take(&young).await.unwrap().is_some());
+}
+
+async fn what_cannot_be_removed_keeps_nothing_else(bed: Bed) {
+    let aged = Retention { takes_age: Some(HOUR), uploads_age: Some(HOUR), records_age: Some(HOUR), ..KEEP };
+    let (desk, mut hand) = bed.open_with(|config| config.retention = aged.clone()).await;
+    hand.ready(W1, 1, 0);
+    let mut takes = Vec::new();
+    for _ in 0..3 {
+        takes.push(done(&bed, (&desk, &mut hand)).await);
+    }
+    let mut upload = desk.receive("a", 100).await.unwrap();
+    upload.write(b"bytes").await.unwrap();
+    let upload = upload.finish().await.unwrap();
+    let canceled = submit(&desk, order()).await;
+    hand.assigned().await;
+    let waiting = submit(&desk, order()).await;
+    desk.cancel(&waiting, None).await.unwrap();
+    // the store takes no such key
+    bed.run_sql(&format!("UPDATE jobs SET take_key = '../x' WHERE id = '{}'", takes[1].0)).await;
+    bed.step(HOUR * 2);
+    assert_eq!(desk.sweep().await.unwrap_err().code, "bad_key");
+    let there = |n: usize| bed.path(&takes[n].1).exists();
+    assert_eq!([there(0), there(1), there(2)], [false, true, false]);
+    assert!(!bed.path(&upload.key).exists(), "uploads go too");
+    assert!(desk.job(&waiting, None).await.unwrap().is_none(), "and records");
+    assert!(desk.job(&canceled, None).await.unwrap().is_some());
 }
 
 async fn takes_go_oldest_first_until_the_rest_fits(bed: Bed) {
