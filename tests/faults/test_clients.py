@@ -158,6 +158,22 @@ def test_gone_at_every_stage(server, media, gone_at):
     quick(server)
 
 
+def test_half_a_preface_of_http2_is_let_go(server):
+    """What may still become HTTP/2 has as long as any head: else a few bytes hold a seat for ever."""
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(contextlib.closing(connect(server, "svd"))) for _ in range(3)]
+        for sock, data in zip(socks, (b"P", b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")):
+            sock.sendall(data)
+        quick(server)
+        for sock in socks:
+            sock.settimeout(40)
+            with contextlib.suppress(ConnectionError):
+                while sock.recv(4096):
+                    pass
+    assert time.monotonic() - begun < 35
+
+
 def test_garbage(server):
     for data in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

@@ -91,7 +91,7 @@ impl Config {
         // first alone, so that a mistake in it is told with its line
         parse(&text, &file)?;
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string(), ""))?;
-        let environment = std::env::vars().filter_map(|(name, value)| {
+        let environment = environment().filter_map(|(name, value)| {
             let path = name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase().replace("__", ".");
             Some((name, path, value))
         });
@@ -159,6 +159,12 @@ impl Config {
         self.limits.audio_seconds = args.max_audio_seconds.or(self.limits.audio_seconds);
         self
     }
+}
+
+/// The variables that are text: what is not (a name of a file in another encoding, say) is none of ours.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 const SEE: &str = "docs/config.md lists what can be set";

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,9 @@ use tower::ServiceExt;
 
 use super::settings::Dialect;
 
-/// From the connection (or the end of the last answer) to the end of the next request's head.
+/// From the connection (or the end of the last answer) to the end of the next request's head. Held to it twice: by the HTTP
+/// library from the first byte on, once it knows the version; and by us until the first request is there, for it waits without
+/// a limit while the bytes may still become the preface of HTTP/2.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// From the connection to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,7 +129,10 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let first = Arc::new(Notify::new());
+    let came = Arc::clone(&first);
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        came.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
@@ -140,8 +145,17 @@ async fn converse<S>(
         .keep_alive_interval(Some(HEAD_TIMEOUT))
         .keep_alive_timeout(HEAD_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    // a client that hangs up is no event
-    let _ = watcher.watch(connection).await;
+    let mut connection = std::pin::pin!(watcher.watch(connection));
+    tokio::select! {
+        // a client that hangs up is no event
+        _ = &mut connection => return,
+        asked = tokio::time::timeout(HEAD_TIMEOUT, first.notified()) => {
+            if asked.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = connection.await;
 }
 
 fn unbound(dialect: Dialect, address: SocketAddr, error: &std::io::Error) -> Complaint {

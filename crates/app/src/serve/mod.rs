@@ -43,6 +43,7 @@ const MOST_THREADS: usize = 4;
 
 pub fn run(machine: &MachineArgs, args: &ServeArgs) -> Result<ExitCode, Complaint> {
     let begun = Instant::now();
+    raise_open_files();
     let mut config = Config::load(machine)?;
     lay_flags_over(&mut config.serve, args)?;
     let _log = log::start(&config.serve)?;
@@ -56,6 +57,16 @@ pub fn run(machine: &MachineArgs, args: &ServeArgs) -> Result<ExitCode, Complain
         .build()
         .map_err(|error| Complaint::new("internal", format!("no runtime: {error}"), ""))?;
     runtime.block_on(serve(Stage { machine, config, data, originals, begun }))
+}
+
+/// Each client is a descriptor, and the usual soft limit of 1024 is less than our listeners take. Where it cannot be raised we
+/// go on with what there is. What we start inherits it: workers and ffmpeg neither `select` nor close every number.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// What the server is put together from.

@@ -54,7 +54,7 @@ impl Originals {
                 set.entry(name).or_insert(Variable { value, from: from.to_owned() });
             }
         };
-        for (name, value) in std::env::vars() {
+        for (name, value) in crate::config::environment() {
             // only the MuseTalk server reads its variables in any case
             if is_known(&name) || name.to_ascii_uppercase().starts_with("MUSETALK_") {
                 add(&name, value, "environment");

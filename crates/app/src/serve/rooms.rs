@@ -71,6 +71,8 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let settings = &config.serve;
     let cards: Vec<EngineCard> = machine::engines().iter().map(|engine| engine.card().clone()).collect();
     let store = store(config, data).await?;
+    let musetalk_s3 = musetalk_s3(config, data, originals);
+    check_bucket(&store, &musetalk_s3)?;
     let (events, told) = mpsc::unbounded_channel();
     let desk_config = DeskConfig {
         database_url: database(settings, data),
@@ -98,8 +100,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         }
         cast.insert(dialect.name(), seen_by_dialects(casting));
     }
-    let (infinitetalk, musetalk_s3) =
-        (infinitetalk(config, data, originals)?, musetalk_s3(config, data, originals));
+    let infinitetalk = infinitetalk(config, data, originals)?;
     for folder in [&infinitetalk.output, &musetalk_s3.results] {
         std::fs::create_dir_all(folder).map_err(|error| {
             let message =
@@ -317,6 +318,25 @@ fn musetalk(config: &Config, originals: &Originals) -> Result<front_door::MuseTa
             StreamPace::AsFastAsPossible => jobs::crew::Pace::AsFastAsPossible,
         },
         jpeg_quality: config.musetalk.jpeg_quality.unwrap_or(80).clamp(1, 100),
+    })
+}
+
+/// Its clients would be refused one by one what the operator meant for all of them.
+fn check_bucket(store: &Store, settings: &front_door::MuseTalkS3) -> Result<(), Complaint> {
+    let Some(bucket) = &settings.bucket else { return Ok(()) };
+    let place = match settings.prefix.trim_end_matches('/') {
+        "" => format!("s3://{bucket}"),
+        prefix => format!("s3://{bucket}/{prefix}"),
+    };
+    store.allow_s3("musetalk-s3", &format!("{place}/take.mp4")).map_err(|_| {
+        let message = format!(
+            "[musetalk-s3] bucket and prefix are {place}, where [store] s3_allowed.musetalk-s3 allows nothing"
+        );
+        Complaint::new(
+            "bad_config",
+            message,
+            format!("add \"{place}\" to s3_allowed.musetalk-s3, or take the bucket out"),
+        )
     })
 }
 

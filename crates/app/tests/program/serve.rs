@@ -301,7 +301,20 @@ fn a_second_signal_leaves_at_once() {
 #[test]
 fn what_is_wrong_in_a_configuration_is_named() {
     let stage = Stage::new();
-    let rows: [(&[&str], &[&str]); 5] = [
+    let rows: [(&[&str], &[&str]); 7] = [
+        (
+            &["--conf", "musetalk-s3.bucket=mine"],
+            &["[musetalk-s3] bucket", "s3_allowed.musetalk-s3", "s3://mine"],
+        ),
+        (
+            &[
+                "--conf",
+                "musetalk-s3.bucket=mine",
+                "--conf",
+                "store.s3_allowed.musetalk-s3=[\"s3://mine/in\"]",
+            ],
+            &["[musetalk-s3] bucket"],
+        ),
         (&["--conf", "serve.slotz=3"], &["slotz"]),
         (&["--conf", "serve.only=[\"svdd\"]"], &["svdd", "svd"]),
         (&["--conf", "serve.tls.cert=a.pem"], &["key"]),
@@ -312,4 +325,36 @@ fn what_is_wrong_in_a_configuration_is_named() {
         let run: Run = stage.run(["serve", "--data", "data"].iter().chain(&FREE).chain(flags));
         run.assert_refused(words);
     }
+}
+
+/// A variable that is no text is nobody's mistake, and the files a server may have open are all that its user may.
+#[test]
+fn surroundings_that_are_not_as_usual() {
+    use std::os::unix::ffi::OsStrExt;
+    let stage = Stage::new();
+    let mut args: Vec<&str> = ["serve", "--data", "data"].into_iter().chain(FREE).collect();
+    // a bucket that is allowed is no mistake
+    args.extend([
+        "--conf",
+        "musetalk-s3.bucket=mine",
+        "--conf",
+        "store.s3_allowed.musetalk-s3=[\"s3://mine\"]",
+    ]);
+    let mut command = Command::new("/bin/sh");
+    let plain = stage.command(&args);
+    command
+        .args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    command.current_dir(plain.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let strange = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    command.env("STRANGE", strange).env(strange, "x").env("TALKIE__NONE", strange);
+    let server = Server::spawn(command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<_> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+    let ready = server.get("all", "/readyz");
+    assert_eq!(ready.0, 200, "{}", ready.1);
 }

@@ -1,5 +1,6 @@
 //! Requests to every route, with a real desk behind them that has no workers: the first byte picks route and content type,
-//! the rest up to a zero byte is the query, then comes the body. Whatever comes, the answer is no 500.
+//! the rest up to a zero byte is the query, then comes the body. Whatever comes, the answer is no 500. A job that is made is
+//! canceled, so that the queue never fills and nobody waits for its end.
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,8 @@ use dialects::front_door::{
     Casting, Common, Hosts, House, InfiniteTalk, KeepAlive, Keys, Limits, MuseTalk, MuseTalkS3, OnHangup,
 };
 use jobs::crew::{Assignment, Crew, Pace, WorkerId};
-use jobs::{Clock, Desk, DeskConfig, Retention};
+use contract::{Device, EngineCard, Fps, Layout, SettingCard, SubjectKind, Value};
+use jobs::{Clock, Darkroom, Desk, DeskConfig, Listing, Retention, State};
 use libfuzzer_sys::fuzz_target;
 use store::{Store, StoreConfig};
 use tower::ServiceExt;
@@ -41,6 +43,7 @@ const KINDS: [&str; 4] =
 
 struct Bench {
     runtime: tokio::runtime::Runtime,
+    desk: Desk,
     app: Router,
     _folder: tempfile::TempDir,
 }
@@ -50,18 +53,39 @@ fn bench() -> &'static Bench {
     BENCH.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder");
-        let app = runtime.block_on(app(folder.path()));
-        Bench { runtime, app, _folder: folder }
+        let (desk, app) = runtime.block_on(app(folder.path()));
+        Bench { runtime, desk, app, _folder: folder }
     })
 }
 
-async fn app(folder: &std::path::Path) -> Router {
+fn card() -> EngineCard {
+    EngineCard {
+        name: "puppet",
+        summary: "",
+        device: Device::Cpu,
+        weights: Vec::new(),
+        subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
+        keeps_background: true,
+        idles: true,
+        source_layout: Layout::I420,
+        source_longest: 512,
+        voice_rate_hz: 16_000,
+        default_fps: Fps::whole(25),
+        fps_range: (10.0, 60.0),
+        max_longest: 1920,
+        min_face: 32,
+        memory_mib: 64,
+        settings: vec![SettingCard { name: "size", default: Value::Int(0), help: "" }],
+    }
+}
+
+async fn app(folder: &std::path::Path) -> (Desk, Router) {
     let store = Store::open(StoreConfig { folder: folder.to_owned(), ..StoreConfig::default() });
     let (_, events) = tokio::sync::mpsc::unbounded_channel();
     let config = DeskConfig {
         database_url: format!("sqlite://{}?mode=rwc", folder.join("talkie.db").display()),
         store: store.await.expect("a store"),
-        engines: Vec::new(),
+        engines: vec![card()],
         queue_limit: 10,
         stall: Duration::from_secs(60),
         cancel_grace: Duration::from_secs(60),
@@ -69,12 +93,13 @@ async fn app(folder: &std::path::Path) -> Router {
         retention: Retention { takes_age: None, takes_bytes: None, uploads_age: None, records_age: None },
         lease: Duration::from_secs(60),
         clock: Clock::system(),
+        darkroom: Darkroom::new(media::ToolPaths::default(), media::Limits::default()),
     };
     let desk = Desk::open(config, Arc::new(NoCrew), events).await.expect("a desk");
     let casting = Casting { engine: Ok("puppet".to_owned()), stand_in: true };
     let names = ["infinitetalk", "musetalk", "musetalk-s3", "svd"];
     let house = House {
-        desk,
+        desk: desk.clone(),
         cast: names.into_iter().map(|name| (name, casting.clone())).collect(),
         limits: Limits { upload_bytes: 1 << 16, picture_bytes: 1 << 16, video_seconds: 60 },
         keep_alive: KeepAlive::default(),
@@ -100,7 +125,14 @@ async fn app(folder: &std::path::Path) -> Router {
         },
         musetalk_s3: MuseTalkS3 { bucket: None, prefix: String::new(), results: folder.join("results") },
     };
-    dialects::house::all(&Arc::new(house))
+    (desk, dialects::house::all(&Arc::new(house)))
+}
+
+async fn cancel_all(desk: &Desk) {
+    let waiting = Listing { state: Some(State::Queued), ..Listing::default() };
+    for job in desk.list(waiting).await.expect("the record answers") {
+        desk.cancel(&job.id, None).await.expect("the record answers");
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -112,7 +144,17 @@ fuzz_target!(|bytes: &[u8]| {
     let request = Request::post(format!("{route}?{query}")).header("content-type", kind);
     let Ok(request) = request.body(Body::from(rest[cut..].to_vec())) else { return };
     let bench = bench();
-    let status = bench.runtime.block_on(async { bench.app.clone().oneshot(request).await });
+    let status = bench.runtime.block_on(async {
+        let mut answer = std::pin::pin!(bench.app.clone().oneshot(request));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                () = tokio::time::sleep(Duration::from_millis(1)) => cancel_all(&bench.desk).await,
+            }
+        }
+    });
+    bench.runtime.block_on(cancel_all(&bench.desk));
     let status = status.expect("an answer").status();
     assert!(status != 500, "{status} {route}");
 });
