@@ -124,6 +124,11 @@ async fn app(folder: &std::path::Path) -> (Desk, Router) {
             jpeg_quality: 85,
         },
         musetalk_s3: MuseTalkS3 { bucket: None, prefix: String::new(), results: folder.join("results") },
+        fal: dialects::fal::Fal::new(
+            None,
+            dialects::fal::Signer::new(&[7; 32]).unwrap(),
+            std::time::Duration::from_secs(1),
+        ),
     };
     (desk, dialects::house::all(&Arc::new(house)))
 }

@@ -72,7 +72,7 @@ fn document(app: &App) -> Value {
     paths.insert(
         format!("/{}", app.id),
         json!({ "post": {
-            "requestBody": { "required": true, "content": content(reference(&input)) },
+            "requestBody": { "required": true, "content": content(reference(input)) },
             "responses": answers("QueueStatus", "The request status.")
         } }),
     );

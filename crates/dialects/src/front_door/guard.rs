@@ -84,13 +84,16 @@ fn bare(host: &str) -> &str {
 
 /// For every route: a name that leads here by somebody else's DNS is not ours.
 pub async fn known_host(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let none: fn(&str) -> bool = |_| false;
+    let none: Known = |_| false;
     known_host_or(State((house, none)), request, next).await
 }
 
+/// Hosts that are ours besides the configured ones.
+pub type Known = fn(&str) -> bool;
+
 /// The same, where other hosts are ours too.
 pub async fn known_host_or(
-    State((house, known)): State<(Arc<House>, fn(&str) -> bool)>,
+    State((house, known)): State<(Arc<House>, Known)>,
     request: Request,
     next: Next,
 ) -> Response {

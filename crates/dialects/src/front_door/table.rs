@@ -194,11 +194,7 @@ impl Table {
 
 /// What stands around the routes of every dialect: which hosts are meant, what becomes of a panic, the request's id, trace and
 /// count. `known`: hosts that are ours besides the configured ones.
-pub fn around(
-    router: Router,
-    (house, dialect): (&Arc<House>, &'static str),
-    known: fn(&str) -> bool,
-) -> Router {
+pub fn around(router: Router, (house, dialect): (&Arc<House>, &'static str), known: guard::Known) -> Router {
     router
         .layer(from_fn_with_state((Arc::clone(house), known), guard::known_host_or))
         .layer(from_fn(leftover::take))

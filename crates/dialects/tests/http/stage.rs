@@ -17,8 +17,7 @@ use dialects::front_door::{
 use http_body_util::BodyExt;
 use jobs::crew::{Assignment, Crew, CrewEvent, Form, Pace, WorkerId};
 use jobs::{
-    Blame, Clock, Desk, DeskConfig, Ending, Failure, Made, Prepared, Retention, Source, SubjectSpec, Take,
-    VoiceSpec, Work,
+    Blame, Clock, Desk, DeskConfig, Ending, Failure, Made, Prepared, Retention, Source, Take, VoiceSpec, Work,
 };
 use store::{Store, StoreConfig};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -249,12 +248,7 @@ async fn ending(store: &Store, assignment: &Assignment) -> Ending {
         Source::Path(path) => !path.exists(),
         _ => false,
     };
-    let subject = match &take.subject {
-        SubjectSpec::Picture(source) | SubjectSpec::Clip(source) | SubjectSpec::PictureOrClip(source) => {
-            missing(source)
-        }
-        SubjectSpec::Avatar(_) => false,
-    };
+    let subject = take.subject.source().is_some_and(missing);
     if subject {
         return Ending::Failed(client("file_missing", "there is no such picture"));
     }
