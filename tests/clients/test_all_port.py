@@ -1,5 +1,7 @@
 """The port that has everything: each dialect under its prefix, and the probes."""
 
+import json
+
 import httpx
 import pytest
 import requests
@@ -77,3 +79,45 @@ def test_request_ids(talkie):
     told = httpx.get(talkie.url("svd", "/health"), headers={"x-request-id": "mine-123"})
     assert told.headers["x-request-id"] == "mine-123"
     assert httpx.get(talkie.url("svd", "/health")).headers["x-request-id"]
+
+
+METRICS = {
+    "queue depth": "talkie_queue_depth",
+    "wait in the queue": "talkie_queue_wait_seconds_count",
+    "stage times": 'talkie_stage_seconds_count{stage="rendering"',
+    "frames a second": 'talkie_frames_per_second_count{engine="puppet"',
+    "real-time factor": 'talkie_real_time_factor_count{engine="puppet"',
+    "frames by encoder": "talkie_frames_total{",
+    "jobs by outcome": 'outcome="done"',
+    "errors by code": "talkie_errors_total{code=",
+    "requests": "talkie_http_requests_total{",
+    "time of requests": "talkie_http_request_seconds_count{",
+    "live sessions": "talkie_live_sessions",
+    "answers from memory": 'talkie_cache_hits_total{cache="ended_jobs"',
+    "answers from the record": 'talkie_cache_misses_total{cache="ended_jobs"',
+}
+
+
+def test_metrics_after_a_good_and_a_bad_job(new_talkie, media):
+    """Every figure that is promised is there once there was something to count; the log is JSON, a line each, with the job's id."""
+    server = new_talkie("--conf", "serve.log_json=true", only=("svd",))
+    with open(media.jpeg, "rb") as picture:
+        url = requests.post(server.url("svd", "/upload-character"), files={"character": ("me.jpg", picture, "image/jpeg")}, timeout=60)
+    made = []
+    for one in (url.json()["imageUrl"], "/uploads/character_00000000-0000-4000-8000-000000000000.jpg"):
+        wish = {"characterImageUrl": one, "script": "wave", "duration": 1}
+        made.append(requests.post(server.url("svd", "/generate-video"), json=wish, timeout=60).json()["id"])
+
+    def ended():
+        told = [requests.get(server.url("svd", f"/generation/{one}"), timeout=20).json()["status"] for one in made]
+        return told if set(told) <= {"completed", "failed"} else None
+
+    assert stage.until(ended, 60, every=0.05) == ["completed", "failed"]
+    assert ended()
+    text = httpx.get(server.url("all", "/metrics")).text
+    missing = [what for what, name in METRICS.items() if name not in text]
+    assert not missing, (missing, text)
+    lines = [line for line in server.log_path.read_text().splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in lines]
+    for one in made:
+        assert any(one in (line.get("fields") or {}).get("job", "") for line in told), (one, lines[-5:])

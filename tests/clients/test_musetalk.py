@@ -332,12 +332,12 @@ def test_stream_says_json_on_refusal(talkie, media):
 
 
 def test_tickets(talkie, avatar, media):
-    """A ticket plays one voice with one avatar, as often as it is asked for, and nothing else."""
+    """A ticket plays one voice with one avatar, as often as it is asked for and on every port, and nothing else."""
     told = live.ticket(talkie, avatar, media.short)
     assert told["stream_url"] == f"/inference/stream/{avatar}/{told['ticket']}" and told["video_url"] == told["stream_url"] + ".mp4"
     assert told["expires_in"] > 60
-    for _ in range(2):
-        raw = Raw(talkie.url("musetalk", told["stream_url"]))
+    for url in (talkie.url("musetalk", told["stream_url"]), talkie.url("all", "/musetalk" + told["stream_url"])):
+        raw = Raw(url)
         assert raw.status == 200 and raw.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
         assert abs(sum(1 for _, part in raw.chunks() if jpeg_of(part)) - media.seconds(media.short) * 25) <= 3
     for path in (

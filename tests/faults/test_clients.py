@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import resource
+import select
 import socket
 import struct
 import time
@@ -52,6 +53,26 @@ def reset(sock):
     """Closes with RST, as a client that crashed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def test_a_refusal_waits_for_the_rest_of_a_small_body(server):
+    """Who is refused while its body still comes gets the answer, and the connection is good for the next request."""
+    with connect(server, "svd") as sock:
+        sock.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        assert not select.select([sock], [], [], 0.3)[0], "it was answered, and closed, under the body"
+        sock.sendall(b"hello")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 404")
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_refusal_does_not_wait_for_ever(server):
+    """A body that never comes holds the answer back for two seconds, no longer."""
+    with connect(server, "svd") as sock:
+        sock.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        begun = time.monotonic()
+        assert sock.recv(4096).startswith(b"HTTP/1.1 404")
+        assert 1.0 < time.monotonic() - begun < 10.0
 
 
 def test_slow_loris(server):

@@ -383,8 +383,10 @@ impl Desk {
             return Ok(None);
         }
         if let Some(view) = self.inner.ended.find(id, owner) {
+            metrics::counter!("talkie_cache_hits_total", "cache" => "ended_jobs").increment(1);
             return Ok(Some(view));
         }
+        metrics::counter!("talkie_cache_misses_total", "cache" => "ended_jobs").increment(1);
         let view = job::view(&self.inner.record, id, owner).await.map_err(|error| broken(&error))?;
         Ok(view.map(|view| {
             if !self.inner.record.shared {

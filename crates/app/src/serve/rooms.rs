@@ -124,6 +124,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         musetalk: musetalk(config, originals)?,
         musetalk_s3,
         fal: fal(config, data)?,
+        tickets: Arc::default(),
     };
     let house = Arc::new(house);
     tokio::spawn(dialects::fal::courier(Arc::clone(&house)));

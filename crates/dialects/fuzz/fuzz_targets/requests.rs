@@ -124,6 +124,7 @@ async fn app(folder: &std::path::Path) -> (Desk, Router) {
             jpeg_quality: 85,
         },
         musetalk_s3: MuseTalkS3 { bucket: None, prefix: String::new(), results: folder.join("results") },
+        tickets: Arc::default(),
         fal: dialects::fal::Fal::new(
             None,
             dialects::fal::Signer::new(&[7; 32]).unwrap(),

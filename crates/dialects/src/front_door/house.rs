@@ -36,6 +36,8 @@ pub struct House {
     pub musetalk: MuseTalk,
     pub musetalk_s3: MuseTalkS3,
     pub fal: crate::fal::Fal,
+    /// Of the MuseTalk server.
+    pub tickets: Arc<crate::musetalk::Tickets>,
 }
 
 /// What the ports share: a dialect may be served on its own port and on the one that has everything.

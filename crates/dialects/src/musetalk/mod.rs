@@ -17,6 +17,8 @@ use crate::front_door::guard::Access;
 use crate::front_door::house::House;
 use crate::front_door::table::{About, Cors, Table};
 
+pub use tickets::Tickets;
+
 pub const DIALECT: &str = "musetalk";
 
 const ABOUT: About = About {
@@ -30,6 +32,8 @@ const ABOUT: About = About {
 const MJPEG: &str = "multipart/x-mixed-replace";
 
 pub fn router(house: Arc<House>) -> Router {
+    // one drawer for all ports: a ticket is good on each of them
+    let tickets = Arc::clone(&house.tickets);
     Table::new(house, ABOUT)
         .get(
             "/health",
@@ -110,7 +114,7 @@ pub fn router(house: Arc<House>) -> Router {
                 .says(409, "The job was canceled, or its idempotency key came with other work"),
         )
         .finish()
-        .layer(Extension(Arc::new(tickets::Tickets::default())))
+        .layer(Extension(tickets))
 }
 
 fn health() -> Value {

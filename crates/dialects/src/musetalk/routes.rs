@@ -101,6 +101,7 @@ pub async fn stream(
     let line = line(&room, avatar, form).await?;
     if query.flag("ticket") {
         let ticket = tickets.issue(line, room.house.clock.now_ms());
+        tickets.let_go_in_time(room.house.clock.clone());
         return Ok(told_as(&to_wire::ticket(uri.path(), ticket)));
     }
     play(&room, line, (shape, pace)).await

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use jobs::{Desk, Received};
+use jobs::{Clock, Desk, Received};
 
 use super::from_wire::Line;
 
@@ -58,6 +59,19 @@ impl Tickets {
         }
         issued.push_back((ticket.clone(), now_ms + LIFE_MS, line));
         ticket
+    }
+
+    /// The last that was issued, and its voice, go when its time is over, whether or not another one comes.
+    pub fn let_go_in_time(self: &Arc<Self>, clock: Clock) {
+        let tickets = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(LIFE_MS as u64 + 1)).await;
+            if let Some(tickets) = tickets.upgrade() {
+                let now_ms = clock.now_ms();
+                let mut issued = tickets.0.lock().unwrap_or_else(PoisonError::into_inner);
+                issued.retain(|(_, until, _)| *until > now_ms);
+            }
+        });
     }
 
     pub fn line(&self, ticket: &str, now_ms: i64) -> Option<Line> {

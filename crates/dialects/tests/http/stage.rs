@@ -144,6 +144,7 @@ impl Stage {
                 prefix: "outputs".to_owned(),
                 results: folder.path().join("data/output/musetalk-s3"),
             },
+            tickets: Arc::default(),
             fal: dialects::fal::Fal::new(
                 None,
                 dialects::fal::Signer::new(&[7; 32]).unwrap(),
