@@ -272,16 +272,15 @@ pub fn split(path: &str) -> Option<(FileName, Vec<&str>)> {
 
 /// `PUT …/put/<id>`
 pub async fn put(door: &Door, (file, id): (&FileName, &str), body: Body) -> Result<Response, Refused> {
-    let arrival = {
-        let mut arrivals = door.fal().arrivals.lock();
-        match arrivals.get(id) {
-            Some(arrival) if *file == FileName::Upload(arrival.key.clone()) => arrivals.remove(id),
-            _ => None,
-        }
+    let (key, life) = {
+        let arrivals = door.fal().arrivals.lock();
+        let known = arrivals.get(id).filter(|arrival| *file == FileName::Upload(arrival.key.clone()));
+        known.map(|arrival| (arrival.key.clone(), arrival.life)).ok_or_else(unknown)?
     };
-    let arrival = arrival.ok_or_else(unknown)?;
-    let received = receive(door, &arrival.key, body).await?;
-    keep_until(door, &received.key, arrival.life).await?;
+    let received = receive(door, &key, body).await?;
+    // one that broke off may be sent again
+    door.fal().arrivals.lock().remove(id);
+    keep_until(door, &received.key, life).await?;
     // JavaScript's client reads an empty body as JSON if it is called that
     Ok(empty(StatusCode::OK))
 }

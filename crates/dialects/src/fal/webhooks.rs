@@ -137,7 +137,10 @@ pub async fn courier(house: Arc<House>) {
                     under_way.spawn(deliver(Arc::clone(&house), webhook));
                 }
                 Ok(false) => {} // another server was faster
-                Err(complaint) => tracing::warn!(%complaint, "a webhook cannot be claimed"),
+                Err(complaint) => {
+                    tracing::warn!(%complaint, "a webhook cannot be claimed");
+                    tokio::time::sleep(BREATH).await;
+                }
             }
         }
         while under_way.try_join_next().is_some() {}
