@@ -301,6 +301,9 @@ pub struct TakeoverArgs {
 pub struct WorkerArgs {
     #[command(flatten)]
     pub data: DataArgs,
+    /// Folders below which local paths may lie, as the server was told
+    #[arg(long = "media-root")]
+    pub media_roots: Vec<PathBuf>,
     /// Jobs at a time
     #[arg(long)]
     pub slots: usize,

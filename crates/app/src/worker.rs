@@ -17,7 +17,9 @@ use crate::serve;
 const RUNTIME_THREADS: usize = 2;
 
 pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complaint> {
-    let config = Config::load(machine)?;
+    let mut config = Config::load(machine)?;
+    // a job's local paths are checked again where they are opened
+    config.serve.media_roots.extend(args.media_roots.iter().cloned());
     let _log = serve::log::start(&config.serve)?;
     let data = serve::data_folder(&args.data, &config)?;
     let socket = socket()?;

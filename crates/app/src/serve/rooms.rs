@@ -205,6 +205,9 @@ fn worker_command(stage: &Stage<'_>) -> Result<WorkerCommand, Complaint> {
     args.extend(["--slots".into(), slots.to_string().into()]);
     let live_slots = settings.live_slots.unwrap_or(LIVE_SLOTS);
     args.extend(["--live-slots".into(), live_slots.to_string().into()]);
+    for root in &settings.media_roots {
+        args.extend(["--media-root".into(), root.clone().into()]);
+    }
     let paths =
         [("--config", &machine.config), ("--ffmpeg", &machine.ffmpeg), ("--ffprobe", &machine.ffprobe)];
     for (flag, path) in paths {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 /// Bytes that are read for politeness; who sends more is cut off.
-const LITTLE: usize = 256 << 10;
+const LITTLE: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub async fn take(request: Request, next: Next) -> Response {

@@ -91,7 +91,8 @@ async fn what_never_becomes_a_part_is_refused_early() {
             told.text()
         );
         let taken = taken.load(Ordering::SeqCst);
-        assert!(taken <= 8, "{what}: {taken} pieces of 16 KiB were taken");
+        // a little more is read so that the refusal arrives
+        assert!(taken <= 13, "{what}: {taken} pieces of 16 KiB were taken");
     }
     // many small parts in large pieces are no reason to refuse, nor is a large first piece
     let parts = "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n".repeat(900);
