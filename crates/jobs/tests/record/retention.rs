@@ -114,7 +114,8 @@ async fn uploads_go_unless_a_living_job_names_them(bed: Bed) {
     let with_upload = Order { work: Work::Take(take), ..order() };
     let id = submit(&desk, with_upload.clone()).await;
     bed.step(HOUR * 2);
-    assert_eq!(desk.sweep().await.unwrap(), Swept { uploads: 1, ..Swept::default() });
+    // by this sweep, or by the desk's own first one if that came late
+    desk.sweep().await.unwrap();
     assert!(desk.open_upload(&keys[0]).await.unwrap().is_some());
     assert!(desk.open_upload(&keys[1]).await.unwrap().is_none() && !bed.path(&keys[1]).exists());
     hand.ready(W1, 1, 0);
