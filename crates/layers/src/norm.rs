@@ -105,8 +105,7 @@ mod tests {
     /// Nearly constant: a mean of 1, a deviation of 1e-3, so that its variance is as small as an epsilon.
     fn nearly_constant(shape: &[usize]) -> (Tensor, Vec<f64>) {
         let n: usize = shape.iter().product();
-        let values: Vec<f32> =
-            (0..n).map(|i| 1.0 + ((i * 37 % 17) as f32 - 8.0) * 2f32.powi(-12)).collect();
+        let values: Vec<f32> = (0..n).map(|i| 1.0 + ((i * 37 % 17) as f32 - 8.0) * 2f32.powi(-12)).collect();
         let wide = values.iter().map(|&v| f64::from(v)).collect();
         (Tensor::from_vec(values, shape, &Device::Cpu).unwrap(), wide)
     }

@@ -9,6 +9,7 @@ mod inventory;
 mod mapped;
 mod outline;
 mod shards;
+mod torch;
 
 pub use checkpoint::{Checkpoint, Entry};
 pub use error::{WeightsError, WrongCheckpoint};

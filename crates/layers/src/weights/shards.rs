@@ -8,6 +8,7 @@ use safetensors::SafeTensors;
 use super::checkpoint::Entry;
 use super::error::WeightsError;
 use super::mapped::Mapped;
+use super::torch;
 
 type Opened = (Vec<Mapped>, BTreeMap<String, Entry>);
 
@@ -19,9 +20,28 @@ pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Opened, WeightsErro
         return sharded(path);
     }
     let file = Mapped::open(path)?;
-    let entries = safetensors_entries(&file, 0)?;
-    let _ = key;
+    let bytes = file.bytes();
+    let entries = if torch::is_zip(bytes) || torch::is_legacy(bytes) {
+        torch::entries(&file, key)?
+    } else if let Some(key) = key {
+        let why = format!("only a PyTorch file has parts such as `{key}`");
+        return Err(WeightsError::UnknownFormat { path: path.to_owned(), why });
+    } else if looks_like_safetensors(bytes) {
+        safetensors_entries(&file, 0)?
+    } else {
+        let why = if bytes.get(257..262) == Some(b"ustar") {
+            "it is a tar, as PyTorch wrote before 0.1.10; load and save it with a newer PyTorch".to_owned()
+        } else {
+            format!("it begins with {:02x?}", &bytes[..bytes.len().min(8)])
+        };
+        return Err(WeightsError::UnknownFormat { path: path.to_owned(), why });
+    };
     Ok((vec![file], entries))
+}
+
+/// The length of a header, then the header, which is JSON.
+fn looks_like_safetensors(bytes: &[u8]) -> bool {
+    bytes.get(8) == Some(&b'{')
 }
 
 /// Offsets are checked by the safetensors reader: in order, without holes or overlaps, and up to the end of the file.
@@ -91,7 +111,9 @@ fn sharded(path: &Path) -> Result<Opened, WeightsError> {
                     return Err(malformed(format!("`{tensor}` lies in {shard}, the index says {owner}")));
                 }
                 None => {
-                    return Err(malformed(format!("{shard} holds `{tensor}`, which the index does not name")));
+                    return Err(malformed(format!(
+                        "{shard} holds `{tensor}`, which the index does not name"
+                    )));
                 }
             };
         }
