@@ -1,0 +1,5 @@
+//! The nets that InfiniteTalk is made of, one file each.
+
+pub mod clip_visual;
+pub mod wan_vae;
+pub mod wav2vec2;
