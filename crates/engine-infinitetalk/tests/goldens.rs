@@ -29,12 +29,12 @@ fn check(area: &str, wanted: &[&str]) {
 
 #[test]
 fn give_what_the_official_implementation_gives() {
-    check("infinitetalk", &["clip_visual", "wan_vae", "wan_vae_bf16", "wav2vec2"]);
+    check("infinitetalk", &["clip_visual", "umt5", "wan_vae", "wan_vae_bf16", "wav2vec2"]);
 }
 
 #[test]
 fn ask_for_the_keys_of_the_released_files() {
-    check("keys", &["clip_xlm_roberta", "wan_vae", "wav2vec2_base"]);
+    check("keys", &["clip_xlm_roberta", "umt5_xxl", "wan_vae", "wav2vec2_base"]);
 }
 
 /// A probe only speaks up when an output fails, so nothing else shows that it is noted in the right place.
