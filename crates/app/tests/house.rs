@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("score", &["contract", "face", "media", "speech"]),
     ("layers", &[]),
     ("golden", &["layers"]),
+    ("encoders", &["golden", "layers"]),
+    ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
         &["contract", "dialects", "engine-puppet", "face", "golden", "jobs", "layers", "media", "score", "speech", "store"],
