@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
     ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
+    ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
         &["contract", "dialects", "engine-puppet", "face", "golden", "jobs", "layers", "media", "score", "speech", "store"],

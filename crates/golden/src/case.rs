@@ -124,7 +124,7 @@ impl Outputs {
 pub struct Net {
     /// Of the file in `keys/`, without `.json`.
     pub inventory: &'static str,
-    /// Keys of the released file the net has no use for: a whole key, or a beginning that ends with a dot.
+    /// Keys of the released file the net has no use for: a whole key, a beginning that ends with a dot, or an end that begins with one.
     pub unused: &'static [&'static str],
     /// Loads the net at full size from an `Outline` and returns what it asked for.
     pub outline: fn() -> candle_core::Result<Inventory>,
