@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("encoders", &["golden", "layers"]),
     ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
     ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
+    ("engine-svd", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
         &["contract", "dialects", "engine-puppet", "face", "golden", "jobs", "layers", "media", "score", "speech", "store"],
