@@ -32,6 +32,8 @@ pub enum Allowance {
     None,
     /// That many rows of the first axis may differ in any way, as where two scores tie within the noise.
     Rows(usize),
+    /// Two rows of the first axis that lie side by side may have changed places, as where a list is sorted by scores that tie within the noise.
+    Neighbours,
 }
 
 /// A case file together with where and how it is to be computed.

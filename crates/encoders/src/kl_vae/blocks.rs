@@ -127,7 +127,8 @@ mod tests {
         let mid = MidBlock::load(64, 32, vb).unwrap();
         for norm in [&mid.first.norm1, &mid.first.norm2, &mid.attention.group_norm] {
             let strength = strength(|x| norm.forward(x), &[1, 4, 4, 64]);
-            assert!((strength - 0.7071).abs() < 0.1, "{strength}"); // 1e-3 / sqrt(1e-6 + 1e-6)
+            let want = 1e-3 / f32::sqrt(1e-6 + 1e-6);
+            assert!((strength - want).abs() < 0.1, "{strength} {want}");
         }
     }
 
