@@ -5,7 +5,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use golden::{Case, CaseError, Given, Net, Outputs, Registry};
+use golden::{Case, CaseError, Given, Net, Outputs, Registry, every};
 use layers::weights::{Inventory, Outline};
 use layers::{Activation, Bias, Conv2d, ConvConfig, LayerNorm, Linear, Mask, Padding, attention};
 use serde::Deserialize;
@@ -298,9 +298,7 @@ impl Case for ImageEncoder {
         let pixels = given.float_input("in.pixel_values")?.permute((0, 2, 3, 1))?.contiguous()?;
         let hidden = net.vision().forward(&pixels)?; // (b, l, c)
         let mut outputs = Outputs::new();
-        let every_fourth: Vec<u32> = (0..hidden.dim(1)? as u32).step_by(4).collect();
-        let every_fourth = Tensor::new(every_fourth, hidden.device())?;
-        outputs.out("last_hidden_sub4", hidden.index_select(&every_fourth, 1)?);
+        outputs.out("last_hidden_sub4", every(4, &hidden, 1)?);
         outputs.out("image_embeds", net.project(&hidden)?);
         Ok(outputs)
     }
@@ -311,19 +309,38 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
 
-    #[test]
-    fn refuses_what_it_was_not_made_for() {
-        let tiny = ClipVisionConfig {
+    fn tiny() -> ClipVisionConfig {
+        ClipVisionConfig {
             hidden_size: 8,
             intermediate_size: 8,
-            num_hidden_layers: 1,
+            num_hidden_layers: 2,
             num_attention_heads: 2,
             patch_size: 2,
             image_size: 4,
             projection_dim: 8,
-            hidden_act: "gelu".into(),
-            layer_norm_eps: 1e-5,
-        };
+            ..ClipVisionConfig::vit_h_14()
+        }
+    }
+
+    /// How large a signal of 1e-3 around nothing leaves a norm: its variance is as small as an epsilon, so this tells which one is used.
+    #[test]
+    fn norms_have_an_epsilon_of_1e_5() {
+        let weights = || golden::Seeded::new("tiny").builder(DType::F32, &Device::Cpu);
+        let net = ClipVisionWithProjection::load(&tiny(), weights()).unwrap();
+        let wan = ClipVision::load_wan(&tiny(), weights()).unwrap();
+        let values: Vec<f32> = (0..8).map(|i| if i % 2 == 0 { 1e-3 } else { -1e-3 }).collect();
+        let x = Tensor::from_vec(values, (1, 8), &Device::Cpu).unwrap();
+        let (block, last) = (&wan.blocks[0], &net.vision.blocks[1]);
+        for norm in [&wan.pre_norm, &block.norm1, &block.norm2, &last.norm1, &last.norm2, &net.post_norm] {
+            let y = norm.forward(&x).unwrap();
+            let strength = y.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            assert!((strength - 0.3015).abs() < 0.05, "{strength}"); // 1e-3 / sqrt(1e-6 + 1e-5)
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_was_not_made_for() {
+        let tiny = tiny();
         let said = |cfg: ClipVisionConfig| cfg.check().unwrap_err().to_string();
         assert!(tiny.check().is_ok());
         assert!(said(ClipVisionConfig { num_attention_heads: 3, ..tiny.clone() }).contains("heads 3"));

@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use encoders::clip_vision::{ClipVision, ClipVisionConfig};
-use golden::{Case, CaseError, Given, Net, Outputs, Registry};
+use golden::{Case, CaseError, Given, Net, Outputs, Registry, every};
 use layers::weights::{Inventory, Outline};
 use serde::Deserialize;
 
@@ -127,12 +127,6 @@ impl Case for ClipVisualCase {
         outputs.out("feat_sub8", every(8, &net.vision.forward(&pixels)?, 2)?);
         Ok(outputs)
     }
-}
-
-/// Every `n`th slice along `axis`.
-fn every(n: usize, x: &Tensor, axis: usize) -> Result<Tensor> {
-    let indices: Vec<u32> = (0..x.dim(axis)? as u32).step_by(n).collect();
-    x.index_select(&Tensor::new(indices, x.device())?, axis)
 }
 
 #[cfg(test)]

@@ -277,9 +277,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn refuses_what_does_not_fit() {
-        let cfg = Umt5Config {
+    fn tiny() -> Umt5Config {
+        Umt5Config {
             vocab_size: 8,
             dim: 8,
             dim_attn: 8,
@@ -287,7 +286,25 @@ mod tests {
             num_heads: 2,
             encoder_layers: 1,
             num_buckets: 8,
-        };
+        }
+    }
+
+    /// How large a signal of 1e-3 leaves a norm: its square is as small as an epsilon, so this tells which one is used.
+    #[test]
+    fn norms_have_an_epsilon_of_1e_6() {
+        let vb = golden::Seeded::new("tiny").builder(DType::F32, &Device::Cpu);
+        let net = Umt5Encoder::load(&tiny(), vb).unwrap();
+        let x = Tensor::full(1e-3f32, (1, 8), &Device::Cpu).unwrap();
+        for norm in [&net.blocks[0].norm1, &net.blocks[0].norm2, &net.norm] {
+            let y = norm.forward(&x).unwrap();
+            let strength = y.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            assert!((strength - 0.707).abs() < 0.1, "{strength}"); // 1e-3 / sqrt(1e-6 + 1e-6)
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let cfg = tiny();
         let said = |cfg: Umt5Config| cfg.check().unwrap_err().to_string();
         assert!(said(Umt5Config { num_heads: 3, ..cfg.clone() }).contains("num_heads 3"));
         assert!(said(Umt5Config { num_buckets: 6, ..cfg.clone() }).contains("not 6"));

@@ -1,8 +1,8 @@
 //! The VAE's golden cases and the keys of its full-size net. The bf16 case rounds where the reference does: weights, statistics and
 //! what every operation hands on are bf16, sums are made in f32.
 
-use candle_core::{D, Result, Tensor};
-use golden::{Case, CaseError, Given, Net, Outputs, Registry};
+use candle_core::{Result, Tensor};
+use golden::{Case, CaseError, Given, Net, Outputs, Registry, every};
 use layers::weights::{Inventory, Outline};
 
 use super::{WanVae, WanVaeConfig};
@@ -39,10 +39,7 @@ impl Case for WanVaeCase {
             outputs.out(&format!("enc_{frames}f"), channels_first(&latents)?.squeeze(0)?);
         }
         let decoded = channels_first(&net.decode(&latents)?)?.squeeze(0)?; // (3, t, h, w)
-        let rows = every_other(&decoded, decoded.dim(2)?)?;
-        let every_other_pixel =
-            every_other(&rows.transpose(2, 3)?, decoded.dim(D::Minus1)?)?.transpose(2, 3)?;
-        outputs.out("dec_unclamped_sub2", every_other_pixel.contiguous()?);
+        outputs.out("dec_unclamped_sub2", every(2, &every(2, &decoded, 2)?, 3)?);
         let last = decoded.narrow(1, decoded.dim(1)? - 1, 1)?.squeeze(1)?; // (3, h, w)
         outputs.out("dec_clamped_frame_last", last.clamp(-1.0, 1.0)?);
         Ok(outputs)
@@ -57,10 +54,4 @@ fn channels_last(x: &Tensor) -> Result<Tensor> {
 /// (b, t, h, w, c) -> (b, c, t, h, w)
 fn channels_first(x: &Tensor) -> Result<Tensor> {
     x.permute((0, 4, 1, 2, 3))?.contiguous()
-}
-
-/// x: (3, t, n, m) -> (3, t, n / 2, m)
-fn every_other(x: &Tensor, n: usize) -> Result<Tensor> {
-    let indices: Vec<u32> = (0..n as u32).step_by(2).collect();
-    x.contiguous()?.index_select(&Tensor::new(indices, x.device())?, 2)
 }
