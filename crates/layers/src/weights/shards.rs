@@ -20,23 +20,23 @@ pub(super) fn open(path: &Path, key: Option<&str>) -> Result<Opened, WeightsErro
         return sharded(path);
     }
     let file = Mapped::open(path)?;
-    let bytes = file.bytes();
-    let entries = if torch::is_zip(bytes) || torch::is_legacy(bytes) {
-        torch::entries(&file, key)?
-    } else if let Some(key) = key {
-        let why = format!("only a PyTorch file has parts such as `{key}`");
-        return Err(WeightsError::UnknownFormat { path: path.to_owned(), why });
-    } else if looks_like_safetensors(bytes) {
-        safetensors_entries(&file, 0)?
-    } else {
-        let why = if bytes.get(257..262) == Some(b"ustar") {
-            "it is a tar, as PyTorch wrote before 0.1.10; load and save it with a newer PyTorch".to_owned()
-        } else {
-            format!("it begins with {:02x?}", &bytes[..bytes.len().min(8)])
-        };
-        return Err(WeightsError::UnknownFormat { path: path.to_owned(), why });
-    };
+    let entries = single(path, file.bytes(), key)?;
     Ok((vec![file], entries))
+}
+
+fn single(path: &Path, bytes: &[u8], key: Option<&str>) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let unknown = |why| Err(WeightsError::UnknownFormat { path: path.to_owned(), why });
+    if torch::is_zip(bytes) || torch::is_legacy(bytes) {
+        torch::entries(path, bytes, key)
+    } else if let Some(key) = key {
+        unknown(format!("only a PyTorch file has parts such as `{key}`"))
+    } else if looks_like_safetensors(bytes) {
+        safetensors_entries(path, bytes, 0)
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        unknown("it is a tar, as PyTorch wrote before 0.1.10; load and save it with a newer PyTorch".into())
+    } else {
+        unknown(format!("it begins with {:02x?}", &bytes[..bytes.len().min(8)]))
+    }
 }
 
 /// The length of a header, then the header, which is JSON.
@@ -45,9 +45,12 @@ fn looks_like_safetensors(bytes: &[u8]) -> bool {
 }
 
 /// Offsets are checked by the safetensors reader: in order, without holes or overlaps, and up to the end of the file.
-fn safetensors_entries(file: &Mapped, index: usize) -> Result<BTreeMap<String, Entry>, WeightsError> {
-    let bytes = file.bytes();
-    let malformed = |e: safetensors::SafeTensorError| WeightsError::malformed(&file.path, e.to_string());
+fn safetensors_entries(
+    path: &Path,
+    bytes: &[u8],
+    file: usize,
+) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let malformed = |e: safetensors::SafeTensorError| WeightsError::malformed(path, e.to_string());
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
     let begin = 8 + header;
     if begin + metadata.data_len() != bytes.len() {
@@ -56,18 +59,18 @@ fn safetensors_entries(file: &Mapped, index: usize) -> Result<BTreeMap<String, E
             metadata.data_len(),
             bytes.len() - begin
         );
-        return Err(WeightsError::malformed(&file.path, why));
+        return Err(WeightsError::malformed(path, why));
     }
     let mut entries = BTreeMap::new();
     for (name, info) in metadata.tensors() {
         if info.dtype.bitsize() % 8 != 0 {
-            return Err(WeightsError::tensor(&file.path, &name, format!("stored as {:?}", info.dtype)));
+            return Err(WeightsError::tensor(path, &name, format!("stored as {:?}", info.dtype)));
         }
         let entry = Entry {
             dtype: info.dtype,
             shape: info.shape.clone(),
             strides: None,
-            file: index,
+            file,
             offset: begin + info.data_offsets.0,
         };
         entries.insert(name, entry);
@@ -104,7 +107,7 @@ fn sharded(path: &Path) -> Result<Opened, WeightsError> {
     let (mut files, mut entries) = (Vec::new(), BTreeMap::new());
     for shard in named.values().copied().collect::<BTreeSet<_>>() {
         let file = Mapped::open(&folder.join(shard))?;
-        for (tensor, entry) in safetensors_entries(&file, files.len())? {
+        for (tensor, entry) in safetensors_entries(&file.path, file.bytes(), files.len())? {
             match named.get(tensor.as_str()) {
                 Some(&owner) if owner == shard => entries.insert(tensor, entry),
                 Some(owner) => {
@@ -122,5 +125,88 @@ fn sharded(path: &Path) -> Result<Opened, WeightsError> {
     match named.keys().find(|tensor| !entries.contains_key(**tensor)) {
         Some(tensor) => Err(malformed(format!("`{tensor}` is not in {}", named[tensor]))),
         None => Ok((files, entries)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::decode;
+    use std::path::PathBuf;
+
+    /// Every file in `loaders/`, shards and expectations included, with its extension.
+    fn files() -> Vec<(PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        let loaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/loaders");
+        for folder in [loaders.join("sharded"), loaders] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|e| e == "pth" || e == "safetensors") {
+                    let bytes = std::fs::read(&path).unwrap();
+                    found.push((path, bytes));
+                }
+            }
+        }
+        assert!(found.len() >= 19, "{}", found.len());
+        found
+    }
+
+    /// Reads every tensor in the bytes of a file; the total length of what was read.
+    fn open(bytes: &[u8]) -> Result<usize, String> {
+        let entries = single(Path::new("file"), bytes, None).map_err(|e| e.to_string())?;
+        let mut total = 0;
+        for (key, entry) in entries {
+            let own = &bytes[entry.offset..entry.offset + entry.span()];
+            let read = match &entry.strides {
+                None => own.len(),
+                Some(strides) => decode::gather(own, &entry.shape, strides, entry.width()).len(),
+            };
+            assert!(read <= bytes.len(), "`{key}` grew to {read} bytes in a file of {}", bytes.len());
+            total += read;
+        }
+        Ok(total)
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_refused() {
+        for (path, bytes) in files() {
+            for len in 0..bytes.len() {
+                assert!(open(&bytes[..len]).is_err(), "{} cut to {len} bytes was read", path.display());
+            }
+            open(&bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn flipped_bytes_never_panic() {
+        let mut state = 0x2545_F491_4F6C_DD1Du64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        let (mut refused, mut read) = (0, 0);
+        for (_, bytes) in files() {
+            for round in 0..4000 {
+                let mut damaged = bytes.clone();
+                for _ in 0..1 + round % 4 {
+                    let at = random(damaged.len());
+                    damaged[at] = match random(3) {
+                        0 => damaged[at] ^ (1 << random(8)),
+                        1 => [0x00, 0xFF, 0x7F, 0x80][random(4)],
+                        _ => random(256) as u8,
+                    };
+                }
+                match open(&damaged) {
+                    Ok(_) => read += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(
+            refused > 1000 && read > 1000,
+            "{refused} refused, {read} read: the damage is not where it matters"
+        );
     }
 }

@@ -8,11 +8,11 @@ mod value;
 mod zip;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use self::state::{Storages, named_tensors};
 use super::checkpoint::Entry;
 use super::error::WeightsError;
-use super::mapped::Mapped;
 
 pub(super) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
@@ -23,13 +23,16 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
 }
 
 /// The tensors of the state dict at `key`, or of the only one there is.
-pub(super) fn entries(file: &Mapped, key: Option<&str>) -> Result<BTreeMap<String, Entry>, WeightsError> {
-    let bytes = file.bytes();
-    let malformed = |why: String| WeightsError::malformed(&file.path, why);
+pub(super) fn entries(
+    path: &Path,
+    bytes: &[u8],
+    key: Option<&str>,
+) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let malformed = |why: String| WeightsError::malformed(path, why);
     let (heap, root, storages) =
         if is_zip(bytes) { zip_parts(bytes) } else { legacy::parts(bytes) }.map_err(malformed)?;
     named_tensors(&heap, root, &storages, key).map_err(|error| match error.key {
-        Some(key) => WeightsError::tensor(&file.path, &key, error.why),
+        Some(key) => WeightsError::tensor(path, &key, error.why),
         None => malformed(error.why),
     })
 }

@@ -2,10 +2,9 @@
 //! called or constructed: a call becomes the note that it was to be made. No length in the file is trusted before as many bytes
 //! are there, the memo is a map, and nothing here recurses.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::value::{Heap, Id, Made, Value};
+use super::value::{Global, Heap, Id, Made, Value};
 
 /// The heap, its root, and how many bytes the pickle took.
 pub(super) fn read(bytes: &[u8]) -> Result<(Heap<'_>, Id, usize), String> {
@@ -80,7 +79,7 @@ impl<'a> Machine<'_, 'a> {
     }
 
     fn text(&mut self, bytes: &'a [u8]) -> Result<(), String> {
-        self.push(std::str::from_utf8(bytes).map_or(Value::Bytes, |text| Value::Text(Cow::Borrowed(text))))
+        self.push(std::str::from_utf8(bytes).map_or(Value::Bytes, Value::Text))
     }
 
     fn pop(&mut self) -> Result<Id, String> {
@@ -272,7 +271,7 @@ impl<'a> Machine<'_, 'a> {
                 let text = if opcode == b'V' { Some(line) } else { quoted('\'').or_else(|| quoted('"')) };
                 // escapes never occur in the names of tensors; what has one is no name
                 match text.filter(|text| !text.contains('\\')) {
-                    Some(text) => self.push(Value::Text(Cow::Borrowed(text))),
+                    Some(text) => self.push(Value::Text(text)),
                     None => self.push(Value::Bytes),
                 }
             }
@@ -372,14 +371,13 @@ impl<'a> Machine<'_, 'a> {
         match opcode {
             b'c' => {
                 let (module, name) = (self.line_text()?, self.line_text()?);
-                self.push(Value::Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) })
+                self.push(Value::Global(Box::new(Global { module, name })))
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 match (self.heap.get(module), self.heap.get(name)) {
-                    (Value::Text(module), Value::Text(name)) => {
-                        let (module, name) = (module.clone(), name.clone());
-                        self.push(Value::Global { module, name })
+                    (&Value::Text(module), &Value::Text(name)) => {
+                        self.push(Value::Global(Box::new(Global { module, name })))
                     }
                     _ => Err("a name that is not a string".into()),
                 }
@@ -404,9 +402,7 @@ impl<'a> Machine<'_, 'a> {
                 let (module, name) = (self.line_text()?, self.line_text()?);
                 let args = self.since_mark()?;
                 let args = self.heap.add(Value::Tuple(args))?;
-                let by = self
-                    .heap
-                    .add(Value::Global { module: Cow::Borrowed(module), name: Cow::Borrowed(name) })?;
+                let by = self.heap.add(Value::Global(Box::new(Global { module, name })))?;
                 self.make(by, args)
             }
             b'o' => {
@@ -420,7 +416,7 @@ impl<'a> Machine<'_, 'a> {
             }
             b'P' => {
                 let text = self.line_text()?;
-                let id = self.heap.add(Value::Text(Cow::Borrowed(text)))?;
+                let id = self.heap.add(Value::Text(text))?;
                 self.push(Value::Persistent(id))
             }
             _ => {

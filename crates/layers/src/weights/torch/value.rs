@@ -1,7 +1,5 @@
 //! What a pickle describes, as plain values in one list: no recursion, no references, strings where they lie in the file.
 
-use std::borrow::Cow;
-
 /// A value's place in the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id(u32);
@@ -13,7 +11,7 @@ pub(super) enum Value<'a> {
     Int(i64),
     /// One that is no 64-bit integer; nothing about a tensor is.
     Number,
-    Text(Cow<'a, str>),
+    Text(&'a str),
     /// Bytes, and strings that are not UTF-8.
     Bytes,
     Tuple(Vec<Id>),
@@ -21,14 +19,17 @@ pub(super) enum Value<'a> {
     Set,
     Dict(Vec<(Id, Id)>),
     /// A name of a class or a function.
-    Global {
-        module: Cow<'a, str>,
-        name: Cow<'a, str>,
-    },
+    Global(Box<Global<'a>>),
     /// What a class or a function would make. It is not made.
     Made(Box<Made>),
     /// A storage, by PyTorch's description of it.
     Persistent(Id),
+}
+
+#[derive(Debug)]
+pub(super) struct Global<'a> {
+    pub module: &'a str,
+    pub name: &'a str,
 }
 
 #[derive(Debug)]
@@ -42,28 +43,39 @@ pub(super) struct Made {
 /// The pickles of the published checkpoints have up to some 100,000 values.
 const VALUES: usize = 4 << 20;
 
+/// In segments, so that it grows without a copy of itself.
 #[derive(Debug, Default)]
-pub(super) struct Heap<'a>(Vec<Value<'a>>);
+pub(super) struct Heap<'a> {
+    segments: Vec<Vec<Value<'a>>>,
+    len: usize,
+}
+
+/// Values in a segment.
+const SEGMENT: usize = 1 << 12;
 
 impl<'a> Heap<'a> {
     pub fn add(&mut self, value: Value<'a>) -> Result<Id, String> {
-        if self.0.len() >= VALUES {
-            return Err(format!("its pickle has more than {VALUES} values"));
+        if self.len >= VALUES {
+            return Err(format!("more than {VALUES} values"));
         }
-        self.0.push(value);
-        Ok(Id(self.0.len() as u32 - 1))
+        if self.len.is_multiple_of(SEGMENT) {
+            self.segments.push(Vec::new());
+        }
+        self.segments.last_mut().expect("one was just pushed where there was none").push(value);
+        self.len += 1;
+        Ok(Id(self.len as u32 - 1))
     }
 
     pub fn get(&self, id: Id) -> &Value<'a> {
-        &self.0[id.0 as usize]
+        &self.segments[id.0 as usize / SEGMENT][id.0 as usize % SEGMENT]
     }
 
     pub fn get_mut(&mut self, id: Id) -> &mut Value<'a> {
-        &mut self.0[id.0 as usize]
+        &mut self.segments[id.0 as usize / SEGMENT][id.0 as usize % SEGMENT]
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Value<'a>> {
-        self.0.iter()
+        self.segments.iter().flatten()
     }
 
     pub fn text(&self, id: Id) -> Option<&str> {
@@ -90,7 +102,7 @@ impl<'a> Heap<'a> {
     /// (module, name)
     pub fn global(&self, id: Id) -> Option<(&str, &str)> {
         match self.get(id) {
-            Value::Global { module, name } => Some((module, name)),
+            Value::Global(global) => Some((global.module, global.name)),
             _ => None,
         }
     }
@@ -145,7 +157,7 @@ impl<'a> Heap<'a> {
             Value::List(_) => "a list".into(),
             Value::Set => "a set".into(),
             Value::Dict(_) => "a dict".into(),
-            Value::Global { module, name } => format!("the name {module}.{name}"),
+            Value::Global(global) => format!("the name {}.{}", global.module, global.name),
             Value::Made(made) => match self.global(made.by) {
                 Some((module, name)) => format!("an object of {module}.{name}"),
                 None => "an object".into(),
