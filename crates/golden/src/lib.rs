@@ -13,6 +13,7 @@ mod thin;
 mod tolerance;
 mod verify;
 
+pub use candle_core::{DType, Device};
 pub use case::{Allowance, Case, CaseError, Given, Net, Outputs, Registry};
 pub use compare::{Comparison, compare};
 pub use kit::{CaseFile, Kit, KitError, Meta};
