@@ -3,7 +3,7 @@
 use contract::{Complaint, Stop};
 
 use crate::catalogue::{Selection, Wanted};
-use crate::places::{Found, Kind, Places};
+use crate::places::{Found, Places};
 use crate::receipt::Receipt;
 use crate::sum::Sum;
 use crate::whole;
@@ -101,9 +101,7 @@ pub fn check<'a>(
         }
         let verdict = match &found {
             None => Verdict::Missing,
-            Some(found) => {
-                judge(wanted, found, places, stop, &mut |n| each(wanted, Progress::Read { bytes: n }))?
-            }
+            Some(found) => judge(wanted, found, stop, &mut |n| each(wanted, Progress::Read { bytes: n }))?,
         };
         let checked = Checked { wanted, found, verdict };
         each(wanted, Progress::Done(&checked));
@@ -121,22 +119,23 @@ pub enum Progress<'p, 'a> {
 fn judge(
     wanted: Wanted<'_>,
     found: &Found,
-    places: &Places,
     stop: &Stop,
     read: &mut dyn FnMut(u64),
 ) -> Result<Verdict, Complaint> {
-    let receipt =
-        (found.kind == Kind::Models).then(|| Receipt::read(&places.root, &wanted.file.place)).flatten();
-    let should = wanted.file.bytes.or(receipt.as_ref().map(|receipt| receipt.bytes));
+    let receipt = found.receipt.as_ref();
+    // where the user trusted the source, the catalogue has nothing to say
+    let trusted = receipt.is_some_and(|receipt| receipt.trusted);
+    let (known_bytes, known_sum) =
+        if trusted { (None, None) } else { (wanted.file.bytes, wanted.file.sha256.as_ref()) };
+    let should = known_bytes.or(receipt.map(|receipt| receipt.bytes));
     if let Some(should) = should.filter(|should| *should != found.bytes) {
         return Ok(Verdict::WrongSize { is: found.bytes, should });
     }
     if let Err(why) = whole::check(&found.path) {
         return Ok(Verdict::Damaged(why));
     }
-    let hub =
-        || found.hub_sha256.clone().map(Sum::Sha256).or_else(|| receipt.as_ref().and_then(Receipt::sum));
-    let (sum, witness) = match (&wanted.file.sha256, hub()) {
+    let hub = || found.hub_sha256.clone().map(Sum::Sha256).or_else(|| receipt.and_then(Receipt::sum));
+    let (sum, witness) = match (known_sum, hub()) {
         (Some(known), _) if known.len() == 64 => (Sum::Sha256(known.clone()), Witness::Catalogue),
         (Some(known), None) => (Sum::Sha256(known.clone()), Witness::CatalogueInPart),
         (_, Some(sum)) => (sum, Witness::Hub),

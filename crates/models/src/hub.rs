@@ -51,8 +51,8 @@ pub enum Fault {
     Absent(Complaint),
     /// Worth another try, after a while that the server may name.
     Later { why: String, after: Option<Duration> },
-    /// The file is not the one it was a moment ago.
-    Changed,
+    /// The file is not the one it was a moment ago; why that is believed.
+    Changed(String),
 }
 
 /// What a source tells of a file.
@@ -354,7 +354,7 @@ fn succeeded(answer: &Response, url: &Url) -> Result<(), Fault> {
             let after = header(RETRY_AFTER.as_str()).and_then(|text| wait(text, SystemTime::now()));
             Fault::Later { why: what, after }
         }
-        416 => Fault::Changed,
+        416 => Fault::Changed(what),
         _ => Fault::Refused(Complaint::new("bad_answer", what, "")),
     })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::{Component, Source, Wanted};
 use crate::name::Name;
+use crate::receipt::Receipt;
 
 /// Folders inside a project's checkout that hold its models.
 const INSIDE: &[&str] = &["models", "weights"];
@@ -47,17 +48,22 @@ pub struct Found {
     pub bytes: u64,
     /// The hub's checksum, which its cache uses as the blob's name.
     pub hub_sha256: Option<String>,
+    /// What `pull` wrote down of it, in the models folder.
+    pub receipt: Option<Receipt>,
 }
 
 impl Found {
     fn at(path: PathBuf, kind: Kind) -> Option<Self> {
         let metadata = std::fs::metadata(&path).ok().filter(|metadata| metadata.is_file())?;
         let hub_sha256 = (kind == Kind::HubCache).then(|| blob(&path)).flatten();
-        Some(Self { path, kind, bytes: metadata.len(), hub_sha256 })
+        Some(Self { path, kind, bytes: metadata.len(), hub_sha256, receipt: None })
     }
 
     /// Whether what can be told without reading it agrees with the catalogue.
     pub fn fits(&self, wanted: Wanted<'_>) -> bool {
+        if let Some(receipt) = self.receipt.as_ref().filter(|receipt| receipt.trusted) {
+            return receipt.bytes == self.bytes;
+        }
         let size = wanted.file.bytes.is_none_or(|bytes| bytes == self.bytes);
         let sum = match (&wanted.file.sha256, &self.hub_sha256) {
             (Some(known), Some(blob)) => blob.starts_with(known.as_str()),
@@ -71,7 +77,10 @@ impl Places {
     /// The first place whose file fits; else one that does not, so that it can be told.
     pub fn find(&self, wanted: Wanted<'_>) -> Option<Found> {
         let mut misfit = None;
-        for found in self.candidates(wanted) {
+        for mut found in self.candidates(wanted) {
+            if found.kind == Kind::Models {
+                found.receipt = Receipt::read(&self.root, &wanted.file.place);
+            }
             if found.fits(wanted) {
                 return Some(found);
             }

@@ -19,6 +19,9 @@ pub struct Receipt {
     pub bytes: u64,
     /// The hub's SHA-256 of a large file, or git's name of a small one; nothing for other sources.
     pub sum: Option<String>,
+    /// The user took the source's word over the catalogue's.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 impl Receipt {

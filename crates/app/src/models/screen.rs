@@ -88,7 +88,7 @@ pub fn show(bar: &ByteBar, event: &PullEvent<'_>) {
             }
             bar.begin(label, *bytes);
         }
-        PullEvent::Changed { label } => bar.line(format_args!("{label}: changed or damaged, begins anew")),
+        PullEvent::Changed { label, why } => bar.line(format_args!("{label}: begins anew, {why}")),
         PullEvent::Progress { label, done, of } => bar.at(label, *done, *of),
         PullEvent::Waiting { label, why, wait } => {
             bar.line(format_args!("{label}: {why}; again in {:.1} s", wait.as_secs_f64()));
@@ -112,7 +112,7 @@ pub fn as_json(event: &PullEvent<'_>) -> Value {
         PullEvent::Begun { label, bytes, resumed } => {
             json!({ "event": "begun", "file": label, "bytes": bytes, "resumed": resumed })
         }
-        PullEvent::Changed { label } => json!({ "event": "changed", "file": label }),
+        PullEvent::Changed { label, why } => json!({ "event": "changed", "file": label, "why": why }),
         PullEvent::Progress { label, done, of } => {
             json!({ "event": "progress", "file": label, "done": done, "of": of })
         }

@@ -128,7 +128,7 @@ impl Download {
                     Err(fault) => fault,
                 },
                 // it had ranges a moment ago
-                Ok(Answer::Whole(_)) => Fault::Changed,
+                Ok(Answer::Whole(_)) => Fault::Changed("the server has no ranges any more".to_owned()),
                 Err(fault) => fault,
             };
             self.again(fault, &mut patience).await?;
@@ -152,7 +152,9 @@ impl Download {
         };
         let told = strong_etag(answer.headers());
         match (&entity, &told) {
-            (Some(before), Some(now)) if before != now => return Err(Fault::Changed),
+            (Some(before), Some(now)) if before != now => {
+                return Err(Fault::Changed(format!("its ETag was {before} and is {now}")));
+            }
             (None, Some(_)) => self.part.set_entity(told),
             _ => {}
         }
@@ -163,7 +165,7 @@ impl Download {
             };
         }
         match content_range(answer.headers()) {
-            Some((_, total)) if total != self.bytes => Err(Fault::Changed),
+            Some((_, total)) if total != self.bytes => Err(self.other_size(total)),
             Some((range, _)) if range.start == piece.start && range.end <= piece.end => {
                 Ok(Answer::Piece(answer))
             }
@@ -183,10 +185,7 @@ impl Download {
     ) -> Result<(), Fault> {
         while let Some(chunk) = answer.chunk().await.map_err(broken)? {
             if chunk.len() as u64 > rest.end - rest.start {
-                return Err(Fault::Later {
-                    why: "the server sent more than it was asked for".to_owned(),
-                    after: None,
-                });
+                return Err(Fault::Changed("the server sent more than it was asked for".to_owned()));
             }
             self.part.write(rest.start, &chunk).map_err(Fault::Refused)?;
             rest.start += chunk.len() as u64;
@@ -209,7 +208,7 @@ impl Download {
     }
 
     fn other_size(&self, is: u64) -> Fault {
-        Fault::Later { why: format!("the server sends {is} bytes, the file has {}", self.bytes), after: None }
+        Fault::Changed(format!("the server sends {is} bytes, the file has {}", self.bytes))
     }
 }
 

@@ -75,6 +75,7 @@ pub enum PullEvent<'a> {
     /// The unfinished part was of a file that has changed since.
     Changed {
         label: &'a str,
+        why: &'a str,
     },
     Progress {
         label: &'a str,
@@ -328,7 +329,8 @@ impl Pull<'_> {
             let resumed = match before {
                 Before::Bytes(bytes) => bytes,
                 Before::Another => {
-                    self.teller.tell(PullEvent::Changed { label });
+                    let why = "the part that is there is of another file";
+                    self.teller.tell(PullEvent::Changed { label, why });
                     0
                 }
                 Before::Nothing => 0,
@@ -362,16 +364,18 @@ impl Pull<'_> {
                     return Err(canceled());
                 }
             };
-            let again = match &fault {
-                Fault::Changed => true,
-                Fault::Refused(complaint) => complaint.code == "wrong_checksum",
-                Fault::Absent(_) | Fault::Later { .. } => false,
+            let why = match &fault {
+                Fault::Changed(why) => Some(why.as_str()),
+                Fault::Refused(complaint) if complaint.code == "wrong_checksum" => {
+                    Some(complaint.message.as_str())
+                }
+                Fault::Refused(_) | Fault::Absent(_) | Fault::Later { .. } => None,
             };
             starts += 1;
-            if !again || starts >= FRESH_STARTS {
-                return Err(self.told(fault, ready.wanted.component));
+            match why {
+                Some(why) if starts < FRESH_STARTS => self.teller.tell(PullEvent::Changed { label, why }),
+                _ => return Err(self.told(fault, ready.wanted.component)),
             }
-            self.teller.tell(PullEvent::Changed { label });
             let anew = self.or_stopped(async {
                 self.facts(ready.wanted, ready.source, label)
                     .await
@@ -423,6 +427,7 @@ impl Pull<'_> {
             commit: facts.commit.clone(),
             bytes: ready.bytes,
             sum: facts.sum.clone().or_else(|| file.sha256.clone().filter(|sum| is_sha256(sum))),
+            trusted: self.order.checksums == Checksums::Hub,
         };
         receipt.write(&self.places.root, &file.place)?;
         if let Err(why) = whole::check(&path) {
@@ -453,8 +458,8 @@ impl Pull<'_> {
             }
             Fault::Refused(complaint) | Fault::Absent(complaint) => complaint,
             Fault::Later { why, .. } => Complaint::new("unreachable", why, "run the same command again"),
-            Fault::Changed => {
-                let message = format!("a file of {} changes while it is fetched", component.name);
+            Fault::Changed(why) => {
+                let message = format!("a file of {} changes while it is fetched: {why}", component.name);
                 Complaint::new("other_file", message, "run the same command again")
             }
         }
