@@ -380,9 +380,14 @@ def test_a_whole_folder_by_the_hubs_own_listing(hub, models):
         hub.add(QUANT, path, data)
     hub.add(QUANT, "single/infinitetalk.safetensors", safetensors(100))
     hub.faults.tree_page = 3
+    assert "never pulled" in models.run("path", "infinitetalk-quantised", code=1)[1]
     models.pull("infinitetalk-quantised")
     assert models.files() == {f"InfiniteTalk/{path}": data for path, data in files.items()}
     assert len(hub.asked("hub", "GET", "/tree/")) == 3
+    assert len(models.run("path", "infinitetalk-quantised")[0].splitlines()) == 7
+    (models.root / "InfiniteTalk/quant_models/x_3.safetensors").unlink()
+    verdicts = [row["verdict"] for row in json.loads(models.run("check", "infinitetalk-quantised", "--json", code=1)[0])["files"]]
+    assert sorted(verdicts) == ["missing"] + 6 * ["ok"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 //! (`assets/catalogue.toml`); a fact that is not known is `None` here and `unknown` to the user. Refuses a catalogue that
 //! contradicts itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Complaint;
 use serde::Deserialize;
@@ -149,10 +149,10 @@ impl Catalogue {
     }
 
     fn check(&self) -> Result<(), String> {
-        let mut names = BTreeMap::new();
+        let mut names = BTreeSet::new();
         let all = self.components.iter().map(|c| &c.name).chain(self.sets.iter().map(|s| &s.name));
         for name in all {
-            if names.insert(name, ()).is_some() {
+            if !names.insert(name) {
                 return Err(format!("the name `{name}` stands twice"));
             }
         }
@@ -197,14 +197,13 @@ impl Catalogue {
                 ));
             }
         }
-        let mut seen = std::collections::BTreeSet::new();
-        selection.files.retain(|wanted| seen.insert(wanted.file.place.clone()));
+        selection.files = once(selection.files);
         Ok(selection)
     }
 
-    /// Every file that has a name here.
+    /// Every file that has a name here, once.
     pub fn everything(&self) -> Vec<Wanted<'_>> {
-        self.all().collect()
+        once(self.all().collect())
     }
 
     fn all(&self) -> impl Iterator<Item = Wanted<'_>> {
@@ -215,6 +214,13 @@ impl Catalogue {
         let labelled = self.all().find(|wanted| wanted.label() == name);
         labelled.or_else(|| self.all().find(|wanted| wanted.file.place.as_str() == name))
     }
+}
+
+/// Variants of a model share files: the first to name one has it.
+fn once(mut files: Vec<Wanted<'_>>) -> Vec<Wanted<'_>> {
+    let mut seen = BTreeSet::new();
+    files.retain(|wanted| seen.insert(&wanted.file.place));
+    files
 }
 
 impl<'a> Selection<'a> {

@@ -6,6 +6,7 @@ mod check;
 mod fresh;
 mod hub;
 mod inventory;
+mod listed;
 mod name;
 mod part;
 mod pickle;

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::{Component, Source, Wanted};
+use crate::catalogue::{Component, File, Source, Wanted};
+use crate::listed;
 use crate::name::Name;
 use crate::receipt::Receipt;
 
@@ -87,6 +88,11 @@ impl Places {
             misfit = misfit.or(Some(found));
         }
         misfit
+    }
+
+    /// The files of a component that only the hub can name, as it named them when it was pulled.
+    pub fn pulled(&self, component: &Component) -> Vec<File> {
+        listed::read(&self.root, component)
     }
 
     fn candidates<'a>(&'a self, wanted: Wanted<'a>) -> impl Iterator<Item = Found> + 'a {

@@ -106,7 +106,7 @@ pub fn json(catalogue: &Catalogue, names: &[String], places: &Places) -> Result<
 
 /// One line a file; a failure where one is missing or has the wrong size.
 pub fn paths(selection: &Selection<'_>, places: &Places, json: bool) -> Result<ExitCode, Complaint> {
-    let mut good = selection.listings.is_empty();
+    let mut good = true;
     let mut rows = Vec::new();
     for &wanted in &selection.files {
         let found = places.find(wanted);
@@ -121,10 +121,6 @@ pub fn paths(selection: &Selection<'_>, places: &Places, json: bool) -> Result<E
             let kind = found.as_ref().filter(|_| fits).map_or(state, |found| found.kind.name());
             say::line(format_args!("{kind:<11} {}", path.unwrap_or_else(|| wanted.label())))?;
         }
-    }
-    for component in &selection.listings {
-        let why = "the names of its files are the hub's: name one of them by its path";
-        say::aside(format_args!("talkie: {}: {why}", component.name));
     }
     if json {
         say::line(json!({ "good": good, "files": rows }))?;
@@ -286,5 +282,39 @@ fn disk(component: &Component) -> Disk {
             bytes: needed().filter_map(|file| file.size()).sum(),
             exact: needed().all(|file| file.bytes.is_some()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of docs/models.md.
+    fn documented(catalogue: &Catalogue) -> String {
+        let mut table = "| component | from | disk | licence | commercial use | gated |\n| --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
+        for component in &catalogue.components {
+            let from = match &component.source {
+                Source::Hub(repository) => format!("[{repository}]({})", component.page()),
+                Source::Url(base) => format!("<{base}>"),
+            };
+            let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+            table += &format!(
+                "| `{}` | {from} | {} | {} | {} | {} |\n",
+                component.name,
+                disk(component).text(),
+                known(&component.licence),
+                known(&component.commercial),
+                gated(component)
+            );
+        }
+        table
+    }
+
+    #[test]
+    fn the_documents_table_is_the_catalogue() {
+        let text = include_str!("../../../../docs/models.md");
+        let table = documented(&Catalogue::built_in());
+        assert!(text.contains(&table), "docs/models.md should have this table:\n{table}");
     }
 }

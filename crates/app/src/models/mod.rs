@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use contract::{Complaint, Stop};
 use models::{
-    Catalogue, Checksums, OnMisfit, Places, Progress, PullOrder, SeedEvent, Selection, Teller, check, pull,
-    seed,
+    Catalogue, Checksums, Component, File, OnMisfit, Places, Progress, PullOrder, SeedEvent, Selection,
+    Teller, Wanted, check, pull, seed,
 };
 use serde_json::json;
 
@@ -28,11 +28,19 @@ pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complai
         ModelsAction::List { names } if args.json => listing::json(&catalogue, names, &places),
         ModelsAction::List { names } if names.is_empty() => listing::table(&catalogue, &places),
         ModelsAction::List { names } => listing::details(&catalogue, names, &places),
-        ModelsAction::Path { names } => listing::paths(&catalogue.select(names)?, &places, args.json),
+        ModelsAction::Path { names } => {
+            let selection = catalogue.select(names)?;
+            let listed = listed(&selection, &places)?;
+            listing::paths(&with(&selection, &listed), &places, args.json)
+        }
         ModelsAction::Pull(wish) => {
             fetch(&catalogue.select(&wish.names)?, &places, wish, (args.json, &config))
         }
-        ModelsAction::Check { names } => compare(&chosen(&catalogue, names, &places)?, &places, args.json),
+        ModelsAction::Check { names } => {
+            let selection = chosen(&catalogue, names, &places)?;
+            let listed = listed(&selection, &places)?;
+            compare(&with(&selection, &listed), &places, args.json)
+        }
         ModelsAction::Seed { names, out, salt } => {
             let selection = catalogue.select(names)?;
             write_seeded(&selection, (salt, out), args.json)
@@ -99,7 +107,28 @@ fn chosen<'a>(
     }
     let mut files = catalogue.everything();
     files.retain(|wanted| places.find(*wanted).is_some());
-    Ok(Selection { files, listings: Vec::new() })
+    let listings = catalogue.components.iter().filter(|component| !places.pulled(component).is_empty());
+    Ok(Selection { files, listings: listings.collect() })
+}
+
+/// The files of components that only the hub can name, as it named them when they were pulled.
+fn listed<'a>(selection: &Selection<'a>, places: &Places) -> Result<Vec<(&'a Component, File)>, Complaint> {
+    let mut all = Vec::new();
+    for &component in &selection.listings {
+        let files = places.pulled(component);
+        if files.is_empty() {
+            let message =
+                format!("{} was never pulled here, and only the hub can name its files", component.name);
+            return Err(Complaint::new("unknown_files", message, "pull it first"));
+        }
+        all.extend(files.into_iter().map(|file| (component, file)));
+    }
+    Ok(all)
+}
+
+fn with<'a>(selection: &Selection<'a>, listed: &'a [(&'a Component, File)]) -> Selection<'a> {
+    let listed = listed.iter().map(|(component, file)| Wanted { component, file });
+    Selection { files: selection.files.iter().copied().chain(listed).collect(), listings: Vec::new() }
 }
 
 fn compare(selection: &Selection<'_>, places: &Places, json: bool) -> Result<ExitCode, Complaint> {

@@ -17,6 +17,7 @@ use url::Url;
 use crate::catalogue::{Component, File, Selection, Source, Wanted};
 use crate::fresh::unwritable;
 use crate::hub::{Access, Facts, Fault, Hub};
+use crate::listed;
 use crate::name::Name;
 use crate::part::{Before, Identity, Part, usable_bytes};
 use crate::places::{Found, Kind, Places};
@@ -206,6 +207,7 @@ impl Pull<'_> {
                 self.hub.tree(repository, revision, folder.as_str()).await
             });
             let entries = entries.await.map_err(|fault| self.told(fault, component))?;
+            let mut files = Vec::new();
             for entry in entries {
                 let path = Name::parse(&entry.path).map_err(|why| {
                     Complaint::new("bad_answer", format!("the listing of {repository} is refused: {why}"), "")
@@ -220,8 +222,10 @@ impl Pull<'_> {
                 let mut file = component.listed(path);
                 file.bytes = entry.lfs.as_ref().and(entry.size);
                 file.sha256 = entry.lfs.map(|lfs| lfs.oid).filter(|oid| is_sha256(oid));
-                all.push((component, file));
+                files.push(file);
             }
+            listed::write(&self.places.root, component, &files)?;
+            all.extend(files.into_iter().map(|file| (component, file)));
         }
         Ok(all)
     }
