@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn ranges_join_where_they_touch() {
-        let rows: [(&[(u64, u64)], &[(u64, u64)]); 6] = [
+        type Pairs = &'static [(u64, u64)];
+        let rows: [(Pairs, Pairs); 6] = [
             (&[(0, 5), (5, 9)], &[(0, 9)]),
             (&[(5, 9), (0, 4)], &[(0, 4), (5, 9)]),
             (&[(0, 2), (4, 6), (8, 9), (1, 8)], &[(0, 9)]),

@@ -148,3 +148,53 @@ fn words(out: &mut Vec<u8>, values: &[u16]) {
 fn doubles(out: &mut Vec<u8>, values: &[u32]) {
     values.iter().for_each(|value| out.extend(value.to_le_bytes()));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufWriter, Read};
+
+    use contract::Stop;
+
+    use super::*;
+    use crate::inventory::Dtype;
+
+    /// A file that begins behind a hole of five gigabytes, which takes no room: its entries lie where only ZIP64 can point.
+    #[test]
+    fn entries_beyond_four_gigabytes_are_found() {
+        const HOLE: u64 = 5_000_000_000;
+        let mut file = tempfile::tempfile().unwrap();
+        file.seek(SeekFrom::Start(HOLE)).unwrap();
+        let tensors = [Tensor { key: "a.weight".to_owned(), shape: vec![3, 5], dtype: Dtype::F32 }];
+        let mut pen =
+            Pen { out: BufWriter::new(&file), salt: "public", stop: &Stop::new(), tell: &mut |_| {} };
+        write(&mut pen, &tensors, None).unwrap();
+        pen.out.flush().unwrap();
+        drop(pen);
+
+        file.seek(SeekFrom::Start(HOLE)).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let find = |sign: &[u8]| bytes.windows(4).rposition(|window| window == sign).unwrap();
+        let here = |at: u64| (at - HOLE) as usize;
+        let record = find(b"PK\x06\x06");
+        assert_eq!(here(long(find(b"PK\x06\x07") + 8)), record);
+        assert_eq!((long(record + 24), long(record + 32)), (4, 4));
+        let mut central = here(long(record + 48));
+        let end = central + long(record + 40) as usize;
+        assert_eq!(end, record);
+        let mut names = Vec::new();
+        while central < end {
+            let word =
+                |at: usize| usize::from(u16::from_le_bytes([bytes[central + at], bytes[central + at + 1]]));
+            let (name, extra) = (word(28), word(30));
+            names.push(String::from_utf8(bytes[central + 46..central + 46 + name].to_vec()).unwrap());
+            assert_eq!(bytes[central + 42..central + 46], [0xFF; 4]);
+            let local = here(long(central + 46 + name + 4));
+            assert_eq!(bytes[local..local + 4], *b"PK\x03\x04");
+            assert_eq!(bytes[local + 14..local + 18], bytes[central + 16..central + 20], "the checksum");
+            central += 46 + name + extra;
+        }
+        assert_eq!(names, ["archive/data.pkl", "archive/byteorder", "archive/data/0", "archive/version"]);
+    }
+}
