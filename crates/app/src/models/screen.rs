@@ -94,7 +94,7 @@ pub fn show(bar: &ByteBar, event: &PullEvent<'_>) {
             bar.line(format_args!("{label}: {why}; again in {:.1} s", wait.as_secs_f64()));
         }
         PullEvent::Mirror { label, source, why } => bar.line(format_args!("{label}: {why}; trying {source}")),
-        PullEvent::Verifying { label, .. } => bar.at(label, 0, 0),
+        PullEvent::Verifying { label, bytes } => bar.begin(&format!("{label}, checksum"), *bytes),
         PullEvent::Done { label, path, bytes, checked } => {
             let sum = if checked.is_some() { "checksum right" } else { "no checksum known" };
             bar.line(format_args!("{label}: {}, {sum}, {}", readable(*bytes), path.display()));
