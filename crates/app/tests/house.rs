@@ -10,11 +10,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["contract"]),
     ("face", &["contract"]),
     ("speech", &["contract"]),
+    ("models", &["contract"]),
     ("jobs", &["contract", "media", "store"]),
     ("dialects", &["contract", "jobs"]),
     ("engine-puppet", &["contract", "face", "speech"]),
     ("score", &["contract", "face", "media", "speech"]),
-    ("app", &["contract", "dialects", "engine-puppet", "face", "jobs", "media", "score", "speech", "store"]),
+    (
+        "app",
+        &[
+            "contract",
+            "dialects",
+            "engine-puppet",
+            "face",
+            "jobs",
+            "media",
+            "models",
+            "score",
+            "speech",
+            "store",
+        ],
+    ),
 ];
 
 /// Crates that would make the light half heavy.
