@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "contract",
             "dialects",
+            "engine-musetalk",
             "engine-puppet",
             "face",
             "golden",
