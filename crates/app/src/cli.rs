@@ -47,6 +47,9 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Measure lip-sync and picture quality of a talking video, whatever made it
     Score(ScoreArgs),
+    /// Prove the nets against reference values of the official implementations, without their weights
+    #[cfg(feature = "neural")]
+    Verify(VerifyArgs),
     /// Check what works on this machine, and say how to mend what does not
     Doctor(JsonArgs),
     /// List the engines and their limits
@@ -78,6 +81,8 @@ impl Command {
         match self {
             Command::Generate(args) => args.json,
             Command::Score(args) => args.json,
+            #[cfg(feature = "neural")]
+            Command::Verify(args) => args.json,
             Command::Doctor(args) | Command::Engines(args) => args.json,
             Command::Bench(args) => args.json,
             Command::Jobs(args) => args.json,
@@ -235,6 +240,67 @@ pub enum GateArg {
     HeldOut,
     /// A take of an engine that draws every pixel anew
     Generative,
+}
+
+#[cfg(feature = "neural")]
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The folder of the golden kit (default: ./goldens)
+    #[arg(long, value_name = "DIR")]
+    pub goldens: Option<PathBuf>,
+    /// One part of it: a model family, the weight files, or the key inventories
+    #[arg(long, value_enum)]
+    pub only: Option<Area>,
+    /// Where the nets run
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
+    pub device: DeviceArg,
+    /// Only the cases that compute in it (default: all)
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeArg>,
+    /// Which kernels run: `strict` computes in f32 as the reference does
+    #[arg(long, value_enum, default_value_t = ProfileArg::Strict)]
+    pub profile: ProfileArg,
+    /// Write every output that was computed to DIR/<area>/<case>.safetensors
+    #[arg(long, value_name = "DIR")]
+    pub dump: Option<PathBuf>,
+    /// Cases whose net does not exist here do not count as failures
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "neural")]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Area {
+    Musetalk,
+    Infinitetalk,
+    Svd,
+    Loaders,
+    Keys,
+}
+
+#[cfg(feature = "neural")]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    Cpu,
+    Cuda,
+}
+
+#[cfg(feature = "neural")]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    F32,
+    Bf16,
+    F16,
+}
+
+#[cfg(feature = "neural")]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    Strict,
+    Fast,
 }
 
 #[derive(Args)]

@@ -20,6 +20,8 @@ mod signals;
 mod takeover;
 mod terminal;
 mod usage;
+#[cfg(feature = "neural")]
+mod verify;
 mod wire;
 mod worker;
 
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Generate(args) => generate::run(&cli.machine, *args),
         Command::Score(args) => score::run(&cli.machine, &args),
+        #[cfg(feature = "neural")]
+        Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),

@@ -1,0 +1,128 @@
+//! Scaled dot-product attention on (b, l, n, d): self or cross, masked, or with keys of differing length.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use crate::reference;
+
+/// What a query may look at.
+pub enum Mask<'a> {
+    /// Every query sees every key.
+    Full,
+    /// Added to the scaled logits: (b or 1, n or 1, lq or 1, lk). Minus infinity hides a key; a relative position bias goes here too.
+    Bias(&'a Tensor),
+    /// The true number of keys of each batch entry; what lies behind is padding.
+    KeyLengths(&'a [usize]),
+}
+
+impl Mask<'_> {
+    /// As an addend of the logits: (b or 1, n or 1, lq or 1, lk), f32.
+    pub(crate) fn additive(&self, b: usize, lk: usize, device: &Device) -> Result<Option<Tensor>> {
+        match self {
+            Self::Full => Ok(None),
+            Self::Bias(bias) => {
+                if bias.rank() != 4 || bias.dim(3)? != lk {
+                    bail!("an attention bias is (b, n, lq, lk = {lk}), not {:?}", bias.dims());
+                }
+                Ok(Some(bias.to_dtype(DType::F32)?))
+            }
+            Self::KeyLengths(lengths) => {
+                if lengths.len() != b {
+                    bail!("{} key lengths were given for a batch of {b}", lengths.len());
+                }
+                if let Some(wrong) = lengths.iter().find(|&&l| l == 0 || l > lk) {
+                    bail!("a key length is between 1 and {lk}, not {wrong}");
+                }
+                let hide = |&l: &usize| (0..lk).map(move |i| if i < l { 0f32 } else { f32::NEG_INFINITY });
+                let values: Vec<f32> = lengths.iter().flat_map(hide).collect();
+                Ok(Some(Tensor::from_vec(values, (b, 1, 1, lk), device)?))
+            }
+        }
+    }
+}
+
+/// q: (b, lq, n, d), k, v: (b, lk, n, d) -> (b, lq, n, d); softmax over the keys of `scale` * q k, in f32.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, scale: f64) -> Result<Tensor> {
+    let ((b, lq, n, d), (bk, lk, nk, dk)) = (q.dims4()?, k.dims4()?);
+    if (bk, nk, dk) != (b, n, d) || v.dims() != [b, lk, n, v.dim(3)?] || lq == 0 || lk == 0 {
+        bail!(
+            "attention needs (b, l, n, d) of one kind, not q {:?}, k {:?}, v {:?}",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
+    }
+    reference::attention(q, k, v, mask, scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(shape: (usize, usize, usize, usize), step: f32) -> Tensor {
+        let n = shape.0 * shape.1 * shape.2 * shape.3;
+        let values: Vec<f32> = (0..n).map(|i| (i as f32 * step).sin()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// By the definition, in f64.
+    fn expected(
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        seen: &dyn Fn(usize, usize) -> f64,
+        scale: f64,
+    ) -> Vec<f64> {
+        let ((b, lq, n, d), lk) = (q.dims4().unwrap(), k.dim(1).unwrap());
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (q, k, v) = (flat(q), flat(k), flat(v));
+        let at = |x: &[f32], l: usize, (bi, li, ni, di): (usize, usize, usize, usize)| {
+            f64::from(x[((bi * l + li) * n + ni) * d + di])
+        };
+        let mut out = vec![0f64; b * lq * n * d];
+        for bi in 0..b {
+            for i in 0..lq {
+                for ni in 0..n {
+                    let logit = |j: usize| {
+                        (0..d).map(|c| at(&q, lq, (bi, i, ni, c)) * at(&k, lk, (bi, j, ni, c))).sum::<f64>()
+                            * scale
+                            + seen(bi, j)
+                    };
+                    let weights: Vec<f64> = (0..lk).map(|j| logit(j).exp()).collect();
+                    let total: f64 = weights.iter().sum();
+                    for c in 0..d {
+                        let sum: f64 = (0..lk).map(|j| weights[j] * at(&v, lk, (bi, j, ni, c))).sum();
+                        out[((bi * lq + i) * n + ni) * d + c] = sum / total;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn check(mask: &Mask, seen: &dyn Fn(usize, usize) -> f64) {
+        let (q, k, v) = (wave((2, 5, 3, 4), 0.7), wave((2, 7, 3, 4), 0.31), wave((2, 7, 3, 4), 0.13));
+        let got = attention(&q, &k, &v, mask, 0.5).unwrap();
+        assert_eq!(got.dims(), [2, 5, 3, 4]);
+        let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+        for (got, want) in got.iter().zip(expected(&q, &k, &v, seen, 0.5)) {
+            assert!((f64::from(*got) - want).abs() < 1e-6, "{got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_definition() {
+        check(&Mask::Full, &|_, _| 0.0);
+        check(&Mask::KeyLengths(&[7, 3]), &|b, j| if b == 1 && j >= 3 { f64::NEG_INFINITY } else { 0.0 });
+        let bias =
+            Tensor::from_vec((0..7).map(|j| j as f32 * 0.2).collect(), (1, 1, 1, 7), &Device::Cpu).unwrap();
+        check(&Mask::Bias(&bias), &|_, j| f64::from(j as f32 * 0.2));
+    }
+
+    #[test]
+    fn refuses_shapes_that_do_not_belong_together() {
+        let (q, k) = (wave((1, 2, 3, 4), 0.1), wave((1, 2, 2, 4), 0.1));
+        assert!(attention(&q, &k, &k, &Mask::Full, 1.0).is_err());
+        assert!(attention(&q, &q, &q, &Mask::KeyLengths(&[3]), 1.0).is_err());
+        assert!(attention(&q, &q, &q, &Mask::KeyLengths(&[0]), 1.0).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Norms. Statistics are made in f32 in two passes (mean, then variance), so that nearly constant inputs keep their small variance
+//! and the epsilon of a net shows.
+
+use candle_core::{Result, Tensor, bail};
+use candle_nn::VarBuilder;
+
+use crate::conv::Bias;
+use crate::reference;
+
+/// Group norm over channels-last tensors (b, …, c).
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+    eps: f64,
+}
+
+impl GroupNorm {
+    pub fn load(groups: usize, channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            bail!("{channels} channels cannot be split into {groups} groups");
+        }
+        Ok(Self { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")?, groups, eps })
+    }
+
+    /// x: (b, …, c) -> the same
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.rank() < 2 || x.dims().last() != self.weight.dims().last() {
+            bail!("a group norm of {:?} channels was given {:?}", self.weight.dims(), x.dims());
+        }
+        reference::group_norm(x, self.groups, (&self.weight, &self.bias), self.eps)
+    }
+
+    /// The norm and SiLU as one operation. x: (b, …, c) -> the same
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward(x)?.silu()
+    }
+}
+
+/// Layer norm over the last axis, with or without scale and shift.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub fn load(channels: usize, eps: f64, bias: Bias, vb: VarBuilder) -> Result<Self> {
+        let weight = Some(vb.get(channels, "weight")?);
+        let bias = match bias {
+            Bias::Yes => Some(vb.get(channels, "bias")?),
+            Bias::No => None,
+        };
+        Ok(Self { weight, bias, eps })
+    }
+
+    /// Without parameters, as where a modulation follows.
+    pub fn plain(eps: f64) -> Self {
+        Self { weight: None, bias: None, eps }
+    }
+
+    /// x: (…, c) -> the same
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let affine = self.weight.as_ref().map(|weight| (weight, self.bias.as_ref()));
+        reference::layer_norm(x, affine, self.eps)
+    }
+}
+
+/// x / sqrt(mean(x^2) + eps) * weight over the last axis.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    pub fn load(channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { weight: vb.get(channels, "weight")?, eps })
+    }
+
+    /// x: (…, c) -> the same
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        reference::rms_norm(x, &self.weight, self.eps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use std::collections::HashMap;
+
+    fn affine(channels: usize) -> VarBuilder<'static> {
+        let values =
+            |f: fn(usize) -> f32| Tensor::from_vec((0..channels).map(f).collect(), channels, &Device::Cpu);
+        let tensors = HashMap::from([
+            ("weight".to_owned(), values(|i| 1.0 + i as f32 * 0.1).unwrap()),
+            ("bias".to_owned(), values(|i| i as f32 * 0.05).unwrap()),
+        ]);
+        VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)
+    }
+
+    /// Nearly constant: a mean of 1, a deviation of 1e-3, so that its variance is as small as an epsilon.
+    fn nearly_constant(shape: &[usize]) -> (Tensor, Vec<f64>) {
+        let n: usize = shape.iter().product();
+        let values: Vec<f32> = (0..n).map(|i| 1.0 + ((i * 37 % 17) as f32 - 8.0) * 2f32.powi(-12)).collect();
+        let wide = values.iter().map(|&v| f64::from(v)).collect();
+        (Tensor::from_vec(values, shape, &Device::Cpu).unwrap(), wide)
+    }
+
+    fn close(got: &Tensor, want: &[f64]) {
+        let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((f64::from(*got) - want).abs() < 2e-3, "[{i}] {got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn epsilon_shows_in_a_group_norm() {
+        let (x, wide) = nearly_constant(&[1, 3, 5, 6]);
+        let mut answers = Vec::new();
+        for eps in [1e-5, 1e-6] {
+            let norm = GroupNorm::load(2, 6, eps, affine(6)).unwrap();
+            let mut want = vec![0f64; wide.len()];
+            for group in 0..2 {
+                let mine = |i: &usize| i % 6 / 3 == group;
+                let values: Vec<f64> = (0..wide.len()).filter(mine).map(|i| wide[i]).collect();
+                let mean = values.iter().sum::<f64>() / values.len() as f64;
+                let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+                for i in (0..wide.len()).filter(mine) {
+                    let (gain, shift) = (1.0 + (i % 6) as f64 * 0.1, (i % 6) as f64 * 0.05);
+                    want[i] = (wide[i] - mean) / (variance + eps).sqrt() * gain + shift;
+                }
+            }
+            let got = norm.forward(&x).unwrap();
+            close(&got, &want);
+            close(
+                &norm.forward_silu(&x).unwrap(),
+                &want.iter().map(|v| v / (1.0 + (-v).exp())).collect::<Vec<_>>(),
+            );
+            answers.push(want[0]);
+        }
+        assert!(
+            (answers[0] - answers[1]).abs() > 0.05,
+            "the test does not tell the epsilons apart: {answers:?}"
+        );
+    }
+
+    #[test]
+    fn epsilon_shows_in_a_layer_norm() {
+        let (x, wide) = nearly_constant(&[2, 8]);
+        for eps in [1e-5, 1e-6] {
+            let mut want = Vec::new();
+            for row in wide.chunks(8) {
+                let mean = row.iter().sum::<f64>() / 8.0;
+                let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 8.0;
+                want.extend(row.iter().map(|v| (v - mean) / (variance + eps).sqrt()));
+            }
+            close(&LayerNorm::plain(eps).forward(&x).unwrap(), &want);
+            let affine_want: Vec<f64> = want
+                .iter()
+                .enumerate()
+                .map(|(i, v)| v * (1.0 + (i % 8) as f64 * 0.1) + (i % 8) as f64 * 0.05)
+                .collect();
+            close(&LayerNorm::load(8, eps, Bias::Yes, affine(8)).unwrap().forward(&x).unwrap(), &affine_want);
+        }
+    }
+
+    #[test]
+    fn root_mean_square() {
+        let x = Tensor::new(&[[3e-3f32, -4e-3]], &Device::Cpu).unwrap();
+        let got = RmsNorm::load(2, 1e-6, affine(2)).unwrap().forward(&x).unwrap();
+        let scale = (12.5e-6f64 + 1e-6).sqrt();
+        close(&got, &[3e-3 / scale, -4e-3 / scale * 1.1]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_divide() {
+        assert!(GroupNorm::load(4, 6, 1e-5, affine(6)).is_err());
+        let (x, _) = nearly_constant(&[1, 2, 5]);
+        assert!(GroupNorm::load(2, 6, 1e-5, affine(6)).unwrap().forward(&x).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! What every heavy operation means, in candle's own tensor operations, on any device it has: one function per operation.
+//! The kernels of a device answer to these functions and take their place one by one. Sums are made in f32, whatever the
+//! weights are stored in, as the reference implementations do.
+
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use crate::attention::Mask;
+use crate::conv::ConvConfig;
+
+/// Logits of one slice of queries may take this many f32 values (64 MiB), so that attention over a video does not
+/// need all of them at once.
+const LOGITS: usize = 16 << 20;
+
+/// The dtype sums are made in.
+fn wide(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F32 | DType::F64 => Ok(x.clone()),
+        _ => x.to_dtype(DType::F32),
+    }
+}
+
+fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(bias) => y.broadcast_add(&wide(bias)?),
+        None => Ok(y),
+    }
+}
+
+/// x: (b, h, w, c), weight: (o, c / groups, kh, kw), bias: (o,) -> (b, h', w', o)
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &ConvConfig) -> Result<Tensor> {
+    let p = cfg.padding;
+    let x_wide = wide(x)?.permute((0, 3, 1, 2))?; // (b, c, h, w)
+    let even = p.top == p.bottom && p.left == p.right && p.top == p.left;
+    let (padded, own) = if even {
+        (x_wide, p.top)
+    } else {
+        (x_wide.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?, 0)
+    };
+    let (h, w) = (padded.dim(2)? + 2 * own, padded.dim(3)? + 2 * own);
+    let (kh, kw) = (weight.dim(2)?, weight.dim(3)?);
+    if h < cfg.dilation * (kh - 1) + 1 || w < cfg.dilation * (kw - 1) + 1 {
+        bail!("a {kh}x{kw} convolution does not fit a picture of {h}x{w} with its padding");
+    }
+    let y = padded.contiguous()?.conv2d(
+        &wide(weight)?.contiguous()?,
+        own,
+        cfg.stride,
+        cfg.dilation,
+        cfg.groups,
+    )?;
+    let y = y.permute((0, 2, 3, 1))?.contiguous()?; // (b, h', w', o)
+    add_bias(y, bias)?.to_dtype(x.dtype())
+}
+
+/// x: (b, l, c), weight: (o, c / groups, k), bias: (o,) -> (b, l', o)
+pub fn conv1d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &ConvConfig) -> Result<Tensor> {
+    let p = cfg.padding;
+    let x_wide = wide(x)?.permute((0, 2, 1))?.pad_with_zeros(2, p.left, p.right)?.contiguous()?; // (b, c, l)
+    let (l, k) = (x_wide.dim(2)?, weight.dim(2)?);
+    if l < cfg.dilation * (k - 1) + 1 {
+        bail!("a convolution of {k} taps does not fit {l} steps with their padding");
+    }
+    let y = x_wide.conv1d(&wide(weight)?.contiguous()?, 0, cfg.stride, cfg.dilation, cfg.groups)?;
+    let y = y.permute((0, 2, 1))?.contiguous()?; // (b, l', o)
+    add_bias(y, bias)?.to_dtype(x.dtype())
+}
+
+/// x: (…, i), weight: (o, i), bias: (o,) -> (…, o)
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let mut dims = x.dims().to_vec();
+    let Some(last) = dims.last_mut() else { bail!("a linear layer needs at least one axis") };
+    let (o, i) = weight.dims2()?;
+    if *last != i {
+        bail!("a linear layer of {i} inputs was given {:?}", x.dims());
+    }
+    *last = o;
+    let rows = x.elem_count() / i.max(1);
+    let y = wide(x)?.reshape((rows, i))?.matmul(&wide(weight)?.t()?)?.reshape(dims)?;
+    add_bias(y, bias)?.to_dtype(x.dtype())
+}
+
+/// x: (b, …, c): the mean and the variance of each group of c / groups channels over all axes between.
+pub fn group_norm(x: &Tensor, groups: usize, affine: (&Tensor, &Tensor), eps: f64) -> Result<Tensor> {
+    let dims = x.dims().to_vec();
+    let (b, c) = (dims[0], *dims.last().expect("checked by the caller: at least two axes"));
+    let grouped = wide(x)?.reshape((b, (), groups, c / groups))?; // (b, n, g, c / g)
+    let mean = grouped.mean_keepdim((1, 3))?;
+    let centred = grouped.broadcast_sub(&mean)?;
+    let deviation = (centred.sqr()?.mean_keepdim((1, 3))? + eps)?.sqrt()?;
+    let y = centred.broadcast_div(&deviation)?.reshape(dims)?;
+    y.broadcast_mul(&wide(affine.0)?)?.broadcast_add(&wide(affine.1)?)?.to_dtype(x.dtype())
+}
+
+/// x: (…, c)
+pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, Option<&Tensor>)>, eps: f64) -> Result<Tensor> {
+    let x_wide = wide(x)?;
+    let centred = x_wide.broadcast_sub(&x_wide.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    let y = centred.broadcast_div(&deviation)?;
+    match affine {
+        None => y.to_dtype(x.dtype()),
+        Some((weight, bias)) => add_bias(y.broadcast_mul(&wide(weight)?)?, bias)?.to_dtype(x.dtype()),
+    }
+}
+
+/// x: (…, c). The normed value is rounded to the dtype of `weight` before it is scaled, as in T5 and Wan.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let x_wide = wide(x)?;
+    let scale = (x_wide.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    x_wide.broadcast_div(&scale)?.to_dtype(weight.dtype())?.broadcast_mul(weight)
+}
+
+/// q: (b, lq, n, d), k, v: (b, lk, n, d) -> (b, lq, n, d)
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, scale: f64) -> Result<Tensor> {
+    let (b, lq, n, _) = q.dims4()?;
+    let lk = k.dim(1)?;
+    let heads = |x: &Tensor| wide(x)?.transpose(1, 2)?.contiguous(); // (b, n, l, d)
+    let (queries, keys, values) = (heads(q)?, heads(k)?.t()?.contiguous()?, heads(v)?);
+    let bias = mask.additive(b, lk, q.device())?;
+    let step = (LOGITS / (b * n * lk).max(1)).clamp(1, lq.max(1));
+    let mut slices = Vec::with_capacity(lq.div_ceil(step));
+    for from in (0..lq).step_by(step) {
+        let rows = step.min(lq - from);
+        let logits = (queries.narrow(2, from, rows)?.contiguous()?.matmul(&keys)? * scale)?; // (b, n, rows, lk)
+        let logits = match &bias {
+            None => logits,
+            Some(bias) if bias.dim(2)? == 1 => logits.broadcast_add(bias)?,
+            Some(bias) => logits.broadcast_add(&bias.narrow(2, from, rows)?)?,
+        };
+        slices.push(candle_nn::ops::softmax_last_dim(&logits)?.matmul(&values)?);
+    }
+    Tensor::cat(&slices, 2)?.transpose(1, 2)?.contiguous()?.to_dtype(q.dtype())
+}
