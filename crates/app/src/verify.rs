@@ -17,7 +17,10 @@ const HERE: &str = "goldens";
 
 /// Every net that can be verified.
 fn registry() -> Registry {
-    Registry { cases: engine_musetalk::goldens::cases(), nets: engine_musetalk::goldens::nets() }
+    let mut registry = Registry::default();
+    encoders::register(&mut registry);
+    engine_musetalk::register(&mut registry);
+    registry
 }
 
 pub fn run(args: &VerifyArgs) -> Result<ExitCode, Complaint> {

@@ -17,12 +17,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("score", &["contract", "face", "media", "speech"]),
     ("layers", &[]),
     ("golden", &["layers"]),
-    ("engine-musetalk", &["contract", "golden", "layers"]),
+    ("encoders", &["golden", "layers"]),
+    ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
         &[
             "contract",
             "dialects",
+            "encoders",
             "engine-musetalk",
             "engine-puppet",
             "face",

@@ -32,6 +32,8 @@ pub enum Allowance {
     None,
     /// That many rows of the first axis may differ in any way, as where two scores tie within the noise.
     Rows(usize),
+    /// Two rows of the first axis that lie side by side may have changed places, as where a list is sorted by scores that tie within the noise.
+    Neighbours,
 }
 
 /// A case file together with where and how it is to be computed.
@@ -124,7 +126,7 @@ impl Outputs {
 pub struct Net {
     /// Of the file in `keys/`, without `.json`.
     pub inventory: &'static str,
-    /// Keys of the released file the net has no use for: a whole key, or a beginning that ends with a dot.
+    /// Keys of the released file the net has no use for: a whole key, a beginning that ends with a dot, or an end that begins with one.
     pub unused: &'static [&'static str],
     /// Loads the net at full size from an `Outline` and returns what it asked for.
     pub outline: fn() -> candle_core::Result<Inventory>,

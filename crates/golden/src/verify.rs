@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use layers::weights::{Checkpoint, Inventory};
 
 use crate::case::{Allowance, Case, Given, Outputs, Registry};
-use crate::compare::compare;
+use crate::compare::{compare, neighbours_in_order};
 use crate::dump;
 use crate::kit::{self, CaseFile, Kit, KitError};
 use crate::report::{CaseReport, OutputReport, Report, Verdict};
@@ -104,11 +104,12 @@ fn judge(case: &dyn Case, file: &CaseFile, outputs: &Outputs) -> Result<CaseRepo
         };
         let output = name.trim_start_matches("out.");
         let expected = file.tensor(name)?;
-        let rows = match case.allowance(output) {
-            Allowance::None => 0,
-            Allowance::Rows(rows) => rows,
-        };
         let got = got.to_device(&Device::Cpu)?;
+        let (got, rows) = match case.allowance(output) {
+            Allowance::None => (got, 0),
+            Allowance::Rows(rows) => (got, rows),
+            Allowance::Neighbours => (neighbours_in_order(&expected, &got)?, 0),
+        };
         let mut comparison = compare(&expected, &got, tolerance.bound(output, expected.dtype()), rows)?;
         let in_f32 = format!("probe.f32_{output}");
         if !comparison.passed

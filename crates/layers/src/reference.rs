@@ -84,9 +84,13 @@ pub fn group_norm(x: &Tensor, groups: usize, affine: (&Tensor, &Tensor), eps: f6
     let dims = x.dims().to_vec();
     let (b, c) = (dims[0], *dims.last().expect("checked by the caller: at least two axes"));
     let grouped = wide(x)?.reshape((b, (), groups, c / groups))?; // (b, n, g, c / g)
-    let mean = grouped.mean_keepdim((1, 3))?;
-    let centred = grouped.broadcast_sub(&mean)?;
-    let deviation = (centred.sqr()?.mean_keepdim((1, 3))? + eps)?.sqrt()?;
+    // a picture has so many pixels that summing them one after the other in f32 would lose the last digits
+    let mean_of = |x: &Tensor| -> Result<Tensor> {
+        let pixels = x.mean_keepdim(3)?; // (b, n, g, 1)
+        pixels.to_dtype(DType::F64)?.mean_keepdim(1)?.to_dtype(x.dtype())
+    };
+    let centred = grouped.broadcast_sub(&mean_of(&grouped)?)?;
+    let deviation = (mean_of(&centred.sqr()?)? + eps)?.sqrt()?;
     let y = centred.broadcast_div(&deviation)?.reshape(dims)?;
     y.broadcast_mul(&wide(affine.0)?)?.broadcast_add(&wide(affine.1)?)?.to_dtype(x.dtype())
 }

@@ -1,4 +1,9 @@
-//! The nets of MuseTalk, under the keys of the released files.
+//! The nets of MuseTalk, and what makes boxes and points of their outputs. Pictures are (b, h, w, c).
 
-pub mod positional_encoding;
-pub mod whisper_encoder;
+pub mod bisenet;
+mod pool;
+pub mod positional;
+pub mod rtmpose;
+pub mod s3fd;
+pub mod unet;
+pub mod whisper;

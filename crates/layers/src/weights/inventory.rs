@@ -74,8 +74,8 @@ impl Inventory {
         self.items.iter().map(|item| (item.key.as_str(), item.shape.as_slice()))
     }
 
-    /// Whether `found` holds exactly this: all of it, in these shapes, and nothing else except keys that `ignored` covers (a whole key, or a
-    /// beginning that ends with a dot). `what` and `wanted` name the two in the error.
+    /// Whether `found` holds exactly this: all of it, in these shapes, and nothing else except keys that `ignored` covers (a whole key, a
+    /// beginning that ends with a dot, or an end that begins with one). `what` and `wanted` name the two in the error.
     pub fn check(
         &self,
         found: &Inventory,
@@ -106,8 +106,10 @@ impl Inventory {
                 return wrong(key, format!("is stored as {found:?}, expected {expected:?}"));
             }
         }
-        let covered =
-            |key: &str| ignored.iter().any(|&i| key == i || (i.ends_with('.') && key.starts_with(i)));
+        let covers = |i: &str, key: &str| {
+            key == i || (i.ends_with('.') && key.starts_with(i)) || (i.starts_with('.') && key.ends_with(i))
+        };
+        let covered = |key: &str| ignored.iter().any(|&i| covers(i, key));
         match found.items.iter().find(|item| !self.places.contains_key(&item.key) && !covered(&item.key)) {
             Some(Item { key, shape, .. }) => wrong(key, format!("{shape:?} is in it, but not in {wanted}")),
             None => Ok(()),
@@ -126,11 +128,19 @@ mod tests {
     #[test]
     fn the_first_difference_in_the_order_of_the_net() {
         let net = of(&[("b.w", &[4, 3]), ("a.w", &[2, 2]), ("c.w", &[1])]);
-        let check =
-            |found: &[(&str, &[usize])]| net.check(&of(found), &["old.", "spare"], ("file", "the net"));
+        let check = |found: &[(&str, &[usize])]| {
+            net.check(&of(found), &["old.", "spare", ".count"], ("file", "the net"))
+        };
         assert_eq!(check(&[("a.w", &[2, 2]), ("b.w", &[4, 3]), ("c.w", &[1])]), Ok(()));
         assert_eq!(
-            check(&[("a.w", &[2, 2]), ("b.w", &[4, 3]), ("c.w", &[1]), ("old.x", &[9]), ("spare", &[9])]),
+            check(&[
+                ("a.w", &[2, 2]),
+                ("b.w", &[4, 3]),
+                ("c.w", &[1]),
+                ("old.x", &[9]),
+                ("n.count", &[]),
+                ("spare", &[9])
+            ]),
             Ok(())
         );
         let said = |found: &[(&str, &[usize])]| check(found).unwrap_err().to_string();

@@ -1,0 +1,24 @@
+//! The golden cases and key inventories of the nets in this crate.
+
+mod bisenet;
+mod picture;
+mod positional;
+mod rtmpose;
+mod s3fd;
+mod unet;
+mod whisper;
+
+use golden::{Case, Registry};
+
+/// Adds the cases and the full-size nets of this crate to what can be verified.
+pub fn register(registry: &mut Registry) {
+    registry.cases.extend([
+        &bisenet::FaceParsing as &dyn Case,
+        &positional::Positions,
+        &rtmpose::Pose,
+        &s3fd::FaceDetection,
+        &unet::Musetalk,
+        &whisper::Whisper,
+    ]);
+    registry.nets.extend([bisenet::net(), rtmpose::net(), s3fd::net(), unet::net(), whisper::net()]);
+}

@@ -1,0 +1,63 @@
+//! Every golden case and key inventory that belongs to this crate passes, probes included.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use golden::{Bound, CaseFile, Kit, Outputs, Registry, Settings, Verdict, compare, run_case, verify};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens")
+}
+
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    engine_musetalk::register(&mut registry);
+    registry
+}
+
+/// Cases of the kit in `goldens/` that this crate answers to.
+const CASES: [&str; 8] =
+    ["bisenet", "pe", "rtmpose", "s3fd", "unet", "unet_bf16", "unet_fp16", "whisper_encoder"];
+
+#[test]
+fn every_case_passes_and_no_probe_diverges() {
+    let registry = registry();
+    let (mut ran, mut failures) = (Vec::new(), Vec::new());
+    for path in Kit::open(&root()).unwrap().cases {
+        let file = CaseFile::open(&path).unwrap();
+        let Some(case) = registry.case(&file.meta.component) else { continue };
+        let (report, outputs) = run_case(case, &file, &Device::Cpu);
+        println!("{}", report.lines());
+        if report.verdict != Verdict::Passed {
+            failures.push(report.lines());
+        }
+        for (name, got) in
+            outputs.iter().flat_map(Outputs::iter).filter(|(name, _)| name.starts_with("probe."))
+        {
+            let bound = Bound::Floats { rel_l2: Some(file.meta.tolerance.probe()), max_abs: None };
+            let comparison = match file.tensor(name) {
+                Ok(want) => compare(&want, got, bound, 0).unwrap(),
+                Err(_) => continue, // the half-precision cases store no probes
+            };
+            if !comparison.passed {
+                failures.push(format!("{} {name}: {comparison:?}", file.name));
+            }
+        }
+        ran.push(file.name);
+    }
+    ran.sort();
+    assert_eq!(ran, CASES);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_net_asks_for_the_keys_of_its_file() {
+    let registry = registry();
+    let settings =
+        Settings { root: root(), only: Some("keys".into()), dtype: None, device: Device::Cpu, dump: None };
+    let report = verify(&settings, &registry, &mut |_| {}).unwrap();
+    for net in &registry.nets {
+        let case = report.cases.iter().find(|case| case.case == net.inventory).unwrap();
+        assert_eq!(case.verdict, Verdict::Passed, "{}", case.lines());
+    }
+}
