@@ -18,7 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("layers", &[]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
+    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
     ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
+    ("engine-svd", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
         &[

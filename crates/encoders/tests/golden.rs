@@ -16,7 +16,7 @@ fn registry() -> Registry {
 }
 
 /// Cases of the kit in `goldens/` that this crate answers to.
-const CASES: [&str; 2] = ["vae_decode", "vae_encode"];
+const CASES: [&str; 3] = ["image_encoder", "vae_decode", "vae_encode"];
 
 #[test]
 fn every_case_passes_and_no_probe_diverges() {

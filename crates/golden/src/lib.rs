@@ -9,6 +9,7 @@ mod hint;
 mod kit;
 mod report;
 mod seeded;
+mod thin;
 mod tolerance;
 mod verify;
 
@@ -18,5 +19,6 @@ pub use compare::{Comparison, compare};
 pub use kit::{CaseFile, Kit, KitError, Meta};
 pub use report::{CaseReport, OutputReport, Report, Verdict};
 pub use seeded::{Seeded, affine};
+pub use thin::every;
 pub use tolerance::{Bound, Tolerance};
 pub use verify::{Settings, run_case, verify};

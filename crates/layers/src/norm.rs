@@ -76,8 +76,13 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// weight: (c,)
+    pub fn new(weight: Tensor, eps: f64) -> Self {
+        Self { weight, eps }
+    }
+
     pub fn load(channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get(channels, "weight")?, eps })
+        Ok(Self::new(vb.get(channels, "weight")?, eps))
     }
 
     /// x: (…, c) -> the same

@@ -1,0 +1,3 @@
+//! The nets that Stable Video Diffusion is made of, one file each.
+
+pub mod temporal_vae;
