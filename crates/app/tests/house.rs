@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["contract"]),
     ("face", &["contract"]),
     ("speech", &["contract"]),
+    ("kernels", &[]),
     ("jobs", &["contract", "media", "store"]),
     ("dialects", &["contract", "jobs"]),
     ("engine-puppet", &["contract", "face", "speech"]),
