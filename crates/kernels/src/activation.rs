@@ -115,7 +115,7 @@ pub(crate) unsafe fn apply<S: Simd>(act: Act, x: S::V) -> S::V {
             Act::Gelu => gelu::<S>(x),
             Act::GeluTanh => {
                 // x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))
-                let inner = S::mul(x, S::fma(S::splat(0.071_354_82), S::mul(x, x), S::splat(1.595_769_1)));
+                let inner = S::mul(x, S::fma(S::splat(0.071_354_82), S::mul(x, x), S::splat(1.595_769)));
                 S::mul(x, sigmoid::<S>(inner))
             }
             Act::QuickGelu => S::mul(x, sigmoid::<S>(S::mul(x, S::splat(1.702)))),
@@ -148,7 +148,29 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         p = S::fma(p, r, S::splat(1.666_666_5e-1));
         p = S::fma(p, r, S::splat(0.5));
         let e = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
-        S::mul(e, S::pow2(n))
+        S::scale(e, n)
+    }
+}
+
+/// 2^x for x <= 127, 1e-7 of the result (a polynomial of degree 6, fitted); 0 from -127 down.
+///
+/// # Safety
+/// The instructions of `S` are enabled.
+#[inline(always)]
+pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic on vectors.
+    unsafe {
+        let x = S::max(S::splat(-127.0), x); // in this order NaN stays NaN
+        let n = S::round(x);
+        let r = S::sub(x, n);
+        let mut p = S::splat(1.546_973_2e-4);
+        p = S::fma(p, r, S::splat(1.340_043_2e-3));
+        p = S::fma(p, r, S::splat(9.618_026e-3));
+        p = S::fma(p, r, S::splat(5.550_327e-2));
+        p = S::fma(p, r, S::splat(0.240_226_5));
+        p = S::fma(p, r, S::splat(std::f32::consts::LN_2));
+        p = S::fma(p, r, S::splat(1.0));
+        S::scale(p, n)
     }
 }
 

@@ -2,7 +2,7 @@
 //! kept and corrected as they grow (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
 //! A query that may see no key at all gets zeros.
 
-use crate::activation::exp;
+use crate::activation::exp2;
 use crate::context::Context;
 use crate::error::{Error, Result, check_len, check_positive};
 use crate::gemm::panels::Layout;
@@ -11,10 +11,10 @@ use crate::isa::Op;
 use crate::memory::Shared;
 use crate::simd::Simd;
 
-/// Queries of a block: 48 x 128 scores are 24 KiB.
+/// Queries of a block: 48 x 256 scores are 48 KiB.
 const QUERIES: usize = 8 * ROWS;
 /// Keys of a block, a multiple of every panel's width.
-const KEYS: usize = 128;
+const KEYS: usize = 256;
 /// Bytes of packed keys and values at once, unless one head for each thread takes more.
 const PACKED_BYTES: usize = 32 << 20;
 /// Lower than any score that counts.
@@ -114,6 +114,8 @@ impl Attention<'_> {
         let blocks = shape.queries.div_ceil(QUERIES);
         // a task takes several blocks where there are enough, to borrow its memory once
         let tasks = blocks.min((8 * ctx.threads()).div_ceil(at_once).max(1));
+        // scores come out as powers of two
+        let factor = self.scale * std::f32::consts::LOG2_E;
         let mut first = 0;
         while first < heads {
             let count = at_once.min(heads - first);
@@ -123,7 +125,7 @@ impl Attention<'_> {
                 unsafe {
                     let to = shared.ptr().add(i / 2 * head);
                     if i % 2 == 0 {
-                        pack_keys(keys, self.k, (item, n), to);
+                        pack_keys(keys, (self.k, factor), (item, n), to);
                     } else {
                         pack_values(values, self.v, (item, n), to.add(keys.len().next_multiple_of(16)));
                     }
@@ -205,8 +207,8 @@ impl Attention<'_> {
     }
 }
 
-/// k (l, d) -> panels of d x l: each key a column.
-unsafe fn pack_keys(layout: Layout, k: View, (item, head): (usize, usize), to: *mut f32) {
+/// k (l, d) -> panels of d x l: each key a column, times `factor`.
+unsafe fn pack_keys(layout: Layout, (k, factor): (View, f32), (item, head): (usize, usize), to: *mut f32) {
     let base = item * k.strides.batch + head * k.strides.head;
     for i in 0..layout.panels() {
         let panel = layout.panel(i);
@@ -216,7 +218,7 @@ unsafe fn pack_keys(layout: Layout, k: View, (item, head): (usize, usize), to: *
             if column < panel.columns {
                 let key = &k.data[base + (panel.first + column) * k.strides.position..][..layout.k];
                 for (row, value) in key.iter().enumerate() {
-                    out[row * panel.width + column] = *value;
+                    out[row * panel.width + column] = *value * factor;
                 }
             } else {
                 for row in 0..layout.k {
@@ -262,7 +264,7 @@ impl Tile<'_> {
         (scores, sums): (&mut [f32], &mut [f32]),
         (out, to): (Shared<f32>, Strides),
     ) {
-        let Attention { shape, q, scale, lengths, .. } = *self.attention;
+        let Attention { shape, q, lengths, .. } = *self.attention;
         let (item, head) = self.place;
         let (key_layout, packed_keys) = self.keys;
         let (value_layout, packed_values) = self.values;
@@ -294,13 +296,13 @@ impl Tile<'_> {
                         c_stride: KEYS,
                         init: Init::Zero,
                         bias: std::ptr::null(),
+                        next: std::ptr::null(),
                     });
                 }
                 isa.run(Weigh {
                     rows: self.rows,
                     scores,
                     count,
-                    scale,
                     mask: self.mask_rows(key),
                     peaks: peaks.as_mut_ptr(),
                     weights: weights.as_mut_ptr(),
@@ -323,13 +325,14 @@ impl Tile<'_> {
                         c_stride: dim,
                         init: Init::Rows(sums.add(panel.first), dim),
                         bias: std::ptr::null(),
+                        next: std::ptr::null(),
                     });
                 }
                 key += count;
             }
             let base = item * to.batch + head * to.head + self.start * to.position;
             for (row, weight) in weights.iter().enumerate().take(self.rows) {
-                let factor = if *weight > 0.0 { 1.0 / weight } else { 0.0 };
+                let factor = if peaks[row] > NOTHING { 1.0 / weight } else { 0.0 };
                 let y = out.ptr().add(base + row * to.position);
                 isa.run(Scaled { x: sums.add(row * dim), y, len: dim, factor });
             }
@@ -359,13 +362,12 @@ enum MaskRows {
     Keep(*const bool, usize),
 }
 
-/// Scores to weights exp(score - peak); sums so far are corrected where the peak rose.
+/// Scores, which are powers of two, to weights; sums so far are corrected where the peak rose.
 struct Weigh {
     rows: usize,
     /// KEYS apart
     scores: *mut f32,
     count: usize,
-    scale: f32,
     mask: MaskRows,
     peaks: *mut f32,
     weights: *mut f32,
@@ -385,38 +387,21 @@ impl Op for Weigh {
                 for i in self.count..padded {
                     *s.add(i) = f32::NEG_INFINITY;
                 }
-                let scale = S::splat(self.scale);
-                let mut high = S::splat(NOTHING);
+                self.mask::<S>(row);
+                let mut high = [S::splat(NOTHING); 2];
                 let mut i = 0;
                 while i < padded {
-                    let n = S::LANES.min(self.count - i);
-                    let mut v = S::mul(S::load(s.add(i)), scale);
-                    match self.mask {
-                        MaskRows::All => {}
-                        MaskRows::Additive(mask, stride) => {
-                            v = S::add(v, S::load_part(mask.add(row * stride + i), n));
-                        }
-                        MaskRows::Keep(mask, stride) => {
-                            let mut flags = [0f32; 16];
-                            for (lane, flag) in flags.iter_mut().enumerate().take(n) {
-                                *flag =
-                                    if *mask.add(row * stride + i + lane) { 0.0 } else { f32::NEG_INFINITY };
-                            }
-                            v = S::add(v, S::load(flags.as_ptr()));
-                        }
-                    }
-                    S::store(s.add(i), v);
-                    high = S::max(v, high);
+                    high[i / S::LANES % 2] = S::max(S::load(s.add(i)), high[i / S::LANES % 2]);
                     i += S::LANES;
                 }
                 let old = *self.peaks.add(row);
-                let fresh = S::highest(high);
+                let fresh = S::highest(S::max(high[0], high[1]));
                 let peak = if fresh > old { fresh } else { old };
                 let at = S::splat(peak);
                 let mut sum = S::splat(0.0);
                 let mut i = 0;
                 while i < padded {
-                    let e = exp::<S>(S::sub(S::load(s.add(i)), at));
+                    let e = exp2::<S>(S::sub(S::load(s.add(i)), at));
                     S::store(s.add(i), e);
                     sum = S::add(sum, e);
                     i += S::LANES;
@@ -424,7 +409,7 @@ impl Op for Weigh {
                 let mut weight = *self.weights.add(row);
                 if peak > old {
                     let mut first = [0f32; 16];
-                    let factor = exp::<S>(S::splat(old - peak));
+                    let factor = exp2::<S>(S::splat(old - peak));
                     S::store(first.as_mut_ptr(), factor);
                     weight *= first[0];
                     let sums = self.sums.add(row * self.dim);
@@ -438,6 +423,36 @@ impl Op for Weigh {
                 *self.peaks.add(row) = peak;
                 *self.weights.add(row) = weight + S::sum(sum);
             }
+        }
+    }
+}
+
+impl Weigh {
+    #[inline(always)]
+    unsafe fn mask<S: Simd>(&self, row: usize) {
+        let mut i = 0;
+        while i < self.count {
+            let n = S::LANES.min(self.count - i);
+            // SAFETY: i + n <= count.
+            unsafe {
+                let s = self.scores.add(row * KEYS + i);
+                match self.mask {
+                    MaskRows::All => return,
+                    MaskRows::Additive(mask, stride) => {
+                        let added = S::load_part(mask.add(row * stride + i), n);
+                        let v = S::fma(added, S::splat(std::f32::consts::LOG2_E), S::load_part(s, n));
+                        S::store_part(s, v, n);
+                    }
+                    MaskRows::Keep(mask, stride) => {
+                        for lane in 0..n {
+                            if !*mask.add(row * stride + i + lane) {
+                                *s.add(lane) = f32::NEG_INFINITY;
+                            }
+                        }
+                    }
+                }
+            }
+            i += n;
         }
     }
 }

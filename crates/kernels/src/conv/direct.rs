@@ -131,6 +131,7 @@ impl<E: Element + FromF32> Direct<E> {
                             c_stride: o,
                             init,
                             bias,
+                            next: b.wrapping_add(segments * len * panel.width),
                         });
                     }
                     started = true;

@@ -122,6 +122,7 @@ unsafe fn panel<B: Source>(
                 c_stride: product.c_stride,
                 init,
                 bias,
+                next: std::ptr::null(),
             });
             k0 = k1;
         }

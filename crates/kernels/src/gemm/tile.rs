@@ -105,6 +105,8 @@ pub(crate) struct Block<'a, E> {
     pub init: Init,
     /// null: none
     pub bias: *const f32,
+    /// panel that the next block multiplies, fetched from memory meanwhile; null: unknown
+    pub next: *const E,
 }
 
 impl<E: Element> Op for Block<'_, E> {
@@ -127,9 +129,22 @@ impl<E: Element> Op for Block<'_, E> {
 #[inline(always)]
 unsafe fn all_rows<S: Simd, E: Element, const N: usize>(block: &Block<E>) {
     let mut row = 0;
-    // SAFETY: row + R <= rows.
+    let panel_bytes = block.segments * block.len * N * S::LANES * size_of::<E>();
+    // each tile asks for its share of the next panel, in lines
+    let share = panel_bytes.div_ceil(64).div_ceil(block.rows.div_ceil(ROWS));
+    let mut next = block.next.cast::<u8>();
+    // SAFETY: row + R <= rows; what is prefetched need not exist.
     unsafe {
         while row + ROWS <= block.rows {
+            if !next.is_null() {
+                for line in 0..share {
+                    S::prefetch(next.wrapping_add(line * 64));
+                }
+                next = next.wrapping_add(share * 64);
+            }
+            if block.rows - row > ROWS {
+                fetch_rows::<S, E>(block, row + ROWS);
+            }
             tile::<S, E, ROWS, N>(block, row);
             row += ROWS;
         }
@@ -140,6 +155,21 @@ unsafe fn all_rows<S: Simd, E: Element, const N: usize>(block: &Block<E>) {
             4 => tile::<S, E, 4, N>(block, row),
             5 => tile::<S, E, 5, N>(block, row),
             _ => {}
+        }
+    }
+}
+
+/// Asks for the rows of the next tile: where A comes from memory, the first panel would wait for each of them.
+#[inline(always)]
+unsafe fn fetch_rows<S: Simd, E: Element>(block: &Block<E>, row: usize) {
+    let RowStarts::Every(stride) = block.starts else { return };
+    for i in row..(row + ROWS).min(block.rows) {
+        let a = block.a.wrapping_add(i * stride).cast::<u8>();
+        let mut byte = 0;
+        while byte < block.len * size_of::<E>() {
+            // SAFETY: a prefetch never faults.
+            unsafe { S::prefetch(a.wrapping_add(byte)) };
+            byte += 64;
         }
     }
 }

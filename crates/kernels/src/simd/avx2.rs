@@ -22,6 +22,11 @@ impl Simd for Avx2 {
     const COLS: usize = 2;
 
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_set1_ps(x) }
@@ -92,11 +97,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
     }
     #[inline(always)]
-    unsafe fn pow2(v: __m256) -> __m256 {
+    unsafe fn scale(v: __m256, n: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe {
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(v, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
         }
     }
     #[inline(always)]

@@ -21,6 +21,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const COLS: usize = 4;
 
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_set1_ps(x) }
@@ -91,11 +96,12 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
     }
     #[inline(always)]
-    unsafe fn pow2(v: __m512) -> __m512 {
+    unsafe fn scale(v: __m512, n: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+            // zero at -127, as the other sets: a denormal would slow down every product it meets
+            let counts = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(n, _mm512_set1_ps(-126.5));
+            _mm512_maskz_scalef_ps(counts, v, n)
         }
     }
     #[inline(always)]

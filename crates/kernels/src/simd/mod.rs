@@ -19,6 +19,8 @@ pub(crate) trait Simd: Copy + 'static {
     /// vectors in a full panel of packed weights
     const COLS: usize;
 
+    /// asks for the line at p in the second-level cache; p may be anything
+    unsafe fn prefetch(p: *const u8);
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
@@ -36,8 +38,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// to the nearest whole number, ties to even
     unsafe fn round(v: Self::V) -> Self::V;
-    /// 2^v of whole v in -127..=127 (2^-127 is 0)
-    unsafe fn pow2(v: Self::V) -> Self::V;
+    /// v 2^n of whole n in -127..=127; at -127 the result is 0
+    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
     unsafe fn sum(v: Self::V) -> f32;
     unsafe fn highest(v: Self::V) -> f32;
     /// `LANES` i8 as f32

@@ -26,6 +26,8 @@ impl Simd for Portable {
     const COLS: usize = 1;
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
         [x; L]
     }
@@ -95,8 +97,8 @@ impl Simd for Portable {
         lanes!(i => (v[i] + SHIFT) - SHIFT)
     }
     #[inline(always)]
-    unsafe fn pow2(v: Self::V) -> Self::V {
-        lanes!(i => f32::from_bits(((v[i] as i32 + 127) as u32) << 23))
+    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V {
+        lanes!(i => v[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {

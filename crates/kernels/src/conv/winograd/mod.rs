@@ -21,7 +21,7 @@ use tiles::{Gather, Grid, Scatter};
 /// Bytes of transformed tiles that one thread works on, where weights are small: they stay in the second-level cache.
 const LOCAL_BYTES: usize = 1536 << 10;
 /// Transformed weights up to this size come from the cache for every block of tiles.
-const SMALL_WEIGHTS: usize = 12 << 20;
+const SMALL_WEIGHTS: usize = 4 << 20;
 /// Tiles of a block where weights are large: each weight is fetched once a block.
 const LARGE_BLOCK: usize = 256;
 
@@ -172,6 +172,7 @@ impl<F: Filter<T, M>, const T: usize, const M: usize> Winograd<F, T, M> {
             let c = planes.u.add(point * planes.u_plane + panel.first);
             while k < layout.k {
                 let len = CHUNK.min(layout.k - k);
+                let b = self.panels.matrix(point).add(panel.offset + k * panel.width);
                 ctx.isa().run(Block {
                     rows: tiles,
                     a: planes.v.add(point * planes.v_plane + k),
@@ -179,13 +180,15 @@ impl<F: Filter<T, M>, const T: usize, const M: usize> Winograd<F, T, M> {
                     segments: 1,
                     segment_stride: 0,
                     len,
-                    b: self.panels.matrix(point).add(panel.offset + k * panel.width),
+                    b,
                     vectors: panel.vectors,
                     last: panel.last,
                     c,
                     c_stride: layout.n,
                     init: if k == 0 { Init::Zero } else { Init::Rows(c, layout.n) },
                     bias: std::ptr::null(),
+                    // panels and points follow each other
+                    next: b.wrapping_add(len * panel.width),
                 });
                 k += len;
             }
