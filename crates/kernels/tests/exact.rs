@@ -675,3 +675,86 @@ fn upsampling_repeats_pixels() {
         }
     }
 }
+
+#[test]
+fn wrong_lengths_and_shapes_are_refused() {
+    let ctx = Context::new(Config::default()).unwrap();
+    let spec = ConvSpec::new(8, 16, [3, 3]).padding(Padding::all(1));
+    let (size, finish) = (Size::new(1, 4, 4), Finish::default());
+    let weights = || noise(8 * 16 * 9, 1);
+    let conv = Conv2d::new(&ctx, spec, weights(), None).unwrap();
+    let linear = Linear::new(&ctx, [16, 8], Weight::F32(&noise(128, 1)), None).unwrap();
+    let (x, mut y) = (noise(1 << 12, 1), vec![0f32; 1 << 12]);
+    let short = vec![0f32; 7];
+    let strides = Strides::blnd(4, 2, 8);
+    let view = View { data: &x[..64], strides };
+    let attention = Attention {
+        shape: Shape { batch: 1, heads: 2, queries: 4, keys: 4, dim: 8 },
+        q: view,
+        k: view,
+        v: view,
+        scale: 1.0,
+        mask: Mask::All,
+        lengths: None,
+    };
+    let norm = RowNorm { kind: RowKind::Layer, eps: 1e-5, gamma: Some(&short), beta: None };
+    let refused: Vec<(Result<()>, &str)> = vec![
+        (
+            Conv2d::new(&ctx, spec, short.clone(), None).map(drop),
+            "convolution weights holds 7 values, its shape needs 1152",
+        ),
+        (
+            Conv2d::new(&ctx, spec, weights(), Some(short.clone())).map(drop),
+            "convolution bias holds 7 values",
+        ),
+        (Conv2d::new(&ctx, spec.groups(3), weights(), None).map(drop), "a multiple of the groups"),
+        (Conv2d::new(&ctx, spec.stride([0, 1]), weights(), None).map(drop), "vertical stride is 0"),
+        (
+            Conv2d::forced(&ctx, spec, &weights(), None, Variant::Depthwise).map(drop),
+            "take one of direct-f32",
+        ),
+        (conv.forward(&x[..127], size, &mut y[..256], finish), "convolution input holds 127 values"),
+        (conv.forward(&x[..128], size, &mut y[..255], finish), "convolution output holds 255 values"),
+        (conv.forward(&x[..128], size, &mut y[..256], Finish::residual(&short)), "residual holds 7 values"),
+        (ConvSpec::new(1, 1, [9, 1]).output(size).map(drop), "picture height is 4"),
+        (Linear::new(&ctx, [16, 8], Weight::F32(&short), None).map(drop), "linear weights holds 7 values"),
+        (Linear::new(&ctx, [2, 33], Weight::Q8_0(&[]), None).map(drop), "inputs of a q8_0 layer is 33"),
+        (linear.forward(&x[..9], &mut y[..16], finish), "linear input holds 9 values"),
+        (linear.forward(&x[..8], &mut y[..17], finish), "linear output holds 17 values"),
+        (attention.run(&ctx, &mut y[..63], strides), "attention output reaches value 64 of a slice of 63"),
+        (
+            Attention { k: View { data: &x[..63], strides }, ..attention }.run(&ctx, &mut y, strides),
+            "keys reaches value 64 of a slice of 63",
+        ),
+        (
+            Attention { mask: Mask::Additive { data: &short, batch: 0, head: 0, query: 4 }, ..attention }
+                .run(&ctx, &mut y, strides),
+            "mask reaches value 16 of a slice of 7",
+        ),
+        (Attention { lengths: Some(&[5]), ..attention }.run(&ctx, &mut y, strides), "key length is 5"),
+        (norm.forward(&ctx, 8, &x[..16], &mut y[..16]), "gamma holds 7 values, its shape needs 8"),
+        (GroupNorm::new(3, 1e-5, vec![1.0; 8], vec![0.0; 8]).map(drop), "channels of a norm is 8"),
+        (softmax(&ctx, 3, &mut y[..8]), "softmax input holds 8 values"),
+        (upsample2(&ctx, (size, 2), &x[..32], &mut y[..127]), "upsampling output holds 127 values"),
+        (Context::new(Config { threads: 0, ..Config::default() }).map(drop), "number of threads is 0"),
+    ];
+    for (result, words) in refused {
+        let message = result.expect_err(words).to_string();
+        assert!(message.contains(words), "{message}, not {words}");
+    }
+}
+
+#[test]
+fn q8_0_is_what_ggml_writes() {
+    // a block whose largest value is 127 quarters: scale 0.25, values as they are
+    let mut values: Vec<f32> = (0..32).map(|i| i as f32 * 0.25).collect();
+    values[31] = -31.75;
+    let bytes = q8_0::quantize(&values).unwrap();
+    assert_eq!((bytes.len(), &bytes[..2]), (34, &0x3400u16.to_le_bytes()[..]));
+    assert_eq!((bytes[2 + 5], bytes[2 + 31] as i8), (5, -127));
+    assert_eq!(q8_0::dequantize(&bytes, 32).unwrap(), values);
+    // every f16 survives the way to f32 and back
+    for bits in (0..=u16::MAX).filter(|b| b & 0x7c00 != 0x7c00) {
+        assert_eq!(q8_0::f32_to_f16(q8_0::f16_to_f32(bits)), bits);
+    }
+}

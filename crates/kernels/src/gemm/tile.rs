@@ -126,56 +126,57 @@ impl<E: Element> Op for Block<'_, E> {
     }
 }
 
+/// Steps of k between two rounds of prefetching: one line of each row of f32.
+const ROUND: usize = 16;
+
 #[inline(always)]
 unsafe fn all_rows<S: Simd, E: Element, const N: usize>(block: &Block<E>) {
+    let rounds = block.segments * (block.len / E::STEP).div_ceil(ROUND);
+    let panel_lines = (block.segments * block.len * N * S::LANES * size_of::<E>()).div_ceil(64);
+    // every round of every tile asks for its share of the next panel: bursts would wait for each other
+    let lines =
+        if block.next.is_null() { 0 } else { panel_lines.div_ceil(rounds * block.rows.div_ceil(ROWS)) };
+    let mut ahead = Ahead { next: block.next.cast(), lines, rows: 0 };
+    // who knows the next panel streams; elsewhere rows lie in the cache already
+    if let (RowStarts::Every(stride), false) = (block.starts, block.next.is_null()) {
+        ahead.rows = ROWS * stride;
+    }
     let mut row = 0;
-    let panel_bytes = block.segments * block.len * N * S::LANES * size_of::<E>();
-    // each tile asks for its share of the next panel, in lines
-    let share = panel_bytes.div_ceil(64).div_ceil(block.rows.div_ceil(ROWS));
-    let mut next = block.next.cast::<u8>();
-    // SAFETY: row + R <= rows; what is prefetched need not exist.
+    // SAFETY: row + R <= rows.
     unsafe {
         while row + ROWS <= block.rows {
-            if !next.is_null() {
-                for line in 0..share {
-                    S::prefetch(next.wrapping_add(line * 64));
-                }
-                next = next.wrapping_add(share * 64);
-            }
-            if block.rows - row > ROWS {
-                fetch_rows::<S, E>(block, row + ROWS);
-            }
-            tile::<S, E, ROWS, N>(block, row);
+            tile::<S, E, ROWS, N>(block, row, ahead);
+            ahead.next = ahead.next.wrapping_add(rounds * lines * 64);
             row += ROWS;
         }
         match block.rows - row {
-            1 => tile::<S, E, 1, N>(block, row),
-            2 => tile::<S, E, 2, N>(block, row),
-            3 => tile::<S, E, 3, N>(block, row),
-            4 => tile::<S, E, 4, N>(block, row),
-            5 => tile::<S, E, 5, N>(block, row),
+            1 => tile::<S, E, 1, N>(block, row, ahead),
+            2 => tile::<S, E, 2, N>(block, row, ahead),
+            3 => tile::<S, E, 3, N>(block, row, ahead),
+            4 => tile::<S, E, 4, N>(block, row, ahead),
+            5 => tile::<S, E, 5, N>(block, row, ahead),
             _ => {}
         }
     }
 }
 
-/// Asks for the rows of the next tile: where A comes from memory, the first panel would wait for each of them.
-#[inline(always)]
-unsafe fn fetch_rows<S: Simd, E: Element>(block: &Block<E>, row: usize) {
-    let RowStarts::Every(stride) = block.starts else { return };
-    for i in row..(row + ROWS).min(block.rows) {
-        let a = block.a.wrapping_add(i * stride).cast::<u8>();
-        let mut byte = 0;
-        while byte < block.len * size_of::<E>() {
-            // SAFETY: a prefetch never faults.
-            unsafe { S::prefetch(a.wrapping_add(byte)) };
-            byte += 64;
-        }
-    }
+/// What a tile asks memory for while it multiplies.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// part of the next panel
+    next: *const u8,
+    /// its lines a round
+    lines: usize,
+    /// distance of the next tile's rows, in elements; 0: unknown
+    rows: usize,
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(block: &Block<E>, row: usize) {
+unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(
+    block: &Block<E>,
+    row: usize,
+    ahead: Ahead,
+) {
     // SAFETY: rows row..row + R and N vectors are valid by the block's promise; whole vectors are touched only where the
     // panel's columns fill them.
     unsafe {
@@ -206,21 +207,34 @@ unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(block: &Bloc
             });
         }
         let mut b = block.b;
+        let mut next = ahead.next;
         for _ in 0..block.segments {
             let mut k = 0;
             while k < block.len {
-                let mut bv = [E::load::<S>(b); N];
-                for j in 1..N {
-                    bv[j] = E::load::<S>(b.add(j * S::LANES * E::STEP));
-                }
-                for i in 0..R {
-                    let av = E::splat::<S>(a[i].add(k));
-                    for j in 0..N {
-                        acc[i][j] = E::multiply::<S>(acc[i][j], av, bv[j]);
+                let stop = (k + ROUND * E::STEP).min(block.len);
+                if ahead.rows > 0 {
+                    for i in 0..R {
+                        S::prefetch(a[i].wrapping_add(k + ahead.rows).cast());
                     }
                 }
-                b = b.add(N * S::LANES * E::STEP);
-                k += E::STEP;
+                for line in 0..ahead.lines {
+                    S::prefetch(next.wrapping_add(line * 64));
+                }
+                next = next.wrapping_add(ahead.lines * 64);
+                while k < stop {
+                    let mut bv = [E::load::<S>(b); N];
+                    for j in 1..N {
+                        bv[j] = E::load::<S>(b.add(j * S::LANES * E::STEP));
+                    }
+                    for i in 0..R {
+                        let av = E::splat::<S>(a[i].add(k));
+                        for j in 0..N {
+                            acc[i][j] = E::multiply::<S>(acc[i][j], av, bv[j]);
+                        }
+                    }
+                    b = b.add(N * S::LANES * E::STEP);
+                    k += E::STEP;
+                }
             }
             for i in 0..R {
                 a[i] = a[i].wrapping_add(block.segment_stride);
