@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -62,6 +62,11 @@ fuzz:
 bench-http: build
 	@scripts/setup.sh clients
 	@benches/http/run.sh
+
+## CPU kernels against PyTorch, layer by layer; tables for docs/bench.md on standard output
+bench-kernels:
+	@scripts/setup.sh run
+	@benches/kernels/run.sh
 
 ## dist/talkie-<version>-<target>.tar.gz: binary, licences, docs
 dist: build

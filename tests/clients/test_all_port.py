@@ -93,8 +93,8 @@ METRICS = {
     "requests": "talkie_http_requests_total{",
     "time of requests": "talkie_http_request_seconds_count{",
     "live sessions": "talkie_live_sessions",
-    "answers from memory": 'talkie_cache_hits_total{cache="ended_jobs"',
-    "answers from the record": 'talkie_cache_misses_total{cache="ended_jobs"',
+    "answers from memory": 'talkie_cache_hits_total{cache="jobs"',
+    "answers from the record": 'talkie_cache_misses_total{cache="jobs"',
 }
 
 

@@ -68,6 +68,8 @@ pub enum Command {
     Cert(DataArgs),
     /// Make an API key: prints it once, and the line for the configuration file
     Key(KeyArgs),
+    /// Weights of the neural engines: what there is, fetch, check
+    Models(ModelsArgs),
     /// What `serve` starts for each device; its server is on descriptor 3
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -85,6 +87,7 @@ impl Command {
             Command::Bench(args) => args.json,
             Command::Jobs(args) => args.json,
             Command::Avatars(args) => args.json,
+            Command::Models(args) => args.json,
             Command::Serve(_)
             | Command::Takeover(_)
             | Command::Cert(_)
@@ -465,6 +468,82 @@ pub enum AvatarsAction {
         #[arg(long, default_value = "musetalk")]
         dialect: String,
     },
+}
+
+#[derive(Args)]
+pub struct ModelsArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Folder of the weights, which `pull` fills (default: models in the data folder)
+    #[arg(long, global = true, env = "TALKIE_MODELS", value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// Another folder in an official layout, or a checkout of an official project, to use in place; may be repeated
+    #[arg(long = "folder", global = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    #[command(subcommand)]
+    pub action: ModelsAction,
+    /// Print JSON; one event a line while something is going on
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ModelsAction {
+    /// Sets, components and files, with licences and what is there
+    List {
+        /// Sets, components or files (default: everything, in short)
+        names: Vec<String>,
+    },
+    /// Fetch what is missing
+    Pull(PullArgs),
+    /// Compare sizes and checksums; exits with 1 if a file is missing or wrong
+    Check {
+        /// Sets, components or files (default: whatever is there)
+        names: Vec<String>,
+    },
+    /// Print where each file was found; exits with 1 if one is missing
+    Path {
+        /// Sets, components or files
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Write seeded weights in the official layout: right names and shapes, no training
+    Seed {
+        /// Sets, components or files
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Folder they go to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// What the values depend on besides name and shape
+        #[arg(long, default_value = "public")]
+        salt: String,
+    },
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    /// Sets, components or files
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Parts of a file that are fetched at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub connections: u8,
+    /// Replace files that are there but are not the ones of the catalogue
+    #[arg(long)]
+    pub replace: bool,
+    /// Take the hub's word where its size or checksum is not the catalogue's
+    #[arg(long)]
+    pub hub_checksums: bool,
+    /// The hub or a mirror of it (default: HF_ENDPOINT, else https://huggingface.co)
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Without a byte for so many seconds, a connection is given up
+    #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = seconds_above_zero)]
+    pub silence: f64,
+    /// No progress
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 fn seconds_from_zero(text: &str) -> Result<f64, String> {

@@ -37,6 +37,19 @@ pub struct Config {
     #[serde(rename = "musetalk-s3")]
     pub musetalk_s3: MuseTalkS3Settings,
     pub fal: FalSettings,
+    pub models: ModelsConfig,
+}
+
+/// Where the engines' weights lie, and where they come from.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// What `talkie models pull` fills; default `models` in the data folder.
+    pub dir: Option<PathBuf>,
+    /// Folders in an official layout that are used in place.
+    pub folders: Vec<PathBuf>,
+    /// The hub, or a mirror of it.
+    pub endpoint: Option<String>,
 }
 
 /// What a user's file may cost; a field that is left out keeps its default.

@@ -11,6 +11,7 @@ mod engines;
 mod generate;
 mod job_list;
 mod machine;
+mod models;
 mod samples;
 mod say;
 mod score;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Avatars(args) => avatars::run(&args),
         Command::Cert(args) => serve::cert(&cli.machine, &args),
         Command::Key(args) => serve::keys::run(&args.name),
+        Command::Models(args) => models::run(&cli.machine, &args),
         Command::Worker(args) => worker::run(&cli.machine, &args),
     };
     outcome.unwrap_or_else(|complaint| {

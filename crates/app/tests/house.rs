@@ -10,11 +10,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["contract"]),
     ("face", &["contract"]),
     ("speech", &["contract"]),
+    ("models", &["contract"]),
+    ("kernels", &[]),
     ("jobs", &["contract", "media", "store"]),
     ("dialects", &["contract", "jobs"]),
     ("engine-puppet", &["contract", "face", "speech"]),
     ("score", &["contract", "face", "media", "speech"]),
-    ("layers", &[]),
+    ("layers", &["kernels"]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
     ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
@@ -34,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "golden",
             "jobs",
             "media",
+            "models",
             "score",
             "speech",
             "store",
@@ -43,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Builds and tests without a tensor framework; the rest is the neural half. `app` is light without its feature `neural`.
 const LIGHT: &[&str] =
-    &["contract", "media", "store", "jobs", "dialects", "face", "speech", "engine-puppet", "score"];
+    &["contract", "media", "store", "jobs", "dialects", "face", "speech", "engine-puppet", "models", "score"];
 
 /// Crates that would make the light half heavy.
 const HEAVY: &[&str] = &["candle-core", "candle-nn", "candle-transformers", "tch", "ort"];

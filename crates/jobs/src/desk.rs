@@ -2,10 +2,10 @@
 //! every answer is read from it, every change is one guarded write to it.
 
 mod bells;
-mod ended;
 pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod now;
+mod shelf;
 mod upload;
 mod webhooks;
 
@@ -23,7 +23,9 @@ use tokio::task::AbortHandle;
 
 use crate::crew::{Crew, CrewEvent, LiveForm};
 use crate::dispatch::{Ask, Dispatch, LiveAsk};
-use crate::record::claim::{self, Met, Ticket};
+use crate::record::claim;
+use crate::record::clerk::Clerk;
+use crate::record::enter::{self, Met, Ticket};
 use crate::record::settle::{self, Outcome};
 pub use crate::record::webhook::Webhook;
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
@@ -130,6 +132,8 @@ pub struct Desk {
 /// What the desk, its tasks and its sessions share.
 pub(crate) struct Inner {
     pub record: Record,
+    /// `None` in a fleet: what its servers write meets at the database.
+    clerk: Option<Clerk>,
     pub store: store::Store,
     pub engines: Vec<EngineCard>,
     pub clock: Clock,
@@ -143,14 +147,12 @@ pub(crate) struct Inner {
     pub lease: Duration,
     pub retention: Retention,
     pub bells: bells::Bells,
-    pub ended: ended::Shelf,
+    pub shelf: shelf::Shelf,
     pub progress: now::Running,
     pub counts: now::Counts,
     pub closing: AtomicBool,
     /// Some queued job may have to begin by a time.
     pub deadlines: AtomicBool,
-    /// Some place in the queue has changed.
-    pub moved: Notify,
     /// A job was submitted.
     pub submitted: Notify,
     /// A job has ended.
@@ -179,6 +181,7 @@ impl Desk {
         let record = Record::open(&config.database_url).await?;
         let (asks, asked) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
+            clerk: (!record.shared).then(|| Clerk::new(record.clone())),
             record,
             store: config.store,
             engines: config.engines,
@@ -191,13 +194,12 @@ impl Desk {
             live_wait: config.live_wait,
             lease: config.lease,
             retention: config.retention,
-            ended: ended::Shelf::default(),
+            shelf: shelf::Shelf::default(),
             bells: bells::Bells::default(),
             progress: now::Running::default(),
             counts: now::Counts::default(),
             closing: AtomicBool::new(false),
             deadlines: AtomicBool::new(true),
-            moved: Notify::new(),
             submitted: Notify::new(),
             ending: Notify::new(),
             asks,
@@ -265,7 +267,7 @@ impl Desk {
             created_ms: Set(now_ms),
             ..job::blank()
         };
-        let entered = claim::enter_failed(&inner.record, row, (failure, webhook.as_deref()), now_ms).await;
+        let entered = enter::enter_failed(&inner.record, row, (failure, webhook.as_deref()), now_ms).await;
         entered.map_err(refused)?;
         tracing::info!(job = %id, dialect, "failed before it was queued");
         inner.ending.notify_waiters();
@@ -296,7 +298,7 @@ impl Desk {
         };
         let attach_ms = i64::from(order.attach_s) * 1000;
         let has_deadline = order.terms.start_by_ms.is_some();
-        let ticket = Ticket {
+        let ticket = Arc::new(Ticket {
             row,
             work: order.work,
             avatar: order.avatar,
@@ -304,9 +306,17 @@ impl Desk {
             queue_limit: inner.queue_limit,
             attach_ms,
             now_ms,
+        });
+        let moment = inner.moment();
+        let met = match &inner.clerk {
+            Some(clerk) => clerk.enter(Arc::clone(&ticket)).await,
+            None => enter::enter(&inner.record, &ticket).await,
         };
-        match claim::enter(&inner.record, &ticket).await.map_err(refused)? {
-            Met::Fresh => {
+        match met.map_err(refused)? {
+            Met::Fresh { position } => {
+                if position.is_some() {
+                    inner.keep(Arc::new(new_view(&ticket, &id, (position, order.note))), moment);
+                }
                 metrics::counter!("talkie_jobs_submitted_total", "dialect" => order.dialect).increment(1);
                 tracing::info!(job = %id, dialect = order.dialect, "queued");
                 inner.deadlines.fetch_or(has_deadline, Ordering::SeqCst);
@@ -382,17 +392,18 @@ impl Desk {
         if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
             return Ok(None);
         }
-        if let Some(view) = self.inner.ended.find(id, owner) {
-            metrics::counter!("talkie_cache_hits_total", "cache" => "ended_jobs").increment(1);
-            return Ok(Some(view));
+        let inner = &self.inner;
+        if let Some(view) = inner.shelf.find(id, owner, inner.record.line.moves()) {
+            metrics::counter!("talkie_cache_hits_total", "cache" => "jobs").increment(1);
+            return Ok(Some(inner.freshen(JobView::clone(&view))));
         }
-        metrics::counter!("talkie_cache_misses_total", "cache" => "ended_jobs").increment(1);
-        let view = job::view(&self.inner.record, id, owner).await.map_err(|error| broken(&error))?;
+        metrics::counter!("talkie_cache_misses_total", "cache" => "jobs").increment(1);
+        let moment = inner.moment();
+        let view = job::view(&inner.record, id, owner).await.map_err(|error| broken(&error))?;
         Ok(view.map(|view| {
-            if !self.inner.record.shared {
-                self.inner.ended.keep(&view);
-            }
-            self.inner.freshen(view)
+            let view = Arc::new(view);
+            inner.keep(Arc::clone(&view), moment);
+            inner.freshen(Arc::unwrap_or_clone(view))
         }))
     }
 
@@ -569,11 +580,28 @@ impl Inner {
         let canceled = job::cancel(&self.record, id, owner, (self.clock.now_ms(), ending)).await?;
         if let job::Cancel::Now | job::Cancel::Asked = canceled {
             tracing::info!(job = %id, "asked to cancel");
-            self.bells.ring(id);
+            self.changed(id);
             self.ending.notify_waiters();
-            self.moved.notify_one();
         }
         Ok(canceled)
+    }
+
+    /// The record has something else about a job now.
+    pub fn changed(&self, id: &str) {
+        self.shelf.changed(id);
+        self.bells.ring(id);
+    }
+
+    /// To be taken before the record is asked for what is to be kept.
+    fn moment(&self) -> shelf::Moment {
+        self.shelf.moment(self.record.line.moves())
+    }
+
+    /// What was read of a job, for the next who asks.
+    fn keep(&self, view: Arc<JobView>, read: shelf::Moment) {
+        if !self.record.shared {
+            self.shelf.keep(&view, read);
+        }
     }
 
     /// The record's progress is up to a second old; a running job of this server is known better.
@@ -593,10 +621,29 @@ impl Inner {
     }
 }
 
+/// A new job, as the record would tell it.
+fn new_view(ticket: &Ticket, id: &str, (position, note): (Option<u64>, serde_json::Value)) -> JobView {
+    JobView {
+        id: id.to_owned(),
+        dialect: ticket.row.dialect.as_ref().clone(),
+        owner: ticket.row.owner.as_ref().clone(),
+        work: Some(ticket.work.clone()),
+        note,
+        state: State::Queued,
+        position,
+        progress: None,
+        created_ms: ticket.now_ms,
+        started_ms: None,
+        ended_ms: None,
+        attempt: 0,
+        ending: None,
+    }
+}
+
 /// Whoever waits behind a job that leaves the queue has another place then.
 async fn tell_places(inner: Arc<Inner>) {
     loop {
-        inner.moved.notified().await;
+        inner.record.line.moved().await;
         inner.bells.ring_all();
         tokio::time::sleep(PLACES).await;
     }

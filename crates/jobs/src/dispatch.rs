@@ -342,7 +342,7 @@ impl Dispatch {
             tracing::info!(job = %row.id, "has waited too long");
             let failure = settle::late((now_ms - row.created_ms).max(0));
             settle::refuse(&self.desk.record, &row, failure, now_ms).await?;
-            self.desk.bells.ring(&row.id);
+            self.desk.changed(&row.id);
             self.desk.ending.notify_waiters();
         }
         // a submit that comes meanwhile sets it again
@@ -398,16 +398,14 @@ impl Dispatch {
                 Claimed::Damaged(why) => {
                     tracing::error!(job = %row.id, %why, "its row cannot be read: it has failed");
                     settle::refuse(&desk.record, row, settle::damaged(), now_ms).await?;
-                    desk.bells.ring(&row.id);
+                    desk.changed(&row.id);
                     desk.ending.notify_waiters();
-                    desk.moved.notify_one();
                     return Ok(true);
                 }
             };
         let waited = (now_ms - row.created_ms).max(0) as f64 / 1000.0;
         metrics::histogram!("talkie_queue_wait_seconds").record(waited);
         tracing::info!(job = %row.id, attempt, worker = worker.0, "running");
-        desk.moved.notify_one();
         let fence = Fence { seq: row.seq, attempt };
         let assignment = Assignment {
             job: row.id.clone(),
@@ -443,7 +441,7 @@ impl Dispatch {
             lined: now,
             ending,
         };
-        self.desk.bells.ring(&key.0);
+        self.desk.changed(&key.0);
         self.attempts.insert(key, attempt);
         self.crew.assign(worker, assignment);
     }
@@ -518,7 +516,7 @@ impl Dispatch {
 
     async fn count(&self) {
         let before = self.desk.counts.vitals();
-        let queued = job::queued(&self.desk.record.read).await.unwrap_or(before.queued);
+        let queued = self.desk.record.waiting().await.unwrap_or(before.queued);
         self.desk.counts.set(Vitals {
             queued,
             running: self.floor.running() as u64,

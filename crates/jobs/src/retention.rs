@@ -69,7 +69,7 @@ impl Inner {
         let Some(cutoff) = self.cutoff(self.retention.records_age) else { return Ok(0) };
         let records = keep::forget_jobs(&self.record.write, cutoff).await.map_err(|e| broken(&e))?;
         if records > 0 {
-            self.ended.forget();
+            self.shelf.forget();
         }
         Ok(records)
     }
@@ -93,7 +93,7 @@ impl Inner {
             let old = expired || cutoff.is_some_and(|cutoff| take.ended_ms < cutoff);
             if (old || fits.is_none()) && stuck.tells(&take.key, self.remove(&take.key).await) {
                 keep::mark_removed(&self.record.write, take.seq, now_ms).await.map_err(|e| broken(&e))?;
-                self.ended.forget();
+                self.shelf.forget();
                 removed += 1;
             }
         }

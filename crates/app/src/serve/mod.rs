@@ -228,22 +228,27 @@ pub fn cert(machine: &MachineArgs, args: &DataArgs) -> Result<ExitCode, Complain
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data folder as told, else the user's own; made where it is missing, for this user only.
-pub fn data_folder(args: &DataArgs, config: &Config) -> Result<PathBuf, Complaint> {
-    use std::os::unix::fs::DirBuilderExt;
+/// The data folder as told, else the user's own.
+pub fn data_place(args: &DataArgs, config: &Config) -> Result<PathBuf, Complaint> {
     let users = || {
         std::env::var_os("XDG_DATA_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
             .map(|base| base.join("talkie"))
     };
-    let named = args.data.clone().or_else(|| config.data.clone()).or_else(users).ok_or_else(|| {
+    args.data.clone().or_else(|| config.data.clone()).or_else(users).ok_or_else(|| {
         Complaint::new(
             "no_data_folder",
-            "there is no folder for the server's data: HOME is not set",
+            "there is no folder for Talkie's data: HOME is not set",
             "name one with --data",
         )
-    })?;
+    })
+}
+
+/// The data folder, made where it is missing, for this user only.
+pub fn data_folder(args: &DataArgs, config: &Config) -> Result<PathBuf, Complaint> {
+    use std::os::unix::fs::DirBuilderExt;
+    let named = data_place(args, config)?;
     let unusable = |error: std::io::Error| {
         let message = format!("the data folder {} cannot be used: {error}", named.display());
         Complaint::new("no_data_folder", message, "name another with --data")

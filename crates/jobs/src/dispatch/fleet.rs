@@ -92,7 +92,7 @@ impl Dispatch {
             let why = "its server is gone".to_owned();
             let now_ms = self.desk.clock.now_ms();
             settle::settle(&self.desk.record, row.fence(), Outcome::Lost { why }, now_ms).await?;
-            self.desk.bells.ring(&row.id);
+            self.desk.changed(&row.id);
         }
         Ok(())
     }

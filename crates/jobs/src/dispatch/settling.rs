@@ -110,7 +110,6 @@ impl Dispatch {
             Settled::Requeued => {
                 metrics::counter!("talkie_jobs_requeued_total").increment(1);
                 tracing::warn!(job = %id, attempt = key.1, "back in the queue");
-                desk.moved.notify_one();
                 desk.progress.forget(id);
             }
             Settled::Stale => {
@@ -120,7 +119,7 @@ impl Dispatch {
                 }
             }
         }
-        desk.bells.ring(id);
+        desk.changed(id);
         desk.ending.notify_waiters();
     }
 }

@@ -7,8 +7,9 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait, UpdateMany};
 
+use super::line;
 use super::log::Line;
-use super::{Record, found, log, settle};
+use super::{Record, found, log, only, settle};
 use crate::crew::AvatarAsset;
 use crate::stored::stage_named;
 use crate::{Ending, JobView, Listing, ProgressView, State, Work};
@@ -152,6 +153,14 @@ pub fn blank() -> ActiveModel {
     }
 }
 
+/// A new row with the first line of its log. Its `seq`.
+pub async fn insert<C: ConnectionTrait>(db: &C, row: ActiveModel, line: Line<'_>) -> Result<i64, DbErr> {
+    let row = ActiveModel { lines: Set(1), ..row };
+    let seq = Entity::insert(row).exec(db).await?.last_insert_id;
+    log::write_numbered(db, (seq, 1), line).await?;
+    Ok(seq)
+}
+
 /// A change of nothing yet.
 pub fn unchanged() -> ActiveModel {
     Default::default()
@@ -194,12 +203,12 @@ fn guarded(fence: Fence, state: State) -> UpdateMany<Entity> {
 }
 
 pub async fn by_id<C: ConnectionTrait>(db: &C, id: &str) -> Result<Option<Model>, DbErr> {
-    Entity::find().filter(Column::Id.eq(id)).one(db).await
+    only(db, Entity::find().filter(Column::Id.eq(id))).await
 }
 
 /// The row as it is now; on Postgres nobody else changes it before the transaction ends.
 pub async fn held<C: ConnectionTrait>(db: &C, seq: i64) -> Result<Option<Model>, DbErr> {
-    Entity::find_by_id(seq).lock_exclusive().one(db).await
+    only(db, Entity::find_by_id(seq).lock_exclusive()).await
 }
 
 pub async fn view(record: &Record, id: &str, owner: Option<&str>) -> Result<Option<JobView>, DbErr> {
@@ -255,6 +264,18 @@ pub fn in_order(query: Select<Entity>) -> Select<Entity> {
 
 pub async fn queued<C: ConnectionTrait>(db: &C) -> Result<u64, DbErr> {
     queue().count(db).await
+}
+
+/// The line as it is now, with those who may come back into it.
+pub async fn line<C: ConnectionTrait>(db: &C) -> Result<line::Line, DbErr> {
+    let lowest: Option<Option<i32>> = Entity::find()
+        .filter(Column::State.is_in([State::Queued.name(), State::Running.name()]))
+        .select_only()
+        .column_as(Column::Priority.min(), "lowest")
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(line::Line::new(queued(db).await?, lowest.flatten()))
 }
 
 /// Queued jobs that should have begun by now. One that began and was put back has kept its word.
@@ -323,8 +344,12 @@ pub async fn cancel(
         State::Queued => {
             let change = ActiveModel { ending: Set(Some(ending)), ..Default::default() };
             let line = Line::info(now_ms, "canceled while it waited");
-            pass(&tx, (row.fence(), State::Queued, State::Canceled), change, line).await?;
-            Cancel::Now
+            if !pass(&tx, (row.fence(), State::Queued, State::Canceled), change, line).await? {
+                return Ok(Cancel::Late);
+            }
+            record.commit(tx).await?;
+            record.line.left();
+            return Ok(Cancel::Now);
         }
         State::Running if row.cancel => Cancel::Asked,
         State::Running => {

@@ -1,7 +1,7 @@
 //! A job's log: lines numbered from 1 without gaps. The number is drawn from the job's row inside the same transaction.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
 
 use super::job;
@@ -49,9 +49,18 @@ pub async fn write<C: ConnectionTrait>(db: &C, seq: i64, line: Line<'_>) -> Resu
 
 /// Like `write`, where the guarded UPDATE has drawn the number already.
 pub async fn write_drawn<C: ConnectionTrait>(db: &C, seq: i64, line: Line<'_>) -> Result<(), DbErr> {
-    let n: Option<i64> =
-        job::Entity::find_by_id(seq).select_only().column(job::Column::Lines).into_tuple().one(db).await?;
-    let Some(n) = n else { return Ok(()) };
+    let query = job::Entity::find_by_id(seq).select_only().column(job::Column::Lines);
+    let numbers: Vec<i64> = query.into_tuple().all(db).await?;
+    let Some(n) = numbers.into_iter().next() else { return Ok(()) };
+    write_numbered(db, (seq, n), line).await
+}
+
+/// Under a number that is known to be its own.
+pub async fn write_numbered<C: ConnectionTrait>(
+    db: &C,
+    (seq, n): (i64, i64),
+    line: Line<'_>,
+) -> Result<(), DbErr> {
     let line = ActiveModel {
         job: Set(seq),
         n: Set(n),
@@ -60,6 +69,16 @@ pub async fn write_drawn<C: ConnectionTrait>(db: &C, seq: i64, line: Line<'_>) -
         message: Set(line.message.to_owned()),
     };
     Entity::insert(line).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Lines as a query tells them: job, number, time, level, message.
+pub async fn write_selected<C: ConnectionTrait>(db: &C, lines: SelectStatement) -> Result<(), DbErr> {
+    let columns = [Column::Job, Column::N, Column::AtMs, Column::Level, Column::Message];
+    let mut insert = Query::insert();
+    insert.into_table(Entity).columns(columns);
+    insert.select_from(lines).map_err(|error| DbErr::Custom(error.to_string()))?;
+    db.execute(&insert).await?;
     Ok(())
 }
 
@@ -91,7 +110,7 @@ pub async fn since<C: ConnectionTrait>(db: &C, id: &str, since: u64) -> Result<V
         .collect())
 }
 
-fn level_name(level: Level) -> &'static str {
+pub fn level_name(level: Level) -> &'static str {
     match level {
         Level::Info => "info",
         Level::Warn => "warn",

@@ -4,8 +4,11 @@
 pub mod alias;
 pub mod avatar;
 pub mod claim;
+pub mod clerk;
+pub mod enter;
 pub mod job;
 pub mod keep;
+pub mod line;
 pub mod log;
 mod migration;
 pub mod settle;
@@ -13,16 +16,19 @@ pub mod webhook;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Complaint;
 use sea_orm::sqlx::Connection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    Select, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
+
+use line::Line;
 
 /// How long a statement waits for a lock that another program holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +46,7 @@ pub struct Record {
     pub read: DatabaseConnection,
     /// Other servers may work on it too.
     pub shared: bool,
+    pub line: Arc<Line>,
 }
 
 /// Held for as long as a server works on its data folder.
@@ -118,7 +125,8 @@ impl Record {
         let mut options = self::options(url, READERS);
         options.map_sqlx_sqlite_opts(|sqlite| sqlite.read_only(true).busy_timeout(BUSY_TIMEOUT));
         let read = Database::connect(options).await?;
-        Ok(Self { write, read, shared: false })
+        let line = job::line(&read).await?;
+        Ok(Self { write, read, shared: false, line: Arc::new(line) })
     }
 
     async fn postgres(url: &str) -> Result<Self, DbErr> {
@@ -133,7 +141,8 @@ impl Record {
         lock.execute_raw(Statement::from_string(pool.get_database_backend(), sql)).await?;
         migration::Migrator::up(&pool, None).await?;
         lock.commit().await?;
-        Ok(Self { write: pool.clone(), read: pool, shared: true })
+        let line = job::line(&pool).await?;
+        Ok(Self { write: pool.clone(), read: pool, shared: true, line: Arc::new(line) })
     }
 
     /// A transaction that will write: on SQLite it has the write lock from its first statement, so that it never fails for a
@@ -144,6 +153,29 @@ impl Record {
             ..TransactionOptions::default()
         };
         self.write.begin_with_options(immediate).await
+    }
+
+    /// Commits what may change who waits.
+    async fn commit(&self, tx: DatabaseTransaction) -> Result<(), DbErr> {
+        let committed = tx.commit().await;
+        if committed.is_err() {
+            // it may have been taken all the same
+            self.line.doubt();
+        }
+        committed
+    }
+
+    /// How many jobs wait.
+    pub async fn waiting(&self) -> Result<u64, DbErr> {
+        match self.line.waiting() {
+            Some(waiting) if !self.shared => Ok(waiting),
+            Some(_) | None => {
+                let changes = self.line.changes();
+                let waiting = job::queued(&self.read).await?;
+                self.line.counted(changes, waiting);
+                Ok(waiting)
+            }
+        }
     }
 
     pub async fn close(&self) {
@@ -157,6 +189,14 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
     options
+}
+
+/// The row of a key that is its own. Not `one`: its LIMIT is a bound value, and SQLite plans such a statement anew each time.
+pub async fn only<E: EntityTrait, C: ConnectionTrait>(
+    db: &C,
+    query: Select<E>,
+) -> Result<Option<E::Model>, DbErr> {
+    Ok(query.all(db).await?.pop())
 }
 
 /// Two transactions met at a unique index: the one that lost looks again and finds the other's row.

@@ -64,10 +64,13 @@ pub async fn settle(record: &Record, fence: Fence, outcome: Outcome, now_ms: i64
     if !job::pass(&tx, (fence, State::Running, verdict.to), change, line).await? {
         return Ok(Settled::Stale);
     }
-    tx.commit().await?;
+    record.commit(tx).await?;
     Ok(match ending {
         Some(ending) => Settled::Ended { row: Box::new(row), ending },
-        None => Settled::Requeued,
+        None => {
+            record.line.returned();
+            Settled::Requeued
+        }
     })
 }
 
@@ -201,6 +204,7 @@ pub async fn refuse(record: &Record, row: &Model, failure: Failure, now_ms: i64)
     let change = ActiveModel { ending: Set(Some(kept(&Ending::Failed(failure)))), ..Default::default() };
     let line = Line { at_ms: now_ms, level: Level::Error, message: &message };
     job::pass(&tx, (fence, State::Running, State::Failed), change, line).await?;
-    tx.commit().await?;
+    record.commit(tx).await?;
+    record.line.left();
     Ok(true)
 }

@@ -1,0 +1,102 @@
+//! What this machine says of weights: the folders of Talkie, of the hub's and torch's own libraries, the token, the proxy. All
+//! of it is read here and handed on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use contract::Complaint;
+use models::{Access, Places, ProxyChoice};
+
+use crate::cli::{ModelsArgs, PullArgs};
+use crate::config::Config;
+use crate::serve::data_place;
+
+const HUB: &str = "https://huggingface.co";
+
+pub fn places(args: &ModelsArgs, config: &Config) -> Result<Places, Complaint> {
+    let root = match args.models.clone().or_else(|| config.models.dir.clone()) {
+        Some(root) => root,
+        None => data_place(&args.data, config)?.join("models"),
+    };
+    let mut folders = args.folders.clone();
+    folders.extend(config.models.folders.iter().cloned());
+    Ok(Places { root, folders, hub_caches: hub_caches(), torch_home: torch_home() })
+}
+
+pub fn access(args: &PullArgs, config: &Config) -> Result<Access, Complaint> {
+    if text("HF_HUB_OFFLINE").is_some_and(|value| !matches!(value.as_str(), "0" | "false" | "no" | "off")) {
+        let message = "HF_HUB_OFFLINE is set: nothing is fetched";
+        return Err(Complaint::new(
+            "offline",
+            message,
+            "unset it, or use `talkie models path` to see what is there",
+        ));
+    }
+    let endpoint =
+        args.endpoint.clone().or_else(|| text("HF_ENDPOINT")).or_else(|| config.models.endpoint.clone());
+    let endpoint = endpoint.unwrap_or_else(|| HUB.to_owned());
+    Ok(Access {
+        token: token()?,
+        proxy: proxy(&endpoint),
+        endpoint,
+        silence: Duration::from_secs_f64(args.silence),
+    })
+}
+
+/// `HF_HUB_CACHE`, its older name, else the cache below the hub's home.
+fn hub_caches() -> Vec<PathBuf> {
+    let named = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+    named.or_else(|| Some(hub_home()?.join("hub"))).into_iter().collect()
+}
+
+fn hub_home() -> Option<PathBuf> {
+    path("HF_HOME").or_else(|| Some(cache()?.join("huggingface")))
+}
+
+fn torch_home() -> Option<PathBuf> {
+    path("TORCH_HOME").or_else(|| Some(cache()?.join("torch")))
+}
+
+fn cache() -> Option<PathBuf> {
+    path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))
+}
+
+/// As the hub's own library looks for it: two variables, then a file.
+fn token() -> Result<Option<String>, Complaint> {
+    if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+        return Ok(Some(token));
+    }
+    let (named, file) = match path("HF_TOKEN_PATH") {
+        Some(file) => (true, Some(file)),
+        None => (false, hub_home().map(|home| home.join("token"))),
+    };
+    let Some(file) = file else { return Ok(None) };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let message = format!("the token in {} cannot be read: {error}", file.display());
+            Err(Complaint::new("token_unreadable", message, "mend the file, or give the token as HF_TOKEN"))
+        }
+    }
+}
+
+/// The variables curl reads; a proxy for everything else comes last.
+fn proxy(endpoint: &str) -> Option<ProxyChoice> {
+    let either = |upper: &str, lower: &str| text(lower).or_else(|| text(upper));
+    let own = if endpoint.starts_with("https:") {
+        either("HTTPS_PROXY", "https_proxy")
+    } else {
+        text("http_proxy")
+    };
+    let url = own.or_else(|| either("ALL_PROXY", "all_proxy"))?;
+    Some(ProxyChoice { url, except: either("NO_PROXY", "no_proxy") })
+}
+
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

@@ -1,0 +1,69 @@
+//! Takes in orders at the one connection that writes: what came while the last ones were written goes into one transaction, so
+//! that many submits share one sync of the log. Each is answered when its row is committed, not before.
+
+use std::sync::Arc;
+
+use sea_orm::DbErr;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Record;
+use super::enter::{self, Met, Ticket, Unentered};
+
+/// Orders in one transaction at most: others wait for it.
+const MOST: usize = 64;
+
+/// Dropped, it takes in what came before, and goes.
+pub struct Clerk {
+    orders: mpsc::Sender<Order>,
+}
+
+struct Order {
+    ticket: Arc<Ticket>,
+    answer: oneshot::Sender<Result<Met, DbErr>>,
+}
+
+impl Clerk {
+    pub fn new(record: Record) -> Self {
+        let (orders, taken) = mpsc::channel(MOST);
+        tokio::spawn(serve(record, taken));
+        Self { orders }
+    }
+
+    pub async fn enter(&self, ticket: Arc<Ticket>) -> Result<Met, DbErr> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || DbErr::Custom("nobody writes to the record any more".to_owned());
+        self.orders.send(Order { ticket, answer }).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
+    let mut batch = Vec::with_capacity(MOST);
+    while orders.recv_many(&mut batch, MOST).await > 0 {
+        let tickets: Vec<&Ticket> = batch.iter().map(|order| order.ticket.as_ref()).collect();
+        let met = match tickets.len() {
+            1 => None, // it would only be tried twice
+            _ => Some(enter::enter_together(&record, &tickets).await),
+        };
+        let batch = batch.drain(..);
+        match met {
+            Some(Ok(met)) => batch.zip(met).for_each(|(order, met)| order.answered(Ok(met))),
+            Some(Err(Unentered { committing: true, error })) => {
+                batch.for_each(|order| order.answered(Err(DbErr::Custom(error.to_string()))));
+            }
+            Some(Err(Unentered { committing: false, .. })) | None => {
+                for order in batch {
+                    let met = enter::enter(&record, &order.ticket).await;
+                    order.answered(met);
+                }
+            }
+        }
+    }
+}
+
+impl Order {
+    fn answered(self, met: Result<Met, DbErr>) {
+        // whoever asked may have gone; the job stays
+        let _ = self.answer.send(met);
+    }
+}

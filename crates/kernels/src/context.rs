@@ -1,0 +1,166 @@
+//! What all kernels of a process share: one thread pool, the instruction set, the profile, what was picked, borrowed memory.
+//! Reads nothing from the environment: the caller configures it.
+
+use crate::conv::pick::Picks;
+use crate::error::{Error, Result};
+use crate::isa::Isa;
+use crate::memory::Scratch;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How far a result may be from the exact one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// f32 arithmetic only: relative RMS of a layer at most 2e-5 (Winograd F(4,3) is the farthest)
+    Strict,
+    /// bf16 products with f32 sums where they are faster: relative RMS of a layer at most 5e-3
+    Fast,
+}
+
+/// How a layer's variant is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// all that fit are timed once for each geometry
+    Timed,
+    /// by a count of multiplications and bytes: the same on every run and machine
+    Counted,
+}
+
+/// How the kernels of this process are to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// size of the pool; at least 1
+    pub threads: usize,
+    /// `None`: the most the machine can run
+    pub isa: Option<Isa>,
+    pub profile: Profile,
+    pub choice: Choice,
+    /// bytes that transformed weights may take beyond what the plain ones would
+    pub weight_budget: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            isa: None,
+            profile: Profile::Strict,
+            choice: Choice::Timed,
+            weight_budget: usize::MAX,
+        }
+    }
+}
+
+/// Shared by clones.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: rayon::ThreadPool,
+    config: Config,
+    isa: Isa,
+    scratch: Scratch,
+    picks: Picks,
+    transformed: AtomicUsize,
+}
+
+impl Context {
+    pub fn new(config: Config) -> Result<Self> {
+        let best = Isa::detect();
+        let isa = config.isa.unwrap_or(best);
+        if isa > best {
+            return Err(Error::Isa { asked: isa.name(), best: best.name() });
+        }
+        crate::error::check_positive("number of threads", config.threads)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.threads)
+            .thread_name(|i| format!("kernels-{i}"))
+            .build()
+            .map_err(|e| Error::Pool { threads: config.threads, why: e.to_string() })?;
+        let inner = Inner {
+            pool,
+            config,
+            isa,
+            scratch: Scratch::new(),
+            picks: Picks::default(),
+            transformed: AtomicUsize::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.inner.isa
+    }
+
+    pub fn profile(&self) -> Profile {
+        self.inner.config.profile
+    }
+
+    pub fn choice(&self) -> Choice {
+        self.inner.config.choice
+    }
+
+    pub fn threads(&self) -> usize {
+        self.inner.config.threads
+    }
+
+    /// Bytes that transformed weights take now beyond what the plain ones would.
+    pub fn transformed_bytes(&self) -> usize {
+        self.inner.transformed.load(Ordering::Relaxed)
+    }
+
+    /// Frees the memory that calls borrow; the next call allocates anew.
+    pub fn release_scratch(&self) {
+        self.inner.scratch.clear();
+    }
+
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.inner.scratch
+    }
+
+    pub(crate) fn picks(&self) -> &Picks {
+        &self.inner.picks
+    }
+
+    /// Books bytes of transformed weights, unless they would exceed the budget.
+    pub(crate) fn book(&self, bytes: usize) -> Option<Booking> {
+        let budget = self.inner.config.weight_budget;
+        self.inner
+            .transformed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                held.checked_add(bytes).filter(|t| *t <= budget)
+            })
+            .ok()
+            .map(|_| Booking { context: self.clone(), bytes })
+    }
+
+    /// Books bytes that cannot be done without.
+    pub(crate) fn book_anyway(&self, bytes: usize) -> Booking {
+        self.inner.transformed.fetch_add(bytes, Ordering::Relaxed);
+        Booking { context: self.clone(), bytes }
+    }
+
+    /// Runs `task(0..tasks)` on the pool; in the calling thread where one thread is all there is to gain.
+    pub(crate) fn parallel(&self, tasks: usize, task: impl Fn(usize) + Send + Sync) {
+        if tasks <= 1 || self.threads() == 1 {
+            (0..tasks).for_each(task);
+        } else {
+            self.inner.pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(task));
+        }
+    }
+}
+
+/// Bytes of the weight budget in use; given back when dropped.
+pub(crate) struct Booking {
+    context: Context,
+    bytes: usize,
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        self.context.inner.transformed.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

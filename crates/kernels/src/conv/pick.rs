@@ -1,0 +1,157 @@
+//! Which variant computes a layer: the candidates, their cost, and what was decided for equal layers.
+
+use super::geometry::{ConvSpec, Size};
+use super::narrow::Narrow;
+use crate::context::{Context, Profile};
+use crate::isa::Isa;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// The ways to compute a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    PointwiseF32,
+    PointwiseBf16,
+    Depthwise,
+    Narrow,
+    DirectF32,
+    DirectBf16,
+    /// F(2x2, 3x3)
+    Winograd2,
+    /// F(4x4, 3x3)
+    Winograd4,
+}
+
+impl Variant {
+    pub const ALL: [Variant; 8] = [
+        Variant::PointwiseF32,
+        Variant::PointwiseBf16,
+        Variant::Depthwise,
+        Variant::Narrow,
+        Variant::DirectF32,
+        Variant::DirectBf16,
+        Variant::Winograd2,
+        Variant::Winograd4,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::PointwiseF32 => "pointwise-f32",
+            Variant::PointwiseBf16 => "pointwise-bf16",
+            Variant::Depthwise => "depthwise-f32",
+            Variant::Narrow => "narrow-f32",
+            Variant::DirectF32 => "direct-f32",
+            Variant::DirectBf16 => "direct-bf16",
+            Variant::Winograd2 => "winograd-2x2-f32",
+            Variant::Winograd4 => "winograd-4x4-f32",
+        }
+    }
+
+    /// Why a layer cannot be computed this way.
+    pub(crate) fn refuses(self, spec: &ConvSpec) -> Option<&'static str> {
+        let (able, why) = match self {
+            Variant::PointwiseF32 | Variant::PointwiseBf16 => {
+                (spec.is_pointwise(), "it takes 1x1 kernels at stride 1 without padding and groups")
+            }
+            Variant::Depthwise => (spec.is_depthwise(), "it takes one filter a channel"),
+            Variant::Narrow => (
+                Narrow::able(spec),
+                "it takes up to 8 output channels in one group, and many values a kernel row",
+            ),
+            Variant::DirectF32 | Variant::DirectBf16 => (true, ""),
+            Variant::Winograd2 | Variant::Winograd4 => {
+                (spec.is_winograd(), "it takes 3x3 kernels at stride 1 in one group")
+            }
+        };
+        (!able).then_some(why)
+    }
+
+    /// The farthest a variant may be from the exact result, as relative RMS over a layer.
+    pub fn bound(self) -> f64 {
+        match self {
+            Variant::PointwiseF32 | Variant::Depthwise | Variant::Narrow | Variant::DirectF32 => 3e-6,
+            Variant::Winograd2 => 5e-6,
+            Variant::Winograd4 => 2e-5,
+            Variant::PointwiseBf16 | Variant::DirectBf16 => 5e-3,
+        }
+    }
+
+    fn is_bf16(self) -> bool {
+        matches!(self, Variant::PointwiseBf16 | Variant::DirectBf16)
+    }
+
+    /// Estimated time in multiplications, for a choice without a clock.
+    fn cost(self, isa: Isa, spec: &ConvSpec, output: Size) -> f64 {
+        let (c, o) = (spec.in_channels as f64, spec.out_channels as f64);
+        let weights = spec.weights() as f64;
+        let macs = output.pixels() as f64 * weights;
+        // a core multiplies about 75e9 times a second and fetches about 10e9 bytes from memory
+        const MACS_A_BYTE: f64 = 7.5;
+        let winograd = |m: usize| {
+            let t = (m + 2) as f64;
+            let tiles = (output.n * output.h.div_ceil(m) * output.w.div_ceil(m)) as f64;
+            t * t * (tiles * (c * o + 16.0 * (c + o)) + c * o * 4.0 * MACS_A_BYTE)
+        };
+        let lanes = isa.lanes() as f64;
+        match self {
+            Variant::PointwiseF32 | Variant::DirectF32 => {
+                macs * (o / lanes).ceil() * lanes / o + weights * 4.0 * MACS_A_BYTE
+            }
+            Variant::PointwiseBf16 | Variant::DirectBf16 => {
+                let speed = if isa == Isa::Avx512Bf16 { 0.55 } else { 2.0 };
+                macs * speed + weights * 2.0 * MACS_A_BYTE
+            }
+            Variant::Depthwise => macs * lanes / 4.0,
+            Variant::Narrow => macs * 1.5,
+            Variant::Winograd2 => winograd(2),
+            Variant::Winograd4 => winograd(4),
+        }
+    }
+}
+
+/// What makes two layers equal to the picker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub spec: ConvSpec,
+    pub input: Size,
+}
+
+/// Decisions so far.
+#[derive(Default)]
+pub(crate) struct Picks {
+    decided: Mutex<HashMap<Key, Variant>>,
+}
+
+impl Picks {
+    pub fn get(&self, key: &Key) -> Option<Variant> {
+        self.lock().get(key).copied()
+    }
+
+    pub fn set(&self, key: Key, variant: Variant) {
+        self.lock().insert(key, variant);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Variant>> {
+        // a panic elsewhere cannot leave the map half-changed
+        self.decided.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+/// The exact f32 variant every layer has, and which the others are measured against.
+pub(crate) fn reference(spec: &ConvSpec) -> Variant {
+    if spec.is_pointwise() { Variant::PointwiseF32 } else { Variant::DirectF32 }
+}
+
+/// What the profile allows for a layer, cheapest first by count.
+pub(crate) fn candidates(ctx: &Context, spec: &ConvSpec, output: Size) -> Vec<Variant> {
+    let mut able: Vec<Variant> = Variant::ALL
+        .into_iter()
+        .filter(|v| v.refuses(spec).is_none())
+        .filter(|v| ctx.profile() == Profile::Fast || !v.is_bf16())
+        // a 1x1 product by strips would only copy the picture
+        .filter(|v| !spec.is_pointwise() || !matches!(v, Variant::DirectF32 | Variant::DirectBf16))
+        .collect();
+    let cost = |v: &Variant| v.cost(ctx.isa(), spec, output);
+    able.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    able
+}

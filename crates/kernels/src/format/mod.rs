@@ -1,0 +1,4 @@
+//! Number formats that weights come in, beside f32.
+
+pub mod bf16;
+pub mod q8_0;

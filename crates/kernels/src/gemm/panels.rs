@@ -1,0 +1,191 @@
+//! B matrices packed for the micro-kernel: panels of `COLS` vectors side by side, k by k; the last panel is as narrow as it can be.
+
+use super::tile::Element;
+use crate::context::Context;
+use crate::format::bf16;
+use crate::isa::{Isa, Op};
+use crate::memory::{Aligned, Shared};
+use crate::simd::Simd;
+
+/// `count` matrices of (k, n). A panel is `[k / STEP][vectors * LANES][STEP]`.
+pub(crate) struct Panels<E: Element> {
+    data: Aligned<E>,
+    layout: Layout,
+}
+
+/// Where panels lie in a packed matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// a multiple of `STEP`
+    pub k: usize,
+    pub n: usize,
+    lanes: usize,
+    cols: usize,
+}
+
+/// One panel's place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panel {
+    /// first column
+    pub first: usize,
+    pub columns: usize,
+    pub vectors: usize,
+    /// lanes of the last vector that are columns
+    pub last: usize,
+    /// padded columns
+    pub width: usize,
+    /// of its first element in the matrix
+    pub offset: usize,
+}
+
+impl Layout {
+    pub fn new(isa: Isa, k: usize, n: usize) -> Self {
+        Self { k, n, lanes: isa.lanes(), cols: isa.cols() }
+    }
+
+    /// The same columns over another k.
+    pub fn with_k(self, k: usize) -> Self {
+        Self { k, ..self }
+    }
+
+    pub fn panels(&self) -> usize {
+        self.n.div_ceil(self.lanes * self.cols)
+    }
+
+    pub fn panel(&self, i: usize) -> Panel {
+        let full = self.lanes * self.cols;
+        let first = i * full;
+        let columns = full.min(self.n - first);
+        let vectors = columns.div_ceil(self.lanes);
+        let last = columns - (vectors - 1) * self.lanes;
+        Panel { first, columns, vectors, last, width: vectors * self.lanes, offset: first * self.k }
+    }
+
+    /// Elements of a packed matrix.
+    pub fn len(&self) -> usize {
+        self.n.div_ceil(self.lanes) * self.lanes * self.k
+    }
+}
+
+impl<E: Element> Panels<E> {
+    /// Packs `get(matrix, k, n)`. k beyond the last multiple of `STEP` must not occur: pad k first.
+    pub fn pack(
+        ctx: &Context,
+        count: usize,
+        layout: Layout,
+        get: impl Fn(usize, usize, usize) -> E + Sync,
+    ) -> Self {
+        debug_assert!(layout.k.is_multiple_of(E::STEP));
+        let mut data = Aligned::<E>::zeros(count * layout.len());
+        let shared = Shared::new(&mut data);
+        let panels = layout.panels();
+        ctx.parallel(count * panels, |task| {
+            let (matrix, panel) = (task / panels, layout.panel(task % panels));
+            // SAFETY: panels are disjoint parts of data.
+            let out = unsafe {
+                let start = shared.ptr().add(matrix * layout.len() + panel.offset);
+                std::slice::from_raw_parts_mut(start, panel.width * layout.k)
+            };
+            for (step, row) in out.chunks_exact_mut(panel.width * E::STEP).enumerate() {
+                for column in 0..panel.columns {
+                    for s in 0..E::STEP {
+                        row[column * E::STEP + s] = get(matrix, step * E::STEP + s, panel.first + column);
+                    }
+                }
+            }
+        });
+        Self { data, layout }
+    }
+
+    /// Packs matrices whose values come together: `get(k, n, values)` fills the value of each matrix at (k, n).
+    pub fn pack_all(
+        ctx: &Context,
+        count: usize,
+        layout: Layout,
+        get: impl Fn(usize, usize, &mut [E]) + Sync,
+    ) -> Self {
+        let mut data = Aligned::<E>::zeros(count * layout.len());
+        let shared = Shared::new(&mut data);
+        ctx.parallel(layout.panels(), |i| {
+            let panel = layout.panel(i);
+            let mut values = vec![E::default(); count];
+            for column in 0..panel.columns {
+                for k in 0..layout.k {
+                    get(k, panel.first + column, &mut values);
+                    let at =
+                        panel.offset + k / E::STEP * panel.width * E::STEP + column * E::STEP + k % E::STEP;
+                    for (matrix, value) in values.iter().enumerate() {
+                        // SAFETY: panels are disjoint parts of data; `at` lies within the panel.
+                        unsafe { *shared.ptr().add(matrix * layout.len() + at) = *value };
+                    }
+                }
+            }
+        });
+        Self { data, layout }
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.data.bytes()
+    }
+
+    /// The packed matrix.
+    pub fn matrix(&self, i: usize) -> *const E {
+        self.data[i * self.layout.len()..].as_ptr()
+    }
+}
+
+/// How f32 becomes an element.
+pub(crate) trait FromF32: Sized {
+    fn from_f32(x: f32) -> Self;
+    /// Many at once; both slices are equally long.
+    fn convert(ctx: &Context, from: &[f32], to: &mut [Self]);
+}
+
+impl FromF32 for f32 {
+    fn from_f32(x: f32) -> f32 {
+        x
+    }
+    fn convert(_: &Context, from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl FromF32 for u16 {
+    fn from_f32(x: f32) -> u16 {
+        bf16::from_f32(x)
+    }
+    fn convert(ctx: &Context, from: &[f32], to: &mut [u16]) {
+        assert_eq!(from.len(), to.len());
+        // SAFETY: both hold that many values; the context's set runs on this machine.
+        unsafe { ctx.isa().run(RoundBf16 { from: from.as_ptr(), to: to.as_mut_ptr(), len: to.len() }) }
+    }
+}
+
+struct RoundBf16 {
+    from: *const f32,
+    to: *mut u16,
+    len: usize,
+}
+
+impl Op for RoundBf16 {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: i stays below len.
+        unsafe {
+            let mut i = 0;
+            while i + S::LANES <= self.len {
+                S::store_bf16(self.to.add(i), S::load(self.from.add(i)));
+                i += S::LANES;
+            }
+            while i < self.len {
+                *self.to.add(i) = bf16::from_f32(*self.from.add(i));
+                i += 1;
+            }
+        }
+    }
+}

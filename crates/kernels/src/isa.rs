@@ -1,0 +1,137 @@
+//! Which vector instructions a kernel is compiled for, and the one place where that choice becomes a call.
+//! A kernel is written once as an [`Op`] over [`Simd`] and compiled three to four times.
+
+use crate::simd::Simd;
+use crate::simd::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{avx2::Avx2, avx512::Avx512};
+
+/// Instruction sets, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// what the compiler makes of plain loops
+    Portable,
+    /// AVX2 with FMA
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL
+    Avx512,
+    /// AVX-512 with `vdpbf16ps`
+    Avx512Bf16,
+}
+
+impl Isa {
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+
+    /// The most this machine can run.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                return Isa::Avx512Bf16;
+            }
+            if avx512 {
+                return Isa::Avx512;
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512-bf16",
+        }
+    }
+
+    /// f32 lanes of a vector
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Isa::Portable => Portable::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Bf16 => Avx512::<false>::LANES,
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => Portable::LANES,
+        }
+    }
+
+    /// vectors side by side in a full panel of packed weights
+    pub(crate) fn cols(self) -> usize {
+        match self {
+            Isa::Portable => Portable::COLS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::COLS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Bf16 => Avx512::<false>::COLS,
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => Portable::COLS,
+        }
+    }
+
+    /// Runs a kernel with this instruction set.
+    ///
+    /// # Safety
+    /// The machine must be able to run it (a `Context` holds only sets up to `detect()`), and the op's own conditions must hold.
+    #[inline]
+    pub(crate) unsafe fn run<O: Op>(self, op: O) -> O::Out {
+        // SAFETY: handed on to the caller.
+        unsafe {
+            match self {
+                Isa::Portable => op.run::<Portable>(),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => x86::avx2(op),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => x86::avx512(op),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 => x86::avx512_bf16(op),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => op.run::<Portable>(),
+            }
+        }
+    }
+}
+
+/// A kernel, written over any vector type. Implementations are `#[inline(always)]` and free of closures, so that their
+/// loops are compiled inside the function that enables the instructions.
+pub(crate) trait Op {
+    type Out;
+
+    /// # Safety
+    /// The instructions of `S` must be enabled, and what the implementing struct asks for must hold.
+    unsafe fn run<S: Simd>(self) -> Self::Out;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Avx2, Avx512, Op};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2<O: Op>(op: O) -> O::Out {
+        // SAFETY: the instructions are enabled here; the rest is the caller's promise.
+        unsafe { op.run::<Avx2>() }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) unsafe fn avx512<O: Op>(op: O) -> O::Out {
+        // SAFETY: as above.
+        unsafe { op.run::<Avx512<false>>() }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub(super) unsafe fn avx512_bf16<O: Op>(op: O) -> O::Out {
+        // SAFETY: as above.
+        unsafe { op.run::<Avx512<true>>() }
+    }
+}

@@ -1,0 +1,39 @@
+//! CPU kernels of the neural engines: f32 slices in and out, channels last (NHWC) between convolutions. Each kernel is written
+//! once over a vector type and compiled for AVX-512 (with and without bf16 products), AVX2 and any other machine; which one runs
+//! is decided at run time (`Isa`). Refuses slices whose lengths do not fit. No tensor type, no graph, no files: that is `layers`.
+
+// registers are arrays of a fixed length, two or three of them indexed at once: iterators would hide which
+#![allow(clippy::needless_range_loop)]
+
+mod activation;
+mod attention;
+mod context;
+mod conv;
+mod error;
+mod finish;
+mod format;
+mod gemm;
+mod isa;
+mod linear;
+mod matmul;
+mod memory;
+mod norm;
+mod simd;
+mod softmax;
+mod upsample;
+
+pub use activation::{Act, activate, gated};
+pub use attention::{Attention, Mask, Shape, Strides, View};
+pub use context::{Choice, Config, Context, Profile};
+pub use conv::Conv2d;
+pub use conv::geometry::{ConvSpec, Padding, Size};
+pub use conv::pick::Variant;
+pub use error::{Error, Result};
+pub use finish::{Add, Finish};
+pub use format::{bf16, q8_0};
+pub use isa::Isa;
+pub use linear::{Linear, Weight};
+pub use matmul::{Matmul, Right};
+pub use norm::{GroupNorm, RowKind, RowNorm};
+pub use softmax::softmax;
+pub use upsample::upsample2;

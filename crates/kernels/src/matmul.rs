@@ -1,0 +1,60 @@
+//! Batched f32 products of two activations.
+
+use crate::context::Context;
+use crate::error::{Result, check_len, check_positive};
+use crate::finish::Finish;
+use crate::gemm::panels::{Layout, Panels};
+use crate::gemm::product::{Plain, Product, multiply};
+use crate::memory::Shared;
+
+/// How the right side lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// (batch, k, n)
+    Plain,
+    /// (batch, n, k)
+    Transposed,
+}
+
+/// (batch, m, k) x (batch, k, n) -> (batch, m, n)
+#[derive(Debug, Clone, Copy)]
+pub struct Matmul {
+    pub batch: usize,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub right: Right,
+}
+
+impl Matmul {
+    pub fn run(&self, ctx: &Context, a: &[f32], b: &[f32], c: &mut [f32]) -> Result<()> {
+        let Self { batch, m, k, n, right } = *self;
+        check_positive("k of a product", k)?;
+        check_len("left side", a.len(), batch * m * k)?;
+        check_len("right side", b.len(), batch * k * n)?;
+        check_len("product", c.len(), batch * m * n)?;
+        if c.is_empty() {
+            return Ok(());
+        }
+        for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
+            let b = &b[i * k * n..][..k * n];
+            let layout = Layout::new(ctx.isa(), k, n);
+            let panels = match right {
+                Right::Plain => Panels::pack(ctx, 1, layout, |_, k, column| b[k * n + column]),
+                Right::Transposed => Panels::pack(ctx, 1, layout, |_, row, column| b[column * k + row]),
+            };
+            let product = Product {
+                rows: m,
+                a: &a[i * m * k..][..m * k],
+                a_stride: k,
+                c: Shared::new(c),
+                c_stride: n,
+                bias: None,
+                finish: Finish::default(),
+            };
+            // SAFETY: all lengths were checked above.
+            unsafe { multiply(ctx, product, &Plain { panels: &panels, matrix: 0 }) };
+        }
+        Ok(())
+    }
+}

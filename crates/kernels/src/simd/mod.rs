@@ -1,0 +1,58 @@
+//! The few vector operations that all kernels are made of, and one implementation of them for each instruction set.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod portable;
+
+/// A vector type. All functions need the instructions of their set enabled in the calling function.
+///
+/// # Safety
+/// Loads and stores touch exactly `LANES` values (`_part`: the first `n <= LANES`).
+pub(crate) trait Simd: Copy + 'static {
+    /// `LANES` f32
+    type V: Copy;
+    /// `LANES` pairs of bf16
+    type P: Copy;
+    const LANES: usize;
+    /// vectors in a full panel of packed weights
+    const COLS: usize;
+
+    /// asks for the line at p in the second-level cache; p may be anything
+    unsafe fn prefetch(p: *const u8);
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn load_part(p: *const f32, n: usize) -> Self::V;
+    unsafe fn store_part(p: *mut f32, v: Self::V, n: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c - a * b
+    unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// to the nearest whole number, ties to even
+    unsafe fn round(v: Self::V) -> Self::V;
+    /// v 2^n of whole n in -127..=127; at -127 the result is 0
+    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
+    unsafe fn sum(v: Self::V) -> f32;
+    unsafe fn highest(v: Self::V) -> f32;
+    /// `LANES` i8 as f32
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+    /// rounded to bf16, ties to even; NaN stays NaN
+    unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    unsafe fn load_pairs(p: *const u16) -> Self::P;
+    /// the pair at p in every lane
+    unsafe fn splat_pair(p: *const u16) -> Self::P;
+    /// the first of each pair, as f32
+    unsafe fn low(p: Self::P) -> Self::V;
+    /// the second of each pair, as f32
+    unsafe fn high(p: Self::P) -> Self::V;
+    /// acc + a.0 * b.0 + a.1 * b.1
+    unsafe fn dot_pairs(acc: Self::V, a: Self::P, b: Self::P) -> Self::V;
+}
