@@ -19,9 +19,7 @@ use crate::{AvatarName, Ending, Failure, Level, Prepared, State, Work};
 /// What a new order meets.
 pub enum Met {
     /// How many go before it, where that is known.
-    Fresh {
-        position: Option<u64>,
-    },
+    Fresh { position: Option<u64> },
     /// The same order was there.
     Known(String),
     /// Its idempotency key came with other work.
@@ -33,10 +31,7 @@ pub enum Met {
     /// Its avatar is not there.
     NoAvatar(AvatarName),
     /// Another engine made its avatar.
-    OtherEngine {
-        avatar: AvatarName,
-        made_by: String,
-    },
+    OtherEngine { avatar: AvatarName, made_by: String },
     /// The asset that it pins is gone: its name stands for another.
     Replaced(AvatarName),
 }
@@ -302,4 +297,3 @@ async fn joined(tx: &DatabaseTransaction, name: Option<alias::Name<'_>>, twin: M
     }
     Ok(Met::Known(twin.id))
 }
-

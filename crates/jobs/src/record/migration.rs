@@ -10,7 +10,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Tables), Box::new(Aliases), Box::new(Terms)]
+        vec![Box::new(Tables), Box::new(Aliases), Box::new(Terms), Box::new(Sparse)]
     }
 
     /// Not the default's name: the database may be shared with another program.
@@ -58,6 +58,42 @@ impl MigrationTrait for Terms {
             ("uploads_expire", "uploads", "expires_ms"),
         ] {
             manager.create_index(Index::create().name(name).table(table).col(column).to_owned()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Indexes of columns that most jobs leave empty hold only those that do not: a submit then writes half as many pages.
+struct Sparse;
+
+impl MigrationName for Sparse {
+    fn name(&self) -> &str {
+        "m0004_sparse_indexes"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Sparse {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let door = ["dialect", "owner"];
+        for (name, before, column, unique) in [
+            ("jobs_idempotency", &door[..], "idempotency", true),
+            ("jobs_living_twin", &door, "living_twin", true),
+            ("jobs_twin", &door, "twin", false),
+            ("jobs_ended", &[], "ended_ms", false),
+            ("jobs_take", &[], "take_bytes", false),
+            ("jobs_start_by", &[], "start_by_ms", false),
+        ] {
+            manager.drop_index(Index::drop().name(name).table("jobs").to_owned()).await?;
+            let mut index = Index::create();
+            index.name(name).table("jobs").cond_where(Expr::col(column).is_not_null());
+            for part in before.iter().copied().chain([column]) {
+                index.col(part);
+            }
+            if unique {
+                index.unique();
+            }
+            manager.create_index(index.to_owned()).await?;
         }
         Ok(())
     }

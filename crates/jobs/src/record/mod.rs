@@ -108,11 +108,14 @@ impl Record {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
+                // what a statement of many rows may have to take back: not worth a file each time
+                .pragma("temp_store", "MEMORY")
                 .create_if_missing(true)
         });
         options.map_sqlx_sqlite_pool_opts(|pool| {
             pool.before_acquire(|connection, _| {
                 Box::pin(async move {
+                    // waits for what the last holder may have left behind
                     connection.ping().await?;
                     // SQLite ends a transaction by itself when the disk is full. sqlx would go on counting it, and what is
                     // written later would lie inside it, uncommitted: such a connection is closed.
@@ -188,6 +191,10 @@ impl Record {
 fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    if url.starts_with("sqlite:") {
+        // a file does not hang up; who writes has a test of its own
+        options.test_before_acquire(false);
+    }
     options
 }
 

@@ -4,6 +4,7 @@ mod avatars;
 mod basics;
 mod carried;
 mod crash;
+mod crowd;
 mod faults;
 mod fleet;
 mod idempotency;
