@@ -115,7 +115,10 @@ impl Record {
         options.map_sqlx_sqlite_pool_opts(|pool| {
             pool.before_acquire(|connection, _| {
                 Box::pin(async move {
-                    // waits for what the last holder may have left behind
+                    if !connection.is_in_transaction() {
+                        return Ok(true);
+                    }
+                    // what its last holder gave up may still be on its way back
                     connection.ping().await?;
                     // SQLite ends a transaction by itself when the disk is full. sqlx would go on counting it, and what is
                     // written later would lie inside it, uncommitted: such a connection is closed.
