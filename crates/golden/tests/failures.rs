@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use golden::{Case, CaseError, Given, Net, Outputs, Registry, Report, Seeded, Settings, Verdict, verify};
+use golden::{
+    Case, CaseError, Given, Net, Outputs, Profile, Registry, Report, Seeded, Settings, Verdict, verify,
+};
 use layers::weights::Outline;
 use layers::{Bias, Linear, Probe};
 
@@ -123,6 +125,7 @@ fn run(folder: &Path, registry: &Registry, dump: Option<&Path>) -> Report {
         only: None,
         dtype: None,
         device: Device::Cpu,
+        profile: Profile::Strict,
         dump: dump.map(Path::to_owned),
     };
     verify(&settings, registry, &mut |_| {}).unwrap()
