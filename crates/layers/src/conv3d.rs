@@ -185,7 +185,7 @@ mod tests {
                     }
                 }
             }
-            assert!((f64::from(*got) - sum).abs() < 1e-5, "[{index}] {got} is not {sum}");
+            assert!((f64::from(*got) - sum).abs() < 5e-5, "[{index}] {got} is not {sum}");
         }
     }
 
@@ -212,7 +212,10 @@ mod tests {
         let (got, all) = (strided.valid(&x).unwrap(), plain.valid(&x).unwrap());
         assert_eq!(got.dims(), [1, 3, 4, 4, 4]);
         for t in 0..3 {
-            assert_eq!(flat(&got.narrow(1, t, 1).unwrap()), flat(&all.narrow(1, 2 * t, 1).unwrap()));
+            let frame = |x: &Tensor, t: usize| flat(&x.narrow(1, t, 1).unwrap());
+            for (got, want) in frame(&got, t).iter().zip(frame(&all, 2 * t)) {
+                assert!((got - want).abs() < 5e-5, "{got} is not {want}");
+            }
         }
         assert!(strided.valid(&wave(&[1, 2, 4, 4, 3], 0.41)).is_err());
     }
