@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -67,6 +67,11 @@ bench-http: build
 bench-kernels:
 	@scripts/setup.sh run
 	@benches/kernels/run.sh
+
+## whole nets against diffusers on PyTorch; the table for docs/bench.md on standard output
+bench-nets:
+	@scripts/setup.sh run
+	@benches/nets/run.sh
 
 ## dist/talkie-<version>-<target>.tar.gz: binary, licences, docs
 dist: build

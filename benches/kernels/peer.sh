@@ -15,7 +15,7 @@ lib=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/
 rm -f "$lib/libcuda_absent.so" # of a run that broke off
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-needed=$(readelf --dynamic "$lib"/*.so* | sed -n 's/.*(NEEDED).*\[\(lib\(cu\|nv\|nccl\)[^]]*\)\]/\1/p' | sort -u)
+needed=$(readelf --dynamic "$lib"/*.so* | sed -n 's/.*(NEEDED).*\[\(lib\(cu\|nv\|nccl\)[^]]*\)\]/\1/p' | grep -v "^libcuda_absent" | sort -u)
 # all functions go into one library, which the others need; what the peer defines itself is not stubbed
 nm --dynamic --undefined-only "$lib"/*.so | sed -n 's/^ *U \(_*\(cu\|nv\|CU\|nccl\)[A-Za-z0-9_]*\).*/\1/p' | sort -u > "$work/wanted"
 nm --dynamic --defined-only "$lib"/*.so | sed -n 's/^[0-9a-f]* [A-Za-z] \([A-Za-z0-9_]*\).*/\1/p' | sort -u > "$work/have"

@@ -1,12 +1,14 @@
 //! `talkie verify`: holds every net against reference values of its official implementation. Which nets there are is written here;
 //! what is compared and how is `golden`'s.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use contract::Complaint;
-use golden::{DType, Device, KitError, Registry, Settings, Verdict};
+use golden::{DType, Device, KitError, Profile, Registry, Settings, Verdict};
+use layers::kernels::Config;
 use serde_json::json;
 
 use crate::cli::{DeviceArg, DtypeArg, ProfileArg, VerifyArgs};
@@ -56,13 +58,14 @@ fn settings(args: &VerifyArgs) -> Result<Settings, Complaint> {
             "run `talkie-worker-cuda verify` with the same options",
         ));
     }
-    if args.profile == ProfileArg::Fast {
-        return Err(Complaint::new(
-            "no_fast_profile",
-            "this build has no faster kernels than the strict ones".to_owned(),
-            "leave --profile away",
-        ));
-    }
+    let profile = match args.profile {
+        ProfileArg::Strict => Profile::Strict,
+        ProfileArg::Fast => Profile::Fast,
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    layers::configure(Config { threads, profile, ..Config::default() }).map_err(|error| {
+        Complaint::new("no_kernels", error.to_string(), "free some memory or allow more threads")
+    })?;
     let root = match &args.goldens {
         Some(folder) => folder.clone(),
         None if Path::new(HERE).is_dir() => PathBuf::from(HERE),
@@ -83,6 +86,7 @@ fn settings(args: &VerifyArgs) -> Result<Settings, Complaint> {
             DtypeArg::F16 => DType::F16,
         }),
         device: Device::Cpu,
+        profile,
         dump: args.dump.clone(),
     })
 }

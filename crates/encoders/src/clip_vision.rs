@@ -93,11 +93,9 @@ impl Attention {
 
     fn load_wan(cfg: &ClipVisionConfig, vb: VarBuilder) -> Result<Self> {
         let c = cfg.hidden_size;
-        let fused = Linear::load(c, 3 * c, Bias::Yes, vb.pp("to_qkv"))?; // rows: query, key, value
-        let part = |i: usize| -> Result<Linear> {
-            let bias = fused.bias().map(|bias| bias.narrow(0, i * c, c)).transpose()?;
-            Ok(Linear::new(fused.weight().narrow(0, i * c, c)?, bias))
-        };
+        let fused = vb.pp("to_qkv");
+        let (weight, bias) = (fused.get((3 * c, c), "weight")?, fused.get(3 * c, "bias")?); // rows: query, key, value
+        let part = |i: usize| Linear::new(weight.narrow(0, i * c, c)?, Some(bias.narrow(0, i * c, c)?));
         Ok(Self {
             q: part(0)?,
             k: part(1)?,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use golden::{Bound, CaseFile, Given, Registry, Settings, Verdict, compare, verify};
+use golden::{Bound, CaseFile, Given, Profile, Registry, Settings, Verdict, compare, verify};
 
 fn goldens() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens")
@@ -16,8 +16,14 @@ fn registry() -> Registry {
 }
 
 fn check(area: &str, wanted: &[&str]) {
-    let settings =
-        Settings { root: goldens(), only: Some(area.into()), dtype: None, device: Device::Cpu, dump: None };
+    let settings = Settings {
+        root: goldens(),
+        only: Some(area.into()),
+        dtype: None,
+        device: Device::Cpu,
+        profile: Profile::Strict,
+        dump: None,
+    };
     let report = verify(&settings, &registry(), &mut |_| {}).unwrap();
     let ran: Vec<_> = report.cases.iter().filter(|case| case.verdict != Verdict::Missing).collect();
     for case in &ran {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use golden::{Bound, CaseFile, Kit, Outputs, Registry, Settings, Verdict, compare, run_case, verify};
+use golden::{
+    Bound, CaseFile, Kit, Outputs, Profile, Registry, Settings, Verdict, compare, run_case, verify,
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens")
@@ -53,8 +55,14 @@ fn every_case_passes_and_no_probe_diverges() {
 #[test]
 fn every_net_asks_for_the_keys_of_its_file() {
     let registry = registry();
-    let settings =
-        Settings { root: root(), only: Some("keys".into()), dtype: None, device: Device::Cpu, dump: None };
+    let settings = Settings {
+        root: root(),
+        only: Some("keys".into()),
+        dtype: None,
+        device: Device::Cpu,
+        profile: Profile::Strict,
+        dump: None,
+    };
     let report = verify(&settings, &registry, &mut |_| {}).unwrap();
     for net in &registry.nets {
         let case = report.cases.iter().find(|case| case.case == net.inventory).unwrap();

@@ -17,6 +17,7 @@ pub use candle_core::{DType, Device};
 pub use case::{Allowance, Case, CaseError, Given, Net, Outputs, Registry};
 pub use compare::{Comparison, compare};
 pub use kit::{CaseFile, Kit, KitError, Meta};
+pub use layers::kernels::Profile;
 pub use report::{CaseReport, OutputReport, Report, Verdict};
 pub use seeded::{Seeded, affine};
 pub use thin::every;

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use serde::{Deserialize, Deserializer};
 
+/// What the kit allows its nets in bf16 against f32 (0.033 to 0.046, twice the noise that was measured) is about this.
+const BF16_REL_L2: f64 = 0.05;
+
 /// The numbers of a file's `tolerance`; measured values and remarks beside them are left aside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tolerance(BTreeMap<String, f64>);
@@ -90,6 +93,22 @@ impl Tolerance {
         rel_l2.or(max_abs).map(|_| Bound::Floats { rel_l2, max_abs })
     }
 
+    /// What it allows where products are made of values rounded to bf16 (the fast profile): as far from the f32 result as the kit's bf16
+    /// case of the same net (`half`) may be; without one, as far as `BF16_REL_L2`. What bounds single outputs stays.
+    pub fn with_bf16_products(&self, half: Option<&Self>) -> Self {
+        let mut entries = self.0.clone();
+        entries.remove("max_abs");
+        let bound = half.and_then(Self::against_f32);
+        let Some(Bound::Floats { rel_l2, max_abs }) = bound else {
+            entries.insert("rel_l2".into(), BF16_REL_L2);
+            return Self(entries);
+        };
+        entries.remove("rel_l2");
+        let given = [("rel_l2", rel_l2), ("max_abs", max_abs)];
+        entries.extend(given.into_iter().filter_map(|(key, bound)| Some((key.to_owned(), bound?))));
+        Self(entries)
+    }
+
     /// The relative error up to which a probe counts as agreeing.
     pub fn probe(&self) -> f64 {
         // a probe is no output: twice the outputs' bound, and never exact
@@ -160,5 +179,11 @@ mod tests {
         }
         assert_eq!(of(plain).against_f32(), None);
         assert_eq!(of(r#"{"f32_rel_l2": 0.1}"#).against_f32(), Some(floats(Some(0.1), None)));
+        let half = of(r#"{"rel_l2": 0.04, "max_abs": 0.2, "f32_rel_l2": 0.03, "f32_max_abs": 0.1}"#);
+        let fast = of(plain).with_bf16_products(Some(&half));
+        assert_eq!(fast.bound("pred", DType::F32), floats(Some(0.03), Some(0.1)));
+        let fast = of(r#"{"rel_l2": 1e-5, "max_abs": 1e-4, "full_rel_l2": 0.08}"#).with_bf16_products(None);
+        assert_eq!(fast.bound("pred", DType::F32), floats(Some(BF16_REL_L2), None));
+        assert_eq!(fast.bound("8000x1_full", DType::F32), floats(Some(0.08), None));
     }
 }

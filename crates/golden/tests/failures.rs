@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use golden::{Case, CaseError, Given, Net, Outputs, Registry, Report, Seeded, Settings, Verdict, verify};
+use golden::{
+    Case, CaseError, Given, Net, Outputs, Profile, Registry, Report, Seeded, Settings, Verdict, verify,
+};
 use layers::weights::Outline;
 use layers::{Bias, Linear, Probe};
 
@@ -42,10 +44,10 @@ impl Case for Small {
         let name = if self.0 == Fault::Key { "fc_1" } else { "fc1" };
         let bias = if self.0 == Fault::NoBias { Bias::No } else { Bias::Yes };
         let first = Linear::load(width, width, bias, vb.pp(name))?;
-        let second = Linear::load(width, width, Bias::No, vb.pp("fc2"))?;
+        let weight = vb.pp("fc2").get((width, width), "weight")?;
         let second = match self.0 {
-            Fault::Transposed => Linear::new(second.weight().t()?.contiguous()?, None),
-            _ => second,
+            Fault::Transposed => Linear::new(weight.t()?, None)?,
+            _ => Linear::new(weight, None)?,
         };
         let probe = Probe::on();
         let hidden = first.forward(&given.float_input("in.x")?)?;
@@ -123,6 +125,7 @@ fn run(folder: &Path, registry: &Registry, dump: Option<&Path>) -> Report {
         only: None,
         dtype: None,
         device: Device::Cpu,
+        profile: Profile::Strict,
         dump: dump.map(Path::to_owned),
     };
     verify(&settings, registry, &mut |_| {}).unwrap()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use golden::{CaseFile, Kit, Registry, Settings, Verdict, verify};
+use golden::{CaseFile, Kit, Profile, Registry, Settings, Verdict, verify};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens")
@@ -11,8 +11,14 @@ fn root() -> PathBuf {
 
 #[test]
 fn every_loader_file_gives_its_tensors() {
-    let settings =
-        Settings { root: root(), only: Some("loaders".into()), dtype: None, device: Device::Cpu, dump: None };
+    let settings = Settings {
+        root: root(),
+        only: Some("loaders".into()),
+        dtype: None,
+        device: Device::Cpu,
+        profile: Profile::Strict,
+        dump: None,
+    };
     let report = verify(&settings, &Registry::default(), &mut |_| {}).unwrap();
     assert_eq!(report.cases.len(), 9);
     for case in &report.cases {

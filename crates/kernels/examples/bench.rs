@@ -112,8 +112,13 @@ fn job(ctx: &Context, variant: &str, op: &str, numbers: &[usize]) -> Job {
             let (gamma, beta, x) = (noise(c, 1), noise(c, 2), noise(rows * c, 3));
             let mut y = vec![0f32; x.len()];
             let run = move || {
-                let norm =
-                    RowNorm { kind: RowKind::Layer, eps: 1e-5, gamma: Some(&gamma), beta: Some(&beta) };
+                let norm = RowNorm {
+                    kind: RowKind::Layer,
+                    eps: 1e-5,
+                    gamma: Some(&gamma),
+                    beta: Some(&beta),
+                    act: Act::Identity,
+                };
                 norm.forward(&own, c, &x, &mut y).expect("lengths fit");
             };
             (Box::new(run), "rows".to_owned())

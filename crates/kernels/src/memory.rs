@@ -20,6 +20,35 @@ unsafe impl Plain for u16 {}
 // SAFETY: as above.
 unsafe impl Plain for i8 {}
 
+/// From this size on memory is asked for in large pages: the first touch of 2 MiB costs one fault instead of 512.
+const LARGE: usize = 8 << 20;
+
+/// Zeros for a result or for packed weights; in large pages where the system gives them on request.
+pub fn zeros(len: usize) -> Vec<f32> {
+    let mut values = vec![0f32; len];
+    ask_for_large_pages(&mut values);
+    values
+}
+
+/// Without effect where the system has no such pages.
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages<T>(_: &mut [T]) {}
+
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages<T>(values: &mut [T]) {
+    const PAGE: usize = 4096;
+    let bytes = size_of_val(values);
+    if bytes >= LARGE {
+        let start = values.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(PAGE);
+        // SAFETY: whole pages within memory that is borrowed mutably here; the advice changes none of their values. Refused, it
+        // changes nothing at all, so the answer does not matter.
+        unsafe {
+            libc::madvise(start.add(skip).cast(), (bytes - skip) / PAGE * PAGE, libc::MADV_HUGEPAGE);
+        }
+    }
+}
+
 /// A vector of numbers whose first byte lies at a cache line.
 pub(crate) struct Aligned<T: Plain> {
     lines: Vec<Line>,
@@ -29,7 +58,8 @@ pub(crate) struct Aligned<T: Plain> {
 
 impl<T: Plain> Aligned<T> {
     pub fn zeros(len: usize) -> Self {
-        let lines = vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(64)];
+        let mut lines = vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(64)];
+        ask_for_large_pages(&mut lines);
         Self { lines, len, kind: std::marker::PhantomData }
     }
 

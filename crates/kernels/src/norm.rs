@@ -216,6 +216,7 @@ pub struct RowNorm<'a> {
     pub gamma: Option<&'a [f32]>,
     /// (c); without one: 0
     pub beta: Option<&'a [f32]>,
+    pub act: Act,
 }
 
 /// What a row norm divides by.
@@ -290,7 +291,7 @@ impl Op for Rows<'_> {
                     if let Some(beta) = norm.beta {
                         v = S::add(v, S::load_part(beta.as_ptr().add(i), n));
                     }
-                    S::store_part(y.add(i), v, n);
+                    S::store_part(y.add(i), apply::<S>(norm.act, v), n);
                     i += n;
                 }
             }

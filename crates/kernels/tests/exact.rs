@@ -582,10 +582,13 @@ fn row_norms() {
                     })
                 })
                 .collect();
-            for ctx in contexts(Profile::Strict) {
-                let norm = RowNorm { kind, eps: 1e-5, gamma: Some(&gamma), beta: Some(&beta) };
+            for (ctx, act) in
+                contexts(Profile::Strict).iter().flat_map(|ctx| [(ctx, Act::Identity), (ctx, Act::Silu)])
+            {
+                let truth: Vec<f64> = truth.iter().map(|v| act64(act, *v)).collect();
+                let norm = RowNorm { kind, eps: 1e-5, gamma: Some(&gamma), beta: Some(&beta), act };
                 let mut y = vec![f32::NAN; x.len()];
-                norm.forward(&ctx, c, &x, &mut y).unwrap();
+                norm.forward(ctx, c, &x, &mut y).unwrap();
                 let error = relative_rms(&y, &truth);
                 let bound = 1e-6 * f64::from(1.0 + offset);
                 assert!(error <= bound, "{kind:?} {rows} {c} on {}: {error:e}", ctx.isa().name());
@@ -697,7 +700,8 @@ fn wrong_lengths_and_shapes_are_refused() {
         mask: Mask::All,
         lengths: None,
     };
-    let norm = RowNorm { kind: RowKind::Layer, eps: 1e-5, gamma: Some(&short), beta: None };
+    let norm =
+        RowNorm { kind: RowKind::Layer, eps: 1e-5, gamma: Some(&short), beta: None, act: Act::Identity };
     let refused: Vec<(Result<()>, &str)> = vec![
         (
             Conv2d::new(&ctx, spec, short.clone(), None).map(drop),

@@ -1,6 +1,8 @@
 //! Activations, by the names the published configs give them. An unknown name is refused when the net is loaded.
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
+
+use crate::{cpu, reference};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -30,25 +32,39 @@ impl Activation {
         }
     }
 
+    pub(crate) fn kernel(self) -> kernels::Act {
+        match self {
+            Self::Silu => kernels::Act::Silu,
+            Self::Gelu => kernels::Act::Gelu,
+            Self::GeluTanh => kernels::Act::GeluTanh,
+            Self::QuickGelu => kernels::Act::QuickGelu,
+            Self::Relu => kernels::Act::Relu,
+        }
+    }
+
     /// x: any shape -> the same
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Silu => x.silu(),
-            Self::Gelu => x.gelu_erf(),
-            Self::GeluTanh => x.gelu(),
-            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
-            Self::Relu => x.relu(),
+        if !cpu::takes(x) {
+            return reference::activation(x, self);
         }
+        let mut values = cpu::owned(x)?;
+        kernels::activate(cpu::context()?, self.kernel(), &mut values);
+        Tensor::from_vec(values, x.shape(), x.device())
     }
 }
 
 /// x: (…, 2c) -> (…, c): the first half times the GELU (with the error function) of the second, as in diffusers' GEGLU.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
-    let halves = x.chunk(2, D::Minus1)?;
-    let [value, gate] = halves.as_slice() else {
+    let mut dims = x.dims().to_vec();
+    let Some(last) = dims.last_mut().filter(|last| **last > 0 && last.is_multiple_of(2)) else {
         bail!("GEGLU needs an even number of channels, not {:?}", x.dims())
     };
-    value * gate.contiguous()?.gelu_erf()?
+    *last /= 2;
+    if !cpu::takes(x) {
+        return reference::geglu(x);
+    }
+    let (c, ctx) = (*last, cpu::context()?);
+    cpu::make(&dims, |y| cpu::read(x, |x| kernels::gated(ctx, kernels::Act::Gelu, c, x, y)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Scaled dot-product attention on (b, l, n, d): self or cross, masked, or with keys of differing length.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Error, Layout, Result, Storage, Tensor, bail};
 
-use crate::reference;
+use crate::{cpu, reference};
 
 /// What a query may look at.
 pub enum Mask<'a> {
@@ -26,18 +26,23 @@ impl Mask<'_> {
                 Ok(Some(bias.to_dtype(DType::F32)?))
             }
             Self::KeyLengths(lengths) => {
-                if lengths.len() != b {
-                    bail!("{} key lengths were given for a batch of {b}", lengths.len());
-                }
-                if let Some(wrong) = lengths.iter().find(|&&l| l == 0 || l > lk) {
-                    bail!("a key length is between 1 and {lk}, not {wrong}");
-                }
+                check_lengths(lengths, b, lk)?;
                 let hide = |&l: &usize| (0..lk).map(move |i| if i < l { 0f32 } else { f32::NEG_INFINITY });
                 let values: Vec<f32> = lengths.iter().flat_map(hide).collect();
                 Ok(Some(Tensor::from_vec(values, (b, 1, 1, lk), device)?))
             }
         }
     }
+}
+
+fn check_lengths(lengths: &[usize], b: usize, lk: usize) -> Result<()> {
+    if lengths.len() != b {
+        bail!("{} key lengths were given for a batch of {b}", lengths.len());
+    }
+    if let Some(wrong) = lengths.iter().find(|&&l| l == 0 || l > lk) {
+        bail!("a key length is between 1 and {lk}, not {wrong}");
+    }
+    Ok(())
 }
 
 /// q: (b, lq, n, d), k, v: (b, lk, n, d) -> (b, lq, n, d); softmax over the keys of `scale` * q k, in f32.
@@ -51,7 +56,78 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, scale: f64) ->
             v.dims()
         );
     }
+    if [q, k, v].into_iter().all(cpu::takes) && v.dim(3)? == d {
+        return by_kernel(q, k, v, mask, scale as f32);
+    }
     reference::attention(q, k, v, mask, scale)
+}
+
+/// The same on the CPU, where queries, keys and values may be parts of one tensor.
+fn by_kernel(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, scale: f32) -> Result<Tensor> {
+    let ((b, lq, n, d), lk) = (q.dims4()?, k.dim(1)?);
+    let (q, k, v) = (dense_heads(q)?, dense_heads(k)?, dense_heads(v)?);
+    let (bias, lengths) = match mask {
+        Mask::KeyLengths(lengths) => {
+            check_lengths(lengths, b, lk)?;
+            (None, Some(*lengths))
+        }
+        _ => (mask.additive(b, lk, q.device())?, None),
+    };
+    let bias = bias.map(|bias| bias.contiguous()).transpose()?;
+    let (bias_storage, bias_strides) = match &bias {
+        None => (None, [0; 3]),
+        Some(bias) => {
+            let (mb, mn, mq, _) = bias.dims4()?;
+            for (what, got, want) in [("items", mb, b), ("heads", mn, n), ("queries", mq, lq)] {
+                if got != 1 && got != want {
+                    bail!("an attention bias for {got} {what} cannot serve {want}");
+                }
+            }
+            let stride = |size: usize, stride: usize| if size == 1 { 0 } else { stride };
+            (Some(bias.storage_and_layout()), [stride(mb, mn * mq * lk), stride(mn, mq * lk), stride(mq, lk)])
+        }
+    };
+    let mask = match &bias_storage {
+        None => kernels::Mask::All,
+        Some((storage, layout)) => {
+            let [batch, head, query] = bias_strides;
+            let data = &values_of(storage)?[layout.start_offset()..];
+            kernels::Mask::Additive { data, batch, head, query }
+        }
+    };
+    let (q, k, v) = (q.storage_and_layout(), k.storage_and_layout(), v.storage_and_layout());
+    let attention = kernels::Attention {
+        shape: kernels::Shape { batch: b, heads: n, queries: lq, keys: lk, dim: d },
+        q: view(&q.0, q.1)?,
+        k: view(&k.0, k.1)?,
+        v: view(&v.0, v.1)?,
+        scale,
+        mask,
+        lengths,
+    };
+    cpu::make(&[b, lq, n, d], |y| {
+        attention.run(cpu::context()?, y, kernels::Strides::blnd(lq, n, d)).map_err(Error::wrap)
+    })
+}
+
+/// x: (b, l, n, d) -> the same, the values of a head side by side.
+fn dense_heads(x: &Tensor) -> Result<Tensor> {
+    if x.stride()[3] == 1 { Ok(x.clone()) } else { x.contiguous() }
+}
+
+fn values_of(storage: &Storage) -> Result<&[f32]> {
+    match storage {
+        Storage::Cpu(storage) => storage.as_slice(),
+        _ => bail!("attention by the kernels of the CPU needs its tensors there"),
+    }
+}
+
+fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<kernels::View<'a>> {
+    let &[batch, position, head, _] = layout.stride() else {
+        bail!("{:?} is not (b, l, n, d)", layout.dims())
+    };
+    let data = &values_of(storage)?[layout.start_offset()..];
+    Ok(kernels::View { data, strides: kernels::Strides { batch, position, head } })
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! Convolutions over channels-last pictures and sequences. Weights are OIHW (OIL), as checkpoints hold them; a batch norm that
 //! follows a convolution is folded into it when it is loaded.
 
-use candle_core::{DType, Result, Tensor, bail};
-use candle_nn::VarBuilder;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::reference;
+use candle_core::{DType, Error, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use kernels::{ConvSpec, Finish};
+
+use crate::activation::Activation;
 use crate::weights::is_outline;
+use crate::{cpu, reference};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bias {
@@ -79,6 +84,12 @@ impl ConvConfig {
         Self { bias: Bias::No, ..self }
     }
 
+    /// As it goes over a picture of one row.
+    const fn line(self) -> Self {
+        let padding = Padding { top: 0, bottom: 0, ..self.padding };
+        Self { kernel: (1, self.kernel.1), padding, ..self }
+    }
+
     fn check(&self, inputs: usize, outputs: usize) -> Result<()> {
         let whole =
             self.groups > 0 && inputs.is_multiple_of(self.groups) && outputs.is_multiple_of(self.groups);
@@ -94,80 +105,218 @@ impl ConvConfig {
             Bias::No => Ok(None),
         }
     }
+
+    /// The height and width of what it makes of a picture of h x w.
+    fn output(&self, (h, w): (usize, usize)) -> Result<(usize, usize)> {
+        let (p, (kh, kw)) = (self.padding, self.kernel);
+        let side = |n: usize, k: usize| {
+            n.checked_sub(self.dilation * (k - 1) + 1).map(|rest| rest / self.stride + 1)
+        };
+        let (h, w) = (h + p.top + p.bottom, w + p.left + p.right);
+        match (side(h, kh), side(w, kw)) {
+            (Some(h), Some(w)) => Ok((h, w)),
+            _ => bail!("a {kh}x{kw} convolution does not fit a picture of {h}x{w} with its padding"),
+        }
+    }
+
+    fn spec(&self, inputs: usize, outputs: usize) -> ConvSpec {
+        let Padding { top, bottom, left, right } = self.padding;
+        ConvSpec::new(inputs, outputs, self.kernel.into())
+            .stride([self.stride; 2])
+            .dilation([self.dilation; 2])
+            .padding(kernels::Padding { top, bottom, left, right })
+            .groups(self.groups)
+    }
+}
+
+/// The parameters of a convolution, as it computes with them.
+#[derive(Clone)]
+enum Held {
+    Tensors {
+        weight: Tensor,
+        bias: Option<Tensor>,
+    },
+    /// Packed at the first use, when the fastest way for such pictures is picked.
+    Kernel(Arc<kernels::Conv2d>),
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Tensors { weight, .. } => write!(f, "{:?} {:?}", weight.dtype(), weight.dims()),
+            Self::Kernel(kernel) => write!(f, "{:?}", kernel.variant()),
+        }
+    }
+}
+
+impl Held {
+    /// weight: (o, c / groups, …), of as many taps as `spec` has.
+    fn of(weight: Tensor, bias: Option<Tensor>, spec: ConvSpec) -> Result<Self> {
+        if !cpu::packs(&weight) {
+            return Ok(Self::Tensors { weight, bias });
+        }
+        let bias = bias.as_ref().map(cpu::owned).transpose()?;
+        let kernel = kernels::Conv2d::new(cpu::context()?, spec, cpu::owned(&weight)?, bias);
+        Ok(Self::Kernel(Arc::new(kernel.map_err(Error::wrap)?)))
+    }
+}
+
+/// The batch norm behind a convolution: weight, bias, running_mean and running_var under `vb`.
+pub struct BatchNorm<'a> {
+    pub eps: f64,
+    pub vb: VarBuilder<'a>,
+}
+
+impl BatchNorm<'_> {
+    /// The weight and bias of a convolution that does what the given one and this norm do.
+    fn fold(&self, weight: Tensor, bias: Option<Tensor>) -> Result<(Tensor, Tensor)> {
+        let outputs = weight.dim(0)?;
+        let get = |name: &str| self.vb.get(outputs, name);
+        let (gain, shift, mean, variance) =
+            (get("weight")?, get("bias")?, get("running_mean")?, get("running_var")?);
+        if is_outline(&weight) {
+            return Ok((weight, shift));
+        }
+        let dtype = weight.dtype();
+        let wide = |t: &Tensor| t.to_dtype(DType::F64); // once, at load: the folded weight is rounded once
+        let scale = wide(&gain)?.div(&(wide(&variance)? + self.eps)?.sqrt()?)?;
+        let centre = match &bias {
+            Some(bias) => (wide(&mean)? - wide(bias)?)?,
+            None => wide(&mean)?,
+        };
+        let bias = (wide(&shift)? - centre.mul(&scale)?)?.to_dtype(dtype)?;
+        let weight = wide(&weight)?.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?.to_dtype(dtype)?;
+        Ok((weight, bias))
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    held: Held,
+    inputs: usize,
+    outputs: usize,
     cfg: ConvConfig,
 }
 
 impl Conv2d {
     /// weight: (o, c / groups, kh, kw), bias: (o,)
     pub fn new(weight: Tensor, bias: Option<Tensor>, cfg: ConvConfig) -> Result<Self> {
-        let (outputs, inputs, kh, kw) = weight.dims4()?;
-        cfg.check(inputs * cfg.groups, outputs)?;
+        let (outputs, per_group, kh, kw) = weight.dims4()?;
+        let inputs = per_group * cfg.groups;
+        cfg.check(inputs, outputs)?;
         if (kh, kw) != cfg.kernel {
             bail!("a convolution of {:?} was given a weight of {:?}", cfg.kernel, weight.dims());
         }
-        Ok(Self { weight, bias, cfg })
+        Ok(Self { held: Held::of(weight, bias, cfg.spec(inputs, outputs))?, inputs, outputs, cfg })
     }
 
     pub fn load(inputs: usize, outputs: usize, cfg: ConvConfig, vb: VarBuilder) -> Result<Self> {
-        cfg.check(inputs, outputs)?;
-        let weight = vb.get((outputs, inputs / cfg.groups, cfg.kernel.0, cfg.kernel.1), "weight")?;
-        Self::new(weight, cfg.load_bias(outputs, &vb)?, cfg)
+        Self::new(Self::weight((inputs, outputs), cfg, &vb)?, cfg.load_bias(outputs, &vb)?, cfg)
     }
 
-    /// The batch norm at `norm` (weight, bias, running_mean, running_var) goes into this convolution's weight and bias.
-    pub fn with_batch_norm(self, eps: f64, norm: VarBuilder) -> Result<Self> {
-        let outputs = self.weight.dim(0)?;
-        let get = |name: &str| norm.get(outputs, name);
-        let (gain, shift, mean, variance) =
-            (get("weight")?, get("bias")?, get("running_mean")?, get("running_var")?);
-        if is_outline(&self.weight) {
-            return Ok(Self { bias: Some(shift), ..self });
-        }
-        let dtype = self.weight.dtype();
-        let wide = |t: &Tensor| t.to_dtype(DType::F64); // once, at load: the folded weight is rounded once
-        let scale = wide(&gain)?.div(&(wide(&variance)? + eps)?.sqrt()?)?;
-        let weight =
-            wide(&self.weight)?.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?.to_dtype(dtype)?;
-        let centre = match &self.bias {
-            Some(bias) => (wide(&mean)? - wide(bias)?)?,
-            None => wide(&mean)?,
-        };
-        let bias = (wide(&shift)? - centre.mul(&scale)?)?.to_dtype(dtype)?;
-        Ok(Self { weight, bias: Some(bias), cfg: ConvConfig { bias: Bias::Yes, ..self.cfg } })
+    /// The convolution at `vb` with the batch norm behind it folded in.
+    pub fn load_normed(
+        channels: (usize, usize),
+        cfg: ConvConfig,
+        vb: VarBuilder,
+        norm: BatchNorm,
+    ) -> Result<Self> {
+        let (weight, bias) = norm.fold(Self::weight(channels, cfg, &vb)?, cfg.load_bias(channels.1, &vb)?)?;
+        Self::new(weight, Some(bias), ConvConfig { bias: Bias::Yes, ..cfg })
+    }
+
+    fn weight((inputs, outputs): (usize, usize), cfg: ConvConfig, vb: &VarBuilder) -> Result<Tensor> {
+        cfg.check(inputs, outputs)?;
+        vb.get((outputs, inputs / cfg.groups, cfg.kernel.0, cfg.kernel.1), "weight")
     }
 
     /// x: (b, h, w, c) -> (b, h', w', o)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inputs = self.weight.dim(1)? * self.cfg.groups;
-        if x.rank() != 4 || x.dim(3)? != inputs {
-            bail!("a convolution of {inputs} channels was given {:?}; pictures are (b, h, w, c)", x.dims());
+        let shape = self.shape(x)?;
+        match &self.held {
+            Held::Tensors { weight, bias } => reference::conv2d(x, weight, bias.as_ref(), &self.cfg),
+            Held::Kernel(_) => {
+                let x_f32 = x.to_dtype(DType::F32)?;
+                cpu::make(&shape, |y| self.write(&x_f32, y, Finish::default()))?.to_dtype(x.dtype())
+            }
         }
-        reference::conv2d(x, &self.weight, self.bias.as_ref(), &self.cfg)
+    }
+
+    /// x: (b, h, w, c), addend: (b, h', w', o) -> the convolution of x plus the addend
+    pub fn forward_plus(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
+        let shape = self.shape(x)?;
+        if addend.dims() != shape {
+            bail!("a convolution to {shape:?} cannot be added to {:?}", addend.dims());
+        }
+        match &self.held {
+            Held::Kernel(_) if cpu::takes(x) && cpu::takes(addend) => {
+                cpu::make(&shape, |y| cpu::lend(addend, |rows| self.write(x, y, Finish::residual(rows))))
+            }
+            _ => self.forward(x)? + addend,
+        }
+    }
+
+    /// The convolution of x and an activation. x: (b, h, w, c) -> (b, h', w', o)
+    pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        match &self.held {
+            Held::Kernel(_) if cpu::takes(x) => {
+                let shape = self.shape(x)?;
+                cpu::make(&shape, |y| self.write(x, y, Finish::act(activation.kernel())))
+            }
+            _ => activation.forward(&self.forward(x)?),
+        }
+    }
+
+    /// The shape of the convolution of x.
+    pub(crate) fn shape(&self, x: &Tensor) -> Result<[usize; 4]> {
+        let &[b, h, w, c] = x.dims() else {
+            bail!("a convolution takes pictures, (b, h, w, c), not {:?}", x.dims())
+        };
+        if c != self.inputs {
+            bail!(
+                "a convolution of {} channels was given {:?}; pictures are (b, h, w, c)",
+                self.inputs,
+                x.dims()
+            );
+        }
+        let (h, w) = self.cfg.output((h, w))?;
+        Ok([b, h, w, self.outputs])
+    }
+
+    /// Whether `write` can be called for such a picture.
+    pub(crate) fn writes(&self, x: &Tensor) -> bool {
+        matches!(self.held, Held::Kernel(_)) && cpu::takes(x)
+    }
+
+    /// x: (b, h, w, c) in f32, y: (b, h', w', o)
+    pub(crate) fn write(&self, x: &Tensor, y: &mut [f32], finish: Finish) -> Result<()> {
+        let Held::Kernel(kernel) = &self.held else {
+            bail!("only a convolution of f32 on the CPU writes into a slice")
+        };
+        let (b, h, w, _) = x.dims4()?;
+        cpu::read(x, |x| kernel.forward(x, kernels::Size::new(b, h, w), y, finish))
     }
 }
 
 #[derive(Clone, Debug)]
 pub struct Conv1d {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    held: Held,
+    inputs: usize,
+    outputs: usize,
     cfg: ConvConfig,
 }
 
 impl Conv1d {
     /// weight: (o, c / groups, k), bias: (o,)
     pub fn new(weight: Tensor, bias: Option<Tensor>, cfg: ConvConfig) -> Result<Self> {
-        let (outputs, inputs, k) = weight.dims3()?;
-        cfg.check(inputs * cfg.groups, outputs)?;
+        let (outputs, per_group, k) = weight.dims3()?;
+        let inputs = per_group * cfg.groups;
+        cfg.check(inputs, outputs)?;
         if k != cfg.kernel.1 {
             bail!("a convolution of {} taps was given a weight of {:?}", cfg.kernel.1, weight.dims());
         }
-        Ok(Self { weight, bias, cfg })
+        let cfg = cfg.line();
+        Ok(Self { held: Held::of(weight, bias, cfg.spec(inputs, outputs))?, inputs, outputs, cfg })
     }
 
     pub fn load(inputs: usize, outputs: usize, cfg: ConvConfig, vb: VarBuilder) -> Result<Self> {
@@ -178,11 +327,20 @@ impl Conv1d {
 
     /// x: (b, l, c) -> (b, l', o)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inputs = self.weight.dim(1)? * self.cfg.groups;
+        let inputs = self.inputs;
         if x.rank() != 3 || x.dim(2)? != inputs {
             bail!("a convolution of {inputs} channels was given {:?}; sequences are (b, l, c)", x.dims());
         }
-        reference::conv1d(x, &self.weight, self.bias.as_ref(), &self.cfg)
+        let (b, l, _) = x.dims3()?;
+        let (_, steps) = self.cfg.output((1, l))?;
+        match &self.held {
+            Held::Tensors { weight, bias } => reference::conv1d(x, weight, bias.as_ref(), &self.cfg),
+            Held::Kernel(kernel) => cpu::make(&[b, steps, self.outputs], |y| {
+                let x = x.to_dtype(DType::F32)?;
+                cpu::read(&x, |x| kernel.forward(x, kernels::Size::new(b, 1, l), y, Finish::default()))
+            })?
+            .to_dtype(x.dtype()),
+        }
     }
 }
 
@@ -294,9 +452,11 @@ mod tests {
         for bias in [None, Some(wave(&[6], 1.7))] {
             let cfg =
                 if bias.is_some() { ConvConfig::square(3) } else { ConvConfig::square(3).without_bias() };
-            let conv = Conv2d::new(wave(&[6, 6, 3, 3], 0.91), bias, cfg).unwrap();
+            let mut parameters = HashMap::from([("weight".to_owned(), wave(&[6, 6, 3, 3], 0.91))]);
+            parameters.extend(bias.map(|bias| ("bias".to_owned(), bias)));
+            let vb = VarBuilder::from_tensors(parameters, DType::F32, &Device::Cpu);
             let x = wave(&[1, 5, 5, 6], 0.37);
-            let plain = conv.forward(&x).unwrap();
+            let plain = Conv2d::load(6, 6, cfg, vb.clone()).unwrap().forward(&x).unwrap();
             let deviation = (&tensors["running_var"] + 1e-5).unwrap().sqrt().unwrap();
             let want = plain
                 .broadcast_sub(&tensors["running_mean"])
@@ -304,7 +464,8 @@ mod tests {
                 .and_then(|y| y.broadcast_mul(&tensors["weight"]))
                 .and_then(|y| y.broadcast_add(&tensors["bias"]))
                 .unwrap();
-            let got = conv.with_batch_norm(1e-5, norm.clone()).unwrap().forward(&x).unwrap();
+            let norm = BatchNorm { eps: 1e-5, vb: norm.clone() };
+            let got = Conv2d::load_normed((6, 6), cfg, vb, norm).unwrap().forward(&x).unwrap();
             for (got, want) in flat(&got).iter().zip(flat(&want)) {
                 assert!((got - want).abs() < 2e-5, "{got} is not {want}");
             }

@@ -1,12 +1,14 @@
 //! The building blocks of every neural net in this house: operations with one meaning each, and the checkpoints they are loaded from.
 //!
 //! Conv nets run channels-last: pictures are (b, h, w, c), sound is (b, l, c), video is (b, t, h, w, c). Checkpoints keep their
-//! own order (OIHW). Device and dtype are those of the weights. What an operation means is written once, in `reference`.
+//! own order (OIHW). Device and dtype are those of the weights. What an operation means is written once, in `reference`; on the CPU it is
+//! done by `kernels`.
 
 mod activation;
 mod attention;
 mod conv;
 mod conv3d;
+mod cpu;
 mod linear;
 mod norm;
 mod probe;
@@ -18,8 +20,10 @@ pub mod weights;
 
 pub use activation::{Activation, geglu};
 pub use attention::{Mask, attention};
-pub use conv::{Bias, Conv1d, Conv2d, ConvConfig, Padding};
+pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};
 pub use conv3d::{CausalConv3d, Conv3dConfig, Past};
+pub use cpu::configure;
+pub use kernels;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub use probe::Probe;

@@ -1,19 +1,29 @@
 //! Norms. Statistics are made in f32 in two passes (mean, then variance), so that nearly constant inputs keep their small variance
 //! and the epsilon of a net shows.
 
-use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
+use std::sync::Arc;
 
+use candle_core::{D, DType, Error, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+use kernels::{RowKind, RowNorm};
+
+use crate::activation::Activation;
 use crate::conv::Bias;
-use crate::reference;
+use crate::{cpu, reference};
 
 /// Group norm over channels-last tensors (b, …, c).
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
-    weight: Tensor,
-    bias: Tensor,
+    held: Held,
+    channels: usize,
     groups: usize,
     eps: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Tensors { weight: Tensor, bias: Tensor },
+    Kernel(Arc<kernels::GroupNorm>),
 }
 
 impl GroupNorm {
@@ -21,21 +31,58 @@ impl GroupNorm {
         if groups == 0 || !channels.is_multiple_of(groups) {
             bail!("{channels} channels cannot be split into {groups} groups");
         }
-        Ok(Self { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")?, groups, eps })
+        let (weight, bias) = (vb.get(channels, "weight")?, vb.get(channels, "bias")?);
+        let held = if cpu::packs(&weight) {
+            let (gain, shift) = (cpu::owned(&weight)?, cpu::owned(&bias)?);
+            let kernel = kernels::GroupNorm::new(groups, eps as f32, gain, shift).map_err(Error::wrap)?;
+            Held::Kernel(Arc::new(kernel))
+        } else {
+            Held::Tensors { weight, bias }
+        };
+        Ok(Self { held, channels, groups, eps })
     }
 
     /// x: (b, …, c) -> the same
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.rank() < 2 || x.dims().last() != self.weight.dims().last() {
-            bail!("a group norm of {:?} channels was given {:?}", self.weight.dims(), x.dims());
-        }
-        reference::group_norm(x, self.groups, (&self.weight, &self.bias), self.eps)
+        self.forward_act(x, None)
     }
 
     /// The norm and SiLU as one operation. x: (b, …, c) -> the same
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward(x)?.silu()
+        self.forward_act(x, Some(Activation::Silu))
     }
+
+    fn forward_act(&self, x: &Tensor, act: Option<Activation>) -> Result<Tensor> {
+        if x.rank() < 2 || x.dims().last() != Some(&self.channels) {
+            bail!("a group norm of {} channels was given {:?}", self.channels, x.dims());
+        }
+        match &self.held {
+            Held::Tensors { weight, bias } => {
+                let y = reference::group_norm(x, self.groups, (weight, bias), self.eps)?;
+                act.map_or(Ok(y.clone()), |act| act.forward(&y))
+            }
+            Held::Kernel(kernel) => {
+                let (ctx, x_f32) = (cpu::context()?, x.to_dtype(DType::F32)?);
+                let how = (x.dim(0)?, act.map_or(kernels::Act::Identity, Activation::kernel));
+                cpu::make(x.dims(), |y| cpu::read(&x_f32, |x| kernel.forward(ctx, how, x, y)))?
+                    .to_dtype(x.dtype())
+            }
+        }
+    }
+}
+
+/// Norms rows of x on the CPU.
+fn by_kernel(
+    x: &Tensor,
+    (kind, act): (RowKind, kernels::Act),
+    (weight, bias): (Option<&Tensor>, Option<&Tensor>),
+    eps: f64,
+) -> Result<Tensor> {
+    let (ctx, c) = (cpu::context()?, x.dim(D::Minus1)?);
+    let values = |t: Option<&Tensor>| t.map(cpu::owned).transpose();
+    let (gamma, beta) = (values(weight)?, values(bias)?);
+    let norm = RowNorm { kind, eps: eps as f32, gamma: gamma.as_deref(), beta: beta.as_deref(), act };
+    cpu::make(x.dims(), |y| cpu::read(x, |x| norm.forward(ctx, c, x, y)))
 }
 
 /// Layer norm over the last axis, with or without scale and shift.
@@ -63,8 +110,11 @@ impl LayerNorm {
 
     /// x: (…, c) -> the same
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let affine = self.weight.as_ref().map(|weight| (weight, self.bias.as_ref()));
-        reference::layer_norm(x, affine, self.eps)
+        let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
+        if cpu::takes(x) && weight.is_none_or(cpu::takes) {
+            return by_kernel(x, (RowKind::Layer, kernels::Act::Identity), (weight, bias), self.eps);
+        }
+        reference::layer_norm(x, weight.map(|weight| (weight, bias)), self.eps)
     }
 }
 
@@ -87,7 +137,21 @@ impl RmsNorm {
 
     /// x: (…, c) -> the same
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        reference::rms_norm(x, &self.weight, self.eps)
+        self.forward_act(x, None)
+    }
+
+    /// The norm and SiLU as one operation. x: (…, c) -> the same
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_act(x, Some(Activation::Silu))
+    }
+
+    fn forward_act(&self, x: &Tensor, act: Option<Activation>) -> Result<Tensor> {
+        if cpu::takes(x) && cpu::takes(&self.weight) {
+            let act = act.map_or(kernels::Act::Identity, Activation::kernel);
+            return by_kernel(x, (RowKind::Rms, act), (Some(&self.weight), None), self.eps);
+        }
+        let y = reference::rms_norm(x, &self.weight, self.eps)?;
+        act.map_or(Ok(y.clone()), |act| act.forward(&y))
     }
 }
 

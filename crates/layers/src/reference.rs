@@ -1,9 +1,10 @@
 //! What every heavy operation means, in candle's own tensor operations, on any device it has: one function per operation.
-//! The kernels of a device answer to these functions and take their place one by one. Sums are made in f32, whatever the
+//! On the CPU the kernels take their place for f32 and answer to them (the tests of `cpu`); they serve every other dtype and device. Sums are made in f32, whatever the
 //! weights are stored in, as the reference implementations do.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
+use crate::activation::Activation;
 use crate::attention::Mask;
 use crate::conv::ConvConfig;
 
@@ -36,11 +37,6 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &ConvConf
     } else {
         (x_wide.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?, 0)
     };
-    let (h, w) = (padded.dim(2)? + 2 * own, padded.dim(3)? + 2 * own);
-    let (kh, kw) = (weight.dim(2)?, weight.dim(3)?);
-    if h < cfg.dilation * (kh - 1) + 1 || w < cfg.dilation * (kw - 1) + 1 {
-        bail!("a {kh}x{kw} convolution does not fit a picture of {h}x{w} with its padding");
-    }
     let y = padded.contiguous()?.conv2d(
         &wide(weight)?.contiguous()?,
         own,
@@ -52,14 +48,37 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &ConvConf
     add_bias(y, bias)?.to_dtype(x.dtype())
 }
 
+/// x: any shape -> the same
+pub fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        Activation::Relu => x.relu(),
+    }
+}
+
+/// x: (…, 2c) -> (…, c)
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    let c = x.dim(D::Minus1)? / 2;
+    x.narrow(D::Minus1, 0, c)? * x.narrow(D::Minus1, c, c)?.contiguous()?.gelu_erf()?
+}
+
+/// x: (b, h, w, c) -> (b, h * factor, w * factor, c)
+pub fn upsample_nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape((b, h, 1, w, c))?
+        .broadcast_as((b, h, factor, w, c))?
+        .reshape((b, h * factor, w, 1, c))?
+        .broadcast_as((b, h * factor, w, factor, c))?
+        .reshape((b, h * factor, w * factor, c))
+}
+
 /// x: (b, l, c), weight: (o, c / groups, k), bias: (o,) -> (b, l', o)
 pub fn conv1d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &ConvConfig) -> Result<Tensor> {
     let p = cfg.padding;
     let x_wide = wide(x)?.permute((0, 2, 1))?.pad_with_zeros(2, p.left, p.right)?.contiguous()?; // (b, c, l)
-    let (l, k) = (x_wide.dim(2)?, weight.dim(2)?);
-    if l < cfg.dilation * (k - 1) + 1 {
-        bail!("a convolution of {k} taps does not fit {l} steps with their padding");
-    }
     let y = x_wide.conv1d(&wide(weight)?.contiguous()?, 0, cfg.stride, cfg.dilation, cfg.groups)?;
     let y = y.permute((0, 2, 1))?.contiguous()?; // (b, l', o)
     add_bias(y, bias)?.to_dtype(x.dtype())

@@ -36,10 +36,10 @@ impl ResnetBlock {
     /// x: (b, h, w, i) -> (b, h, w, o)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?; // (b, h, w, o)
-        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        let y = self.norm2.forward_silu(&y)?;
         match &self.conv_shortcut {
-            Some(conv) => conv.forward(x)? + y,
-            None => x + y,
+            Some(conv) => self.conv2.forward_plus(&y, &conv.forward(x)?),
+            None => self.conv2.forward_plus(&y, x),
         }
     }
 }
@@ -80,7 +80,7 @@ impl SpatialAttention {
         let head = |linear: &Linear| linear.forward(&y)?.reshape((b, h * w, 1, c)); // (b, l, 1, c)
         let (q, k, v) = (head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?);
         let y = attention(&q, &k, &v, &Mask::Full, (self.channels as f64).powf(-0.5))?;
-        x + self.to_out.forward(&y.reshape((b, h, w, c))?)?
+        self.to_out.forward_plus(&y.reshape((b, h, w, c))?, x)
     }
 }
 

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::ops::sigmoid;
-use layers::{Conv2d, ConvConfig, Padding, Probe, upsample_nearest_to};
+use layers::{Activation, BatchNorm, Conv2d, ConvConfig, Padding, Probe, upsample_nearest_to};
 
 use super::pool::{global_mean, max_pool_around, resize_aligned};
 
@@ -44,13 +44,9 @@ pub fn normalise(rgb: &Tensor) -> Result<Tensor> {
 }
 
 /// A convolution and the batch norm after it.
-fn normed(
-    cfg: ConvConfig,
-    (inputs, outputs): (usize, usize),
-    conv: VarBuilder,
-    norm: VarBuilder,
-) -> Result<Conv2d> {
-    Conv2d::load(inputs, outputs, cfg.without_bias(), conv)?.with_batch_norm(BATCH_NORM_EPS, norm)
+fn normed(cfg: ConvConfig, channels: (usize, usize), conv: VarBuilder, norm: VarBuilder) -> Result<Conv2d> {
+    let norm = BatchNorm { eps: BATCH_NORM_EPS, vb: norm };
+    Conv2d::load_normed(channels, cfg.without_bias(), conv, norm)
 }
 
 /// `ConvBNReLU`
@@ -63,7 +59,7 @@ impl ConvRelu {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward(x)?.relu()
+        self.0.forward_then(x, Activation::Relu)
     }
 }
 
@@ -94,7 +90,7 @@ impl BasicBlock {
 
     /// x: (b, h, w, i) -> (b, h / stride, w / stride, o)
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.conv2.forward(&self.conv1.forward(x)?.relu()?)?;
+        let y = self.conv2.forward(&self.conv1.forward_then(x, Activation::Relu)?)?;
         match &self.downsample {
             Some(conv) => (conv.forward(x)? + y)?.relu(),
             None => (x + y)?.relu(),
@@ -131,7 +127,7 @@ impl Resnet18 {
 
     /// x: (b, h, w, 3) -> at 1/8 (128 channels), 1/16 (256) and 1/32 (512)
     fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
-        let x = max_pool_around(&self.conv1.forward(x)?.relu()?, 3, 2)?; // (b, h/4, w/4, 64)
+        let x = max_pool_around(&self.conv1.forward_then(x, Activation::Relu)?, 3, 2)?; // (b, h/4, w/4, 64)
         let step = |x: &Tensor, blocks: &[BasicBlock; 2]| blocks[1].forward(&blocks[0].forward(x)?);
         let x = step(&x, &self.layers[0])?;
         let feat8 = step(&x, &self.layers[1])?; // (b, h/8, w/8, 128)
@@ -222,7 +218,7 @@ impl FeatureFusion {
     /// two times (b, h, w, 128) -> (b, h, w, 256)
     fn forward(&self, spatial: &Tensor, context: &Tensor) -> Result<Tensor> {
         let feat = self.convblk.forward(&Tensor::cat(&[spatial, context], 3)?)?;
-        let atten = self.conv1.forward(&global_mean(&feat)?)?.relu()?;
+        let atten = self.conv1.forward_then(&global_mean(&feat)?, Activation::Relu)?;
         let atten = sigmoid(&self.conv2.forward(&atten)?)?; // (b, 1, 1, 256)
         feat.broadcast_mul(&atten)? + &feat
     }

@@ -146,8 +146,8 @@ impl WhisperEncoder {
     /// mel: (b, frames, mels), of twice as many frames as positions -> one state more than blocks, each (b, frames / 2, c): before the
     /// first block and after each
     pub fn forward(&self, mel: &Tensor, last: LastState) -> Result<Vec<Tensor>> {
-        let x = self.conv1.forward(mel)?.gelu_erf()?; // (b, frames, c)
-        let x = self.conv2.forward(&x)?.gelu_erf()?; // (b, frames / 2, c)
+        let x = Activation::Gelu.forward(&self.conv1.forward(mel)?)?; // (b, frames, c)
+        let x = Activation::Gelu.forward(&self.conv2.forward(&x)?)?; // (b, frames / 2, c)
         if x.dim(1)? != self.embed_positions.dim(0)? {
             bail!(
                 "a spectrogram has {} frames, not {}; shorter sound is padded with silence",

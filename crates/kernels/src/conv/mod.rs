@@ -21,11 +21,11 @@ use geometry::{ConvSpec, Size};
 use narrow::Narrow;
 use pick::{Key, Variant};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use winograd::{F2, F4, Winograd};
 
-/// Runs of each candidate beside the first, which fills caches and scratch memory.
-const TIMED_RUNS: usize = 2;
+/// Runs of each candidate beside the first, which fills caches and scratch memory. The shortest counts.
+const TIMED_RUNS: usize = 3;
 
 /// A convolution layer.
 pub struct Conv2d {
@@ -195,10 +195,10 @@ impl Conv2d {
                 bias: self.bias.as_deref(),
                 finish: Finish::default(),
             };
-            let start = Instant::now();
+            let start = pick::now(ctx);
             // SAFETY: the caller checked x, and y is of the output's length.
             unsafe { picked.packed.run(ctx, &call) };
-            start.elapsed()
+            pick::now(ctx).saturating_sub(start)
         };
         let timed = |picked: &Picked, y: &mut [f32]| {
             let first = run(picked, y);

@@ -4,8 +4,10 @@ use super::geometry::{ConvSpec, Size};
 use super::narrow::Narrow;
 use crate::context::{Context, Profile};
 use crate::isa::Isa;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// The ways to compute a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,6 +137,13 @@ impl Picks {
         // a panic elsewhere cannot leave the map half-changed
         self.decided.lock().unwrap_or_else(|poison| poison.into_inner())
     }
+}
+
+/// What candidates are timed with. One thread is timed by its own processor time, so that whatever else the machine does
+/// changes no pick; several threads only have the wall clock in common.
+pub(crate) fn now(ctx: &Context) -> Duration {
+    let clock = if ctx.threads() == 1 { ClockId::ThreadCPUTime } else { ClockId::Monotonic };
+    Duration::try_from(clock_gettime(clock)).expect("neither clock runs before zero")
 }
 
 /// The exact f32 variant every layer has, and which the others are measured against.

@@ -74,8 +74,8 @@ impl ResidualBlock {
 
     /// x: (b, t, h, w, c) -> (b, t, h, w, o)
     pub fn forward(&self, x: &Tensor, memory: &mut Cursor) -> Result<Tensor> {
-        let y = self.conv1.forward(&self.norm1.forward(x)?.silu()?, memory.next())?; // (b, t, h, w, o)
-        let y = self.conv2.forward(&self.norm2.forward(&y)?.silu()?, memory.next())?;
+        let y = self.conv1.forward(&self.norm1.forward_silu(x)?, memory.next())?; // (b, t, h, w, o)
+        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?, memory.next())?;
         match &self.shortcut {
             Some(shortcut) => y + shortcut.valid(x)?,
             None => y + x,
@@ -95,7 +95,7 @@ impl AttentionBlock {
     pub fn load(c: usize, vb: VarBuilder) -> Result<Self> {
         let pointwise = |outputs: usize, vb: VarBuilder| -> Result<Linear> {
             let weight = vb.get((outputs, c, 1, 1), "weight")?.reshape((outputs, c))?;
-            Ok(Linear::new(weight, Some(vb.get(outputs, "bias")?)))
+            Linear::new(weight, Some(vb.get(outputs, "bias")?))
         };
         Ok(Self {
             norm: channel_norm(&[c, 1, 1], vb.pp("norm"))?,
@@ -109,7 +109,7 @@ impl AttentionBlock {
         x + each_frame(x, |x| {
             let (frames, h, w, c) = x.dims4()?;
             let qkv = self.to_qkv.forward(&self.norm.forward(x)?)?.reshape((frames, h * w, 3, c))?;
-            let part = |i: usize| qkv.narrow(2, i, 1)?.contiguous(); // (frames, h * w, 1 head, c)
+            let part = |i: usize| qkv.narrow(2, i, 1); // (frames, h * w, 1 head, c)
             let y = attention(&part(0)?, &part(1)?, &part(2)?, &Mask::Full, (c as f64).powf(-0.5))?;
             self.proj.forward(&y.reshape((frames, h, w, c))?)
         })?
@@ -150,6 +150,6 @@ impl Head {
 
     /// x: (b, t, h, w, c) -> (b, t, h, w, o)
     pub fn forward(&self, x: &Tensor, memory: &mut Cursor) -> Result<Tensor> {
-        self.conv.forward(&self.norm.forward(x)?.silu()?, memory.next())
+        self.conv.forward(&self.norm.forward_silu(x)?, memory.next())
     }
 }

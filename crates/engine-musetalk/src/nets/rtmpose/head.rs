@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use layers::{Bias, Conv2d, ConvConfig, Linear};
+use layers::{Activation, Bias, Conv2d, ConvConfig, Linear};
 
 use super::{REDUCTION, RtmposeConfig, Simcc, backbone};
 
@@ -60,7 +60,7 @@ impl GatedAttention {
 
     /// x: (b, l, 256) -> the same
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let uv = self.uv.forward(&self.ln.forward(x)?)?.silu()?;
+        let uv = self.uv.forward_then(&self.ln.forward(x)?, Activation::Silu)?;
         let u = uv.narrow(2, 0, EXPANDED)?; // (b, l, 512)
         let v = uv.narrow(2, EXPANDED, EXPANDED)?.contiguous()?;
         let base = uv.narrow(2, 2 * EXPANDED, SHARED)?; // (b, l, 128)

@@ -9,8 +9,7 @@ pub mod points;
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use layers::Conv2d;
-use layers::ConvConfig;
+use layers::{Activation, BatchNorm, Conv2d, ConvConfig};
 
 use backbone::CspNext;
 use head::SimccHead;
@@ -86,13 +85,13 @@ impl RtmposeConfig {
 struct ConvModule(Conv2d);
 
 impl ConvModule {
-    fn load(cfg: ConvConfig, (inputs, outputs): (usize, usize), vb: VarBuilder) -> Result<Self> {
-        let conv = Conv2d::load(inputs, outputs, cfg.without_bias(), vb.pp("conv"))?;
-        Ok(Self(conv.with_batch_norm(BATCH_NORM_EPS, vb.pp("bn"))?))
+    fn load(cfg: ConvConfig, channels: (usize, usize), vb: VarBuilder) -> Result<Self> {
+        let norm = BatchNorm { eps: BATCH_NORM_EPS, vb: vb.pp("bn") };
+        Ok(Self(Conv2d::load_normed(channels, cfg.without_bias(), vb.pp("conv"), norm)?))
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward(x)?.silu()
+        self.0.forward_then(x, Activation::Silu)
     }
 }
 

@@ -5,7 +5,7 @@ pub mod detect;
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use layers::{Conv2d, ConvConfig, Padding};
+use layers::{Activation, Conv2d, ConvConfig, Padding};
 
 use super::pool::max_pool_halving;
 
@@ -128,17 +128,17 @@ impl S3fd {
         let mut x = x.clone();
         for (convs, norm) in &self.trunk {
             for conv in convs {
-                x = conv.forward(&x)?.relu()?;
+                x = conv.forward_then(&x, Activation::Relu)?;
             }
             if let Some(weight) = norm {
                 levels.push(l2_norm(&x, weight)?);
             }
             x = max_pool_halving(&x)?; // (b, h/2, w/2, c)
         }
-        let x = self.fc6.forward(&x)?.relu()?; // (b, h/32 + 4, w/32 + 4, 1024)
-        let fc7 = self.fc7.forward(&x)?.relu()?;
+        let x = self.fc6.forward_then(&x, Activation::Relu)?; // (b, h/32 + 4, w/32 + 4, 1024)
+        let fc7 = self.fc7.forward_then(&x, Activation::Relu)?;
         let down = |convs: &[Conv2d; 2], x: &Tensor| {
-            convs[1].forward(&convs[0].forward(x)?.relu()?)?.relu() // (b, h/2, w/2, c)
+            convs[1].forward_then(&convs[0].forward_then(x, Activation::Relu)?, Activation::Relu) // (b, h/2, w/2, c)
         };
         let conv6 = down(&self.conv6, &fc7)?;
         let conv7 = down(&self.conv7, &conv6)?;

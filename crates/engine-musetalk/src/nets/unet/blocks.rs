@@ -57,10 +57,10 @@ impl ResnetBlock {
     /// x: (b, h, w, i) -> (b, h, w, o)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?; // (b, h, w, o)
-        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        let y = self.norm2.forward_silu(&y)?;
         match &self.conv_shortcut {
-            Some(conv) => conv.forward(x)? + y,
-            None => x + y,
+            Some(conv) => self.conv2.forward_plus(&y, &conv.forward(x)?),
+            None => self.conv2.forward_plus(&y, x),
         }
     }
 }
@@ -86,15 +86,15 @@ impl Attention {
         })
     }
 
-    /// x: (b, l, c), context: (b, m, k) -> (b, l, c)
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// x: (b, l, c), context: (b, m, k), addend: (b, l, c) -> attention plus the addend, (b, l, c)
+    fn forward_plus(&self, x: &Tensor, context: &Tensor, addend: &Tensor) -> Result<Tensor> {
         let (b, l, c) = x.dims3()?;
         let (m, n, d) = (context.dim(1)?, self.heads, c / self.heads);
         let q = self.to_q.forward(x)?.reshape((b, l, n, d))?;
         let k = self.to_k.forward(context)?.reshape((b, m, n, d))?;
         let v = self.to_v.forward(context)?.reshape((b, m, n, d))?;
         let y = attention(&q, &k, &v, &Mask::Full, (d as f64).powf(-0.5))?; // (b, l, n, d)
-        self.to_out.forward(&y.reshape((b, l, c))?)
+        self.to_out.forward_plus(&y.reshape((b, l, c))?, addend)
     }
 }
 
@@ -138,11 +138,11 @@ impl Transformer2d {
         let (b, h, w, c) = x.dims4()?;
         let y = self.proj_in.forward(&self.norm.forward(x)?)?.reshape((b, h * w, c))?; // (b, l, c)
         let normed = self.norm1.forward(&y)?;
-        let y = (self.attn1.forward(&normed, &normed)? + y)?;
-        let y = (self.attn2.forward(&self.norm2.forward(&y)?, audio)? + y)?;
+        let y = self.attn1.forward_plus(&normed, &normed, &y)?;
+        let y = self.attn2.forward_plus(&self.norm2.forward(&y)?, audio, &y)?;
         let inner = geglu(&self.ff_in.forward(&self.norm3.forward(&y)?)?)?; // (b, l, 4c)
-        let y = (self.ff_out.forward(&inner)? + y)?;
-        self.proj_out.forward(&y.reshape((b, h, w, c))?)? + x
+        let y = self.ff_out.forward_plus(&inner, &y)?;
+        self.proj_out.forward_plus(&y.reshape((b, h, w, c))?, x)
     }
 }
 

@@ -8,7 +8,7 @@ mod config;
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use layers::{Bias, Conv2d, ConvConfig, GroupNorm, Linear, Padding, Probe, TimestepConfig};
-use layers::{timestep_embedding, upsample_nearest, weights::is_outline};
+use layers::{timestep_embedding, upsample_nearest};
 
 use blocks::{ResnetBlock, Transformer2d};
 pub use config::UnetConfig;
@@ -55,7 +55,7 @@ fn time_embedding(cfg: &UnetConfig, vb: VarBuilder) -> Result<Tensor> {
     let first = cfg.block_out_channels[0];
     let linear_1 = Linear::load(first, 4 * first, Bias::Yes, vb.pp("linear_1"))?;
     let linear_2 = Linear::load(4 * first, 4 * first, Bias::Yes, vb.pp("linear_2"))?;
-    if is_outline(linear_1.weight()) {
+    if linear_1.is_outline() {
         return Tensor::zeros((1, 4 * first), vb.dtype(), vb.device());
     }
     let sinusoid = TimestepConfig {

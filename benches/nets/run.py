@@ -1,0 +1,82 @@
+"""Whole nets against diffusers on PyTorch, in turns (ours, peer, ours, peer, ...) in one run; CPU time, the best of all turns. Where
+both sides have the same seeded weights their outputs are compared. Prints the table of docs/bench.md ("Nets")."""
+
+import argparse
+import os
+import subprocess
+import tempfile
+
+import numpy as np
+
+# what it is, ours (example of a crate), the job, whether the outputs are comparable
+NETS = [
+    ("SD VAE decode, 256x256", "engine-musetalk", "vae_decode 32", True),
+    ("MuseTalk UNet 32x32, batch 4", "engine-musetalk", "unet 4 32", True),
+    ("MuseTalk UNet 32x32, batch 1", "engine-musetalk", "unet 1 32", True),
+    ("Wan VAE decode, 1 + 4 frames of 256x256", "engine-infinitetalk", "wan_decode 2 32", False),
+]
+
+
+class Side:
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.process.args[0]} ended at: {line}")
+        return answer.strip()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def distance(ours, peer, folder):
+    """Relative L2 of the two last outputs."""
+    a, b = os.path.join(folder, "ours"), os.path.join(folder, "peer")
+    ours.ask(f"out {a}")
+    peer.ask(f"out {b}")
+    a, b = (np.fromfile(path, np.float32).astype(np.float64) for path in (a, b))
+    if len(a) != len(b):
+        raise SystemExit(f"{len(a)} values are not {len(b)}")
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--profile", default="strict", choices=["strict", "fast"])
+    parser.add_argument("--peer", default="f32", choices=["f32", "cl", "bf16"], help="cl: f32, channels last")
+    parser.add_argument("--only", default="", help="a part of a net's name")
+    options = parser.parse_args()
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.threads} threads each\n")
+    print(f"| net | ours ({options.profile}), ms | PyTorch {options.peer}, ms | ratio | outputs apart, rel L2 |")
+    print("| --- | --- | --- | --- | --- |")
+    for title, crate, net, comparable in NETS:
+        if options.only not in title:
+            continue
+        # one after the other, so that a net's memory is given back before the next one is measured
+        target = os.environ.get("CARGO_TARGET_DIR", "target")
+        name = crate.replace("engine-", "") + "-nets"
+        ours = Side([f"{target}/release/examples/{name}", str(options.threads), options.profile])
+        peer = Side(["target/peer-torch/bin/python", "benches/nets/peer.py", str(options.threads), options.peer])
+        for side in (ours, peer):
+            side.ask(net)
+        times = ([], [])
+        for _ in range(options.turns):
+            for column, side in zip(times, (ours, peer)):
+                column.append(float(side.ask("go 1")))
+        with tempfile.TemporaryDirectory() as folder:
+            apart = f"{distance(ours, peer, folder):.1e}" if comparable else "other weights"
+        own, other = min(times[0]), min(times[1])
+        print(f"| {title} | {own:.0f} | {other:.0f} | {other / own:.2f} | {apart} |", flush=True)
+        for side in (ours, peer):
+            side.close()
+
+
+if __name__ == "__main__":
+    main()
