@@ -31,6 +31,10 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// A request is hundreds of small allocations, a net's step some large ones: libc's gives both back too eagerly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.command.json();
