@@ -2,6 +2,7 @@
 //! that many submits share one sync of the log. Each is answered when its row is committed, not before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +12,8 @@ use super::enter::{self, Met, Ticket, Unentered};
 
 /// Orders in one transaction at most: others wait for it.
 const MOST: usize = 64;
+/// How long orders that did not come alone wait for more: a commit takes about as long, and more share it then.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// Dropped, it takes in what came before, and goes.
 pub struct Clerk {
@@ -40,6 +43,14 @@ impl Clerk {
 async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
     let mut batch = Vec::with_capacity(MOST);
     while orders.recv_many(&mut batch, MOST).await > 0 {
+        if batch.len() > 1 {
+            tokio::time::sleep(GATHERING).await;
+            while batch.len() < MOST
+                && let Ok(order) = orders.try_recv()
+            {
+                batch.push(order);
+            }
+        }
         let tickets: Vec<&Ticket> = batch.iter().map(|order| order.ticket.as_ref()).collect();
         let met = match tickets.len() {
             1 => None, // it would only be tried twice
