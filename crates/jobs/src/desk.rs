@@ -20,6 +20,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::DbErr;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::crew::{Crew, CrewEvent, LiveForm};
 use crate::dispatch::{Ask, Dispatch, LiveAsk};
@@ -233,11 +234,22 @@ impl Desk {
         }
     }
 
+    /// Whoever stops waiting for the answer has ordered all the same.
     pub async fn submit(&self, order: Order) -> Result<Submitted, Refusal> {
         let inner = &self.inner;
         inner.check_open()?;
         intake::check(&inner.engines, &order.work).map_err(Refusal::Rejected)?;
         check_avatar(&order)?;
+        let desk = self.clone();
+        let taken = tokio::spawn(async move { desk.take_in(order).await }.in_current_span());
+        taken.await.unwrap_or_else(|_| {
+            let complaint = Complaint::new("internal", "the order broke off", "send the request again");
+            Err(Refusal::Broken(complaint))
+        })
+    }
+
+    async fn take_in(&self, order: Order) -> Result<Submitted, Refusal> {
+        let inner = &self.inner;
         let work_hash = intake::identity(&order);
         let mut work = order.work.clone();
         let shelved = upload::shelve(inner, &mut work).await.map_err(Refusal::Rejected)?;

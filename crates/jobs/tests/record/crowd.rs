@@ -12,6 +12,7 @@ both![
     a_crowd_goes_in_once_each_and_no_further_than_the_limit,
     what_does_not_go_in_keeps_nobody_else_out,
     places_are_those_of_the_record,
+    who_hangs_up_has_ordered_all_the_same,
 ];
 
 async fn all(desk: &Desk) -> Vec<JobView> {
@@ -117,4 +118,16 @@ async fn places_are_those_of_the_record(bed: Bed) {
     agrees(&desk).await;
     let again = desk.job(&work.job, None).await.unwrap().unwrap();
     assert_eq!(again.position, Some(0));
+}
+
+async fn who_hangs_up_has_ordered_all_the_same(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    {
+        let mut submit = std::pin::pin!(desk.submit(order()));
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(submit.as_mut().poll(cx).is_pending()));
+        assert!(once.await, "it is answered when it is committed");
+    }
+    let work = hand.assigned().await;
+    assert_eq!(all(&desk).await.first().map(|view| view.id.clone()), Some(work.job));
 }
