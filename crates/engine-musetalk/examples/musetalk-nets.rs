@@ -74,7 +74,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
                 println!("written");
             }
             (words, _) => {
-                current = None; // its weights go before the next ones come
+                drop(current.take()); // its weights go before the next ones come
                 let run = job(words)?;
                 let start = cpu_ms();
                 last = Some(run()?);

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer};
 /// What the kit allows its nets in bf16 against f32 (0.033 to 0.046, twice the noise that was measured) is about this.
 const BF16_REL_L2: f64 = 0.05;
 
+/// The same of the range of a picture's bytes, [-1, 1] in 255 steps.
+const BF16_STEPS: f64 = 6.0;
+
 /// The numbers of a file's `tolerance`; measured values and remarks beside them are left aside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tolerance(BTreeMap<String, f64>);
@@ -94,10 +97,14 @@ impl Tolerance {
     }
 
     /// What it allows where products are made of values rounded to bf16 (the fast profile): as far from the f32 result as the kit's bf16
-    /// case of the same net (`half`) may be; without one, as far as `BF16_REL_L2`. What bounds single outputs stays.
+    /// case of the same net (`half`) may be; without one, as far as `BF16_REL_L2`, and pictures as far as `BF16_STEPS`. What bounds single outputs stays.
     pub fn with_bf16_products(&self, half: Option<&Self>) -> Self {
         let mut entries = self.0.clone();
         entries.remove("max_abs");
+        if let Some(steps) = entries.get_mut("u8_max_abs") {
+            *steps = steps.max(BF16_STEPS);
+            entries.remove("u8_max_fraction");
+        }
         let bound = half.and_then(Self::against_f32);
         let Some(Bound::Floats { rel_l2, max_abs }) = bound else {
             entries.insert("rel_l2".into(), BF16_REL_L2);
