@@ -6,6 +6,7 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked --quiet -- --deny warnings
 cargo deny --locked --log-level error check bans licenses sources
 cargo build --release --locked --package app
+target/release/talkie verify --allow-missing
 quality=0
 scripts/quality.sh || quality=$?
 cargo nextest run --workspace --locked --no-fail-fast

@@ -55,7 +55,7 @@ fn settings(args: &VerifyArgs) -> Result<Settings, Complaint> {
         return Err(Complaint::new(
             "no_cuda",
             "this program computes on the CPU only: it is built without CUDA".to_owned(),
-            "run `talkie-worker-cuda verify` with the same options",
+            "leave --device out; a program that computes with CUDA is not part of this version",
         ));
     }
     let profile = match args.profile {

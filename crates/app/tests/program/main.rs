@@ -4,3 +4,5 @@ mod bad_input;
 mod generate;
 mod serve;
 mod stage;
+#[cfg(feature = "neural")]
+mod verify;
