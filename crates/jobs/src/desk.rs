@@ -324,7 +324,13 @@ impl Desk {
             Some(clerk) => clerk.enter(Arc::clone(&ticket)).await,
             None => enter::enter(&inner.record, &ticket).await,
         };
-        match met.map_err(refused)? {
+        let met = met.map_err(|error| {
+            // it may be in the record all the same, and somebody has to look
+            inner.deadlines.store(true, Ordering::SeqCst);
+            inner.submitted.notify_one();
+            refused(error)
+        });
+        match met? {
             Met::Fresh { position } => {
                 if position.is_some() {
                     inner.keep(Arc::new(new_view(&ticket, &id, (position, order.note))), moment);
@@ -405,7 +411,11 @@ impl Desk {
             return Ok(None);
         }
         let inner = &self.inner;
-        if let Some(view) = inner.shelf.find(id, owner, inner.record.line.moves()) {
+        // when the record is closed, nobody tells of changes any more
+        let kept = (!inner.closing.load(Ordering::SeqCst))
+            .then(|| inner.shelf.find(id, owner, inner.record.line.moves()))
+            .flatten();
+        if let Some(view) = kept {
             metrics::counter!("talkie_cache_hits_total", "cache" => "jobs").increment(1);
             return Ok(Some(inner.freshen(JobView::clone(&view))));
         }
@@ -460,8 +470,12 @@ impl Desk {
         if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
             return Ok(Canceling::Unknown);
         }
-        let canceled = self.inner.cancel(id, owner).await.map_err(|error| broken(&error))?;
-        Ok(match canceled {
+        // on a task of its own: whoever hangs up has canceled all the same, and everybody else hears of it
+        let (inner, job, owner) = (Arc::clone(&self.inner), id.to_owned(), owner.map(str::to_owned));
+        let work = async move { inner.cancel(&job, owner.as_deref()).await };
+        let canceled = tokio::spawn(work.in_current_span()).await;
+        let canceled = canceled.unwrap_or_else(|error| Err(DbErr::Custom(error.to_string())));
+        Ok(match canceled.map_err(|error| broken(&error))? {
             job::Cancel::Now => Canceling::Canceled,
             job::Cancel::Asked => {
                 let _ = self.inner.asks.send(Ask::Cancel(id.to_owned()));

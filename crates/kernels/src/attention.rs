@@ -51,10 +51,16 @@ impl Strides {
     }
 
     fn reach(&self, shape: &Shape, length: usize) -> usize {
-        (shape.batch - 1) * self.batch
-            + (length - 1) * self.position
-            + (shape.heads - 1) * self.head
-            + shape.dim
+        let steps = [
+            (shape.batch, self.batch),
+            (length, self.position),
+            (shape.heads, self.head),
+            (shape.dim + 1, 1),
+        ];
+        // what overflows lies in no slice
+        steps.iter().fold(0, |reach: usize, (count, stride)| {
+            reach.saturating_add((count - 1).saturating_mul(*stride))
+        })
     }
 }
 
@@ -180,10 +186,11 @@ impl Attention<'_> {
             }
         }
         let mask = |len: usize, batch: usize, head: usize, query: usize| {
-            let reach = (shape.batch - 1) * batch
-                + (shape.heads - 1) * head
-                + (shape.queries - 1) * query
-                + shape.keys;
+            let steps =
+                [(shape.batch, batch), (shape.heads, head), (shape.queries, query), (shape.keys + 1, 1)];
+            let reach = steps.iter().fold(0, |reach: usize, (count, stride)| {
+                reach.saturating_add((count - 1).saturating_mul(*stride))
+            });
             if reach > len { Err(Error::Reach { what: "mask", reach, got: len }) } else { Ok(()) }
         };
         match self.mask {

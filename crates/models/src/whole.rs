@@ -20,6 +20,11 @@ const TAIL: u64 = 22 + 65_535 + 76;
 
 /// `Err` says what is wrong with the file.
 pub fn check(path: &Path) -> Result<(), String> {
+    check_as(path, path)
+}
+
+/// Of a file that is to have another name.
+pub fn check_as(path: &Path, name: &Path) -> Result<(), String> {
     let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
     let mut file = File::open(path).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
@@ -28,7 +33,7 @@ pub fn check(path: &Path) -> Result<(), String> {
     if head.starts_with(POINTER) {
         return Err("it is a git LFS pointer, not the file itself".to_owned());
     }
-    match path.extension().and_then(|ending| ending.to_str()) {
+    match name.extension().and_then(|ending| ending.to_str()) {
         Some("safetensors") => safetensors(&mut file, bytes),
         Some("pth" | "bin" | "pt") if head.starts_with(LOCAL) => zip(&mut file, bytes).map_err(unreadable)?,
         Some("pth" | "bin" | "pt") if head.starts_with(LEGACY) => Ok(()),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Record;
 use super::enter::{self, Met, Ticket, Unentered};
+use super::{Record, is_collision};
 
 /// Orders in one transaction at most: others wait for it.
 const MOST: usize = 64;
@@ -59,10 +59,18 @@ async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
         let batch = batch.drain(..);
         match met {
             Some(Ok(met)) => batch.zip(met).for_each(|(order, met)| order.answered(Ok(met))),
-            Some(Err(Unentered { committing: true, error })) => {
+            // two of them met at a unique index
+            Some(Err(Unentered { committing: false, error })) if is_collision(&error) => {
+                for order in batch {
+                    let met = enter::enter(&record, &order.ticket).await;
+                    order.answered(met);
+                }
+            }
+            // a record that does not answer is not asked by each of them in turn
+            Some(Err(Unentered { error, .. })) => {
                 batch.for_each(|order| order.answered(Err(DbErr::Custom(error.to_string()))));
             }
-            Some(Err(Unentered { committing: false, .. })) | None => {
+            None => {
                 for order in batch {
                     let met = enter::enter(&record, &order.ticket).await;
                     order.answered(met);

@@ -33,6 +33,8 @@ pub struct Entering<'a> {
     line: &'a Line,
     /// How many go before it, where that is known.
     pub position: Option<u64>,
+    /// Nobody goes after it.
+    last: bool,
 }
 
 impl Line {
@@ -57,11 +59,10 @@ impl Line {
         let last = priority <= now.lowest;
         let position = (last && !now.unsure).then_some(now.waiting);
         now.lowest = now.lowest.min(priority);
-        now.moves += u64::from(!last);
         now.changes += 1;
         now.waiting += 1;
         now.entering += 1;
-        Ok(Entering { line: self, position })
+        Ok(Entering { line: self, position, last })
     }
 
     /// One has left it, or came back into it.
@@ -125,7 +126,14 @@ impl Line {
 impl Entering<'_> {
     /// Its row is committed.
     pub fn entered(self) {
-        self.line.lock().entering -= 1;
+        let mut now = self.line.lock();
+        now.entering -= 1;
+        // not before: who asked the record until now was told the place it had then
+        now.moves += u64::from(!self.last);
+        drop(now);
+        if !self.last {
+            self.line.moved.notify_one();
+        }
         std::mem::forget(self);
     }
 }
@@ -134,7 +142,8 @@ impl Drop for Entering<'_> {
     fn drop(&mut self) {
         let mut now = self.line.lock();
         now.entering -= 1;
-        now.waiting -= 1;
+        // of a fleet's line this server may have seen others leave
+        now.waiting = now.waiting.saturating_sub(1);
         now.changes += 1;
         now.moves += 1;
     }

@@ -424,8 +424,14 @@ impl Pull<'_> {
                 return Ok(Finished::WrongChecksum(Complaint::new("wrong_checksum", message, hint)));
             }
         }
-        part.finish()?;
         let path = file.place.under(&self.places.root);
+        if let Err(why) = whole::check_as(part.path(), &path) {
+            let message = format!("{label} came as it was published, but {why}");
+            part.discard()?;
+            let hint = "what answers there is not the file that its name says; nothing of it was kept";
+            return Err(Complaint::new("damaged", message, hint));
+        }
+        part.finish()?;
         let receipt = Receipt {
             source: format!("{} {}", source_name(ready.source), ready.wanted.revision()),
             commit: facts.commit.clone(),
@@ -434,10 +440,6 @@ impl Pull<'_> {
             trusted: self.order.checksums == Checksums::Hub,
         };
         receipt.write(&self.places.root, &file.place)?;
-        if let Err(why) = whole::check(&path) {
-            let message = format!("{label} came as it was published, but {why}");
-            return Err(Complaint::new("damaged", message, "the publisher's file is not what its name says"));
-        }
         self.teller.tell(PullEvent::Done { label, path: &path, bytes: ready.bytes, checked: sum.as_ref() });
         Ok(Finished::Yes)
     }

@@ -1,7 +1,7 @@
 //! From the values of a pickle to the tensors of a state dict: which dict it is, and for each name which view of which storage. Within the
 //! state dict everything must be a tensor that is understood; what lies elsewhere (optimisers, logs) is not looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use safetensors::Dtype;
@@ -86,6 +86,8 @@ fn names(heap: &Heap, pairs: &[(Id, Id)]) -> String {
 /// The dict whose values are tensors: the root itself, what lies under `state_dict`, or else the only one to be found.
 fn only_state_dict(heap: &Heap, root: Id) -> Result<Vec<(Id, Id)>, String> {
     let mut level = vec![(root, String::new())];
+    // a dict that many keys point at is looked into once
+    let mut seen = BTreeSet::from([root]);
     if heap.mapping(root).is_none() {
         return Err(format!("it holds {}, not a dict of tensors", heap.what(root)));
     }
@@ -97,8 +99,11 @@ fn only_state_dict(heap: &Heap, root: Id) -> Result<Vec<(Id, Id)>, String> {
                 found.push((pairs, path.clone()));
                 continue;
             }
-            let dicts = pairs.iter().filter(|(_, value)| heap.mapping(*value).is_some());
-            next.extend(dicts.map(|&(key, value)| (value, join(path, heap.text(key).unwrap_or("?")))));
+            for &(key, value) in &pairs {
+                if heap.mapping(value).is_some() && seen.insert(value) {
+                    next.push((value, join(path, heap.text(key).unwrap_or("?"))));
+                }
+            }
         }
         match found.as_slice() {
             [] => {}

@@ -1,7 +1,7 @@
 //! What a pickle describes, as plain values in one list: no recursion, no references, strings where they lie in the file.
 
 /// A value's place in the heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id(u32);
 
 #[derive(Debug)]
