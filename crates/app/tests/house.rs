@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "face",
             "golden",
             "jobs",
+            "layers",
             "media",
             "models",
             "score",
