@@ -400,7 +400,8 @@ mod tests {
     fn agrees_with_the_definition() {
         let lopsided = Padding { top: 2, bottom: 0, left: 1, right: 3 };
         for (cfg, dtype, bound) in [
-            (ConvConfig::square(3), DType::F32, 1e-5),
+            // Winograd's F(4,3) may be picked: values here reach 10
+            (ConvConfig::square(3), DType::F32, 1e-4),
             (ConvConfig::square(1).without_bias(), DType::F32, 1e-5),
             (ConvConfig::square(3).stride(2).padding(Padding::behind(1)), DType::F32, 1e-5),
             (ConvConfig { kernel: (2, 3), ..ConvConfig::square(3) }.padding(lopsided), DType::F32, 1e-5),
@@ -467,7 +468,8 @@ mod tests {
             let norm = BatchNorm { eps: 1e-5, vb: norm.clone() };
             let got = Conv2d::load_normed((6, 6), cfg, vb, norm).unwrap().forward(&x).unwrap();
             for (got, want) in flat(&got).iter().zip(flat(&want)) {
-                assert!((got - want).abs() < 2e-5, "{got} is not {want}");
+                // either may be computed by another variant, the loosest of which is Winograd's F(4,3)
+                assert!((got - want).abs() < 2e-5 * (1.0 + want.abs()), "{got} is not {want}");
             }
         }
     }
