@@ -411,11 +411,7 @@ impl Desk {
             return Ok(None);
         }
         let inner = &self.inner;
-        // when the record is closed, nobody tells of changes any more
-        let kept = (!inner.closing.load(Ordering::SeqCst))
-            .then(|| inner.shelf.find(id, owner, inner.record.line.moves()))
-            .flatten();
-        if let Some(view) = kept {
+        if let Some(view) = inner.shelf.find(id, owner, inner.record.line.moves()) {
             metrics::counter!("talkie_cache_hits_total", "cache" => "jobs").increment(1);
             return Ok(Some(inner.freshen(JobView::clone(&view))));
         }
@@ -448,12 +444,12 @@ impl Desk {
     }
 
     /// Resolves when something about the job may have changed since `seen` was marked; never misses, may be early.
-    /// Watch it in a loop: read `job`, answer, `changed().await`.
+    /// Watch it in a loop: read `job`, answer, `changed().await`. An error: the desk is drained, there will be no more news.
     pub fn watch(&self, id: &str) -> watch::Receiver<u64> {
         self.inner.bells.watch(id)
     }
 
-    /// Waits for the end. `None`: there is no such job.
+    /// Waits for the end. `None`: there is no such job. A complaint if it waits for the next start of the server.
     pub async fn wait(&self, id: &str) -> Result<Option<JobView>, Complaint> {
         let mut bell = self.watch(id);
         loop {
@@ -461,8 +457,9 @@ impl Desk {
                 Some(view) if !view.state.is_terminal() => {}
                 found => return Ok(found),
             }
-            // the bell outlives its receivers, so this cannot end early
-            let _ = bell.changed().await;
+            if bell.changed().await.is_err() {
+                return Err(put_back());
+            }
         }
     }
 
@@ -477,10 +474,7 @@ impl Desk {
         let canceled = canceled.unwrap_or_else(|error| Err(DbErr::Custom(error.to_string())));
         Ok(match canceled.map_err(|error| broken(&error))? {
             job::Cancel::Now => Canceling::Canceled,
-            job::Cancel::Asked => {
-                let _ = self.inner.asks.send(Ask::Cancel(id.to_owned()));
-                Canceling::Requested
-            }
+            job::Cancel::Asked => Canceling::Requested,
             job::Cancel::Late => Canceling::Ended,
             job::Cancel::Unknown => Canceling::Unknown,
         })
@@ -572,17 +566,21 @@ impl Desk {
         self.inner.sweep().await
     }
 
-    /// Takes no more jobs, lets the running ones end for at most `grace`, then puts them back into the queue.
-    pub async fn close(&self, grace: Duration) {
+    /// Takes no more jobs, lets the running ones end for at most `grace`, then puts them back into the queue. What has ended can
+    /// still be asked for.
+    pub async fn drain(&self, grace: Duration) {
         self.inner.closing.store(true, Ordering::SeqCst);
         let (done, closed) = oneshot::channel();
         let _ = self.inner.asks.send(Ask::Close { grace, done });
-        // an error means that it was closed before
+        // an error means that it was drained before
         let _ = closed.await;
+        self.inner.bells.fall_silent();
+    }
+
+    /// After `drain`, when whoever waited has been answered.
+    pub async fn close(&self) {
         self.tasks.0.iter().for_each(AbortHandle::abort);
         self.inner.record.close().await;
-        // whoever still waits for a job learns that there is nobody to tell
-        self.inner.bells.ring_all();
     }
 }
 
@@ -608,6 +606,9 @@ impl Inner {
             tracing::info!(job = %id, "asked to cancel");
             self.changed(id);
             self.ending.notify_waiters();
+        }
+        if let job::Cancel::Asked = canceled {
+            let _ = self.asks.send(Ask::Cancel(id.to_owned()));
         }
         Ok(canceled)
     }
@@ -710,6 +711,14 @@ pub(crate) fn closing() -> Refusal {
         ),
         retry_s: 5,
     }
+}
+
+fn put_back() -> Complaint {
+    Complaint::new(
+        "closing",
+        "the server is going down, the job is kept and waits for its next start",
+        "ask again in a moment",
+    )
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

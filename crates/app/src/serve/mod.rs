@@ -38,6 +38,8 @@ use tls::{Charter, Speaks};
 const CONNECTIONS: usize = 1024;
 /// Running jobs may go on for so long after SIGTERM; they go back into the queue then.
 const DRAIN: Duration = Duration::from_secs(30);
+/// From the end of the last job to the closing of the record: who waited for it learns what came of it.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Threads that answer requests; the work is done elsewhere.
 const MOST_THREADS: usize = 4;
 
@@ -130,7 +132,11 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
     ready.set(false);
     let drained = async {
         shutdown.cancel();
-        rooms.desk.close(drain).await;
+        rooms.desk.drain(drain).await;
+        // whoever waited for a job still asks what came of it
+        let answered = async { while serving.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
+        rooms.desk.close().await;
         while serving.join_next().await.is_some() {}
     };
     tokio::select! {

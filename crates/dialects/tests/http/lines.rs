@@ -126,7 +126,7 @@ async fn files_that_nobody_needs_go_at_once() {
     let kept = kept + 1;
     let app = musetalk::router(stage.house.clone());
     assert_eq!(get(&app, told["stream_url"].as_str().unwrap()).await.status, StatusCode::OK);
-    stage.house.desk.close(Duration::ZERO).await;
+    stage.house.desk.drain(Duration::ZERO).await;
     for path in ["/inference/batch/ann", "/inference/stream/ann"] {
         let told = ask(&app, form(path, &[("batch_size", "7")], VOICE)).await;
         assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");

@@ -9,42 +9,59 @@ use crate::JobId;
 
 #[derive(Default)]
 pub struct Bells {
-    bells: Mutex<HashMap<JobId, watch::Sender<u64>>>,
+    belfry: Mutex<Belfry>,
+}
+
+#[derive(Default)]
+struct Belfry {
+    bells: HashMap<JobId, watch::Sender<u64>>,
+    silent: bool,
 }
 
 impl Bells {
     pub fn watch(&self, id: &str) -> watch::Receiver<u64> {
-        let mut bells = self.lock();
-        if let Some(bell) = bells.get(id) {
+        let mut belfry = self.lock();
+        if let Some(bell) = belfry.bells.get(id) {
             return bell.subscribe();
         }
-        bells.retain(|_, bell| bell.receiver_count() > 0);
+        belfry.bells.retain(|_, bell| bell.receiver_count() > 0);
         let (bell, receiver) = watch::channel(0);
-        bells.insert(id.to_owned(), bell);
+        if !belfry.silent {
+            belfry.bells.insert(id.to_owned(), bell);
+        }
         receiver
     }
 
     pub fn ring(&self, id: &str) {
-        if let Some(bell) = self.lock().get(id) {
+        if let Some(bell) = self.lock().bells.get(id) {
             bell.send_modify(|count| *count += 1);
         }
     }
 
     /// Something may have changed without our knowing: another server of the fleet works too.
     pub fn ring_all(&self) {
-        for bell in self.lock().values() {
+        for bell in self.lock().bells.values() {
             bell.send_modify(|count| *count += 1);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<u64>>> {
+    /// There will be no more news: who waits for some hears of the last ones, then that there is nobody to tell.
+    pub fn fall_silent(&self) {
+        let mut belfry = self.lock();
+        belfry.silent = true;
+        belfry.bells.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Belfry> {
         // nothing in here can panic half-way
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+        self.belfry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -58,6 +75,17 @@ mod tests {
         assert!(one.has_changed().unwrap() && two.has_changed().unwrap());
         drop((one, two));
         let _other = bells.watch("c");
-        assert_eq!(bells.lock().len(), 1, "bells that nobody hears are taken down");
+        assert_eq!(bells.lock().bells.len(), 1, "bells that nobody hears are taken down");
+    }
+    #[test]
+    fn the_last_news_are_heard_before_the_silence() {
+        let bells = Bells::default();
+        let (mut told, mut untold) = (bells.watch("a"), bells.watch("b"));
+        bells.ring("a");
+        bells.fall_silent();
+        assert!(told.changed().now_or_never().unwrap().is_ok(), "rung before");
+        for silent in [&mut told, &mut untold, &mut bells.watch("c")] {
+            assert!(silent.changed().now_or_never().unwrap().is_err());
+        }
     }
 }

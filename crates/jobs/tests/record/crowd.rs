@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jobs::{Desk, JobView, Listing, Order, Refusal};
+use jobs::{Desk, JobView, Listing, Order, Refusal, State};
 
 use crate::both;
 use crate::stage::*;
@@ -13,6 +13,7 @@ both![
     what_does_not_go_in_keeps_nobody_else_out,
     places_are_those_of_the_record,
     who_hangs_up_has_ordered_all_the_same,
+    who_hangs_up_has_canceled_all_the_same,
 ];
 
 async fn all(desk: &Desk) -> Vec<JobView> {
@@ -130,4 +131,22 @@ async fn who_hangs_up_has_ordered_all_the_same(bed: Bed) {
     }
     let work = hand.assigned().await;
     assert_eq!(all(&desk).await.first().map(|view| view.id.clone()), Some(work.job));
+}
+
+async fn who_hangs_up_has_canceled_all_the_same(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    let (running, waiting) = (submit(&desk, order()).await, submit(&desk, order()).await);
+    let work = hand.assigned().await;
+    assert_eq!(work.job, running);
+    // so that both have a view that is kept
+    agrees(&desk).await;
+    for id in [&waiting, &running] {
+        let mut cancel = std::pin::pin!(desk.cancel(id, None));
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(cancel.as_mut().poll(cx).is_pending()));
+        assert!(once.await, "it is answered when it is committed");
+    }
+    assert_eq!(desk.wait(&waiting).await.unwrap().unwrap().state, State::Canceled);
+    assert!(matches!(hand.said().await, Said::Cancel(W1, job, 1) if job == running));
+    agrees(&desk).await;
 }

@@ -163,12 +163,21 @@ async fn trap_10_a_server_that_goes_down_gives_its_jobs_back(bed: Bed) {
     hand.assigned().await;
     let closing = tokio::spawn({
         let desk = desk.clone();
-        async move { desk.close(Duration::from_millis(300)).await }
+        async move { desk.drain(Duration::from_millis(300)).await }
     });
     assert!(matches!(hand.said().await, Said::Dismissed));
     assert!(matches!(desk.submit(order()).await, Err(Refusal::Busy { .. })));
+    let waiting = [&quick, &slow].map(|id| {
+        let (desk, id) = (desk.clone(), id.clone());
+        tokio::spawn(async move { desk.wait(&id).await })
+    });
     let key = bed.make(&hand, &work).await;
     closing.await.unwrap();
+    let [quickly, slowly] = waiting;
+    assert_eq!(quickly.await.unwrap().unwrap().unwrap().state, State::Done);
+    assert_eq!(slowly.await.unwrap().unwrap_err().code, "closing");
+    assert_eq!(desk.wait(&quick).await.unwrap().unwrap().state, State::Done, "until the record is closed");
+    desk.close().await;
     drop((desk, hand));
     let (desk, mut hand) = bed.open().await;
     let view = desk.job(&quick, None).await.unwrap().unwrap();
