@@ -631,9 +631,9 @@ def test_seeding_that_is_stopped_leaves_no_file(tmp_path):
     models = Models(tmp_path)
     out = tmp_path / "seeded"
     process = models.start("seed", "svd-img2vid", "--out", out)
-    stage.until(lambda: list(out.rglob("*.part")), what="a file that is being written")
+    stage.until(lambda: list(out.rglob("*.draft")), what="a file that is being written")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT
-    assert not [path for path in out.rglob("*") if path.is_file() and ".part" in path.name]
+    assert not [path for path in out.rglob("*") if path.is_file() and ".draft" in path.name]
     shutil.rmtree(out)

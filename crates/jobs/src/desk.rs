@@ -27,6 +27,7 @@ use crate::dispatch::{Ask, Dispatch, LiveAsk};
 use crate::record::claim;
 use crate::record::clerk::Clerk;
 use crate::record::enter::{self, Met, Ticket};
+use crate::record::ordered::Ordered;
 use crate::record::settle::{self, Outcome};
 pub use crate::record::webhook::Webhook;
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
@@ -290,23 +291,20 @@ impl Desk {
         let inner = &self.inner;
         let id = new_id();
         let now_ms = inner.clock.now_ms();
-        let row = job::ActiveModel {
-            id: Set(id.clone()),
-            dialect: Set(order.dialect.to_owned()),
-            owner: Set(order.owner.clone()),
-            work: Set(kept(&order.work)),
-            deliver: Set(kept(&order.deliver)),
-            note: Set(kept(&order.note)),
-            work_hash: Set(work_hash),
-            idempotency: Set(order.idempotency.clone()),
-            twin: Set(order.twin.clone()),
-            living_twin: Set(order.twin.clone()),
-            state: Set(State::Queued.name().to_owned()),
-            priority: Set(order.priority),
-            created_ms: Set(now_ms),
-            start_by_ms: Set(order.terms.start_by_ms),
-            keep_ms: Set(order.terms.keep_ms),
-            ..job::blank()
+        let row = Ordered {
+            id: id.clone(),
+            dialect: order.dialect,
+            owner: order.owner,
+            work: kept(&order.work),
+            deliver: kept(&order.deliver),
+            note: kept(&order.note),
+            work_hash,
+            idempotency: order.idempotency,
+            twin: order.twin,
+            priority: order.priority,
+            created_ms: now_ms,
+            start_by_ms: order.terms.start_by_ms,
+            keep_ms: order.terms.keep_ms,
         };
         let attach_ms = i64::from(order.attach_s) * 1000;
         let has_deadline = order.terms.start_by_ms.is_some();
@@ -652,8 +650,8 @@ impl Inner {
 fn new_view(ticket: &Ticket, id: &str, (position, note): (Option<u64>, serde_json::Value)) -> JobView {
     JobView {
         id: id.to_owned(),
-        dialect: ticket.row.dialect.as_ref().clone(),
-        owner: ticket.row.owner.as_ref().clone(),
+        dialect: ticket.row.dialect.to_owned(),
+        owner: ticket.row.owner.clone(),
         work: Some(ticket.work.clone()),
         note,
         state: State::Queued,
@@ -695,7 +693,8 @@ fn is_nobodys_avatar(name: &AvatarName) -> bool {
 }
 
 pub(crate) fn new_id() -> JobId {
-    uuid::Uuid::new_v4().to_string()
+    // by time: neighbours in the queue are neighbours in the index, and one page of it holds a whole crowd's
+    uuid::Uuid::now_v7().to_string()
 }
 
 pub(crate) fn refused(error: DbErr) -> Refusal {

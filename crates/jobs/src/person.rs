@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use contract::{AvatarSource, Complaint, EngineCard, Fps, FrameSource, SourceError, Stop};
 use media::{Limits, MediaError, PictureSpec, Tools};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::recipe::Studio;
 use crate::{inputs, stored};
@@ -112,14 +113,9 @@ impl AvatarSource for OpenPerson {
             return Err(gone("is not there".to_owned()).into());
         };
         let bytes = std::fs::read(path).map_err(|error| gone(format!("cannot be read: {error}")))?;
-        if hex_sha256(&bytes) != part.sha256 {
+        if hex::encode(Sha256::digest(&bytes)) != part.sha256 {
             return Err(gone("is not what was written".to_owned()).into());
         }
         Ok(bytes)
     }
-}
-
-fn hex_sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -50,6 +50,18 @@ impl Strides {
         Self { batch: length * heads * dim, position: dim, head: length * dim }
     }
 
+    /// Whether no two values lie in one place: each step leaps over all that the smaller steps reach.
+    fn is_apart(&self, shape: &Shape, length: usize) -> bool {
+        let mut steps = [(shape.batch, self.batch), (length, self.position), (shape.heads, self.head)];
+        steps.sort_by_key(|(_, stride)| *stride);
+        let mut reach = shape.dim;
+        steps.into_iter().filter(|(count, _)| *count > 1).all(|(count, stride)| {
+            let leaps = stride >= reach;
+            reach = reach.saturating_add((count - 1).saturating_mul(stride));
+            leaps
+        })
+    }
+
     fn reach(&self, shape: &Shape, length: usize) -> usize {
         let steps = [
             (shape.batch, self.batch),
@@ -184,6 +196,9 @@ impl Attention<'_> {
             if reach > got {
                 return Err(Error::Reach { what, reach, got });
             }
+        }
+        if !strides.is_apart(shape, shape.queries) {
+            return Err(Error::Overlap { what: "attention output" });
         }
         let mask = |len: usize, batch: usize, head: usize, query: usize| {
             let steps =

@@ -9,6 +9,8 @@ pub enum Error {
     Shape { what: &'static str, got: usize, limit: &'static str, remedy: &'static str },
     #[error("{what} reaches value {reach} of a slice of {got}; lower the strides or pass a longer slice")]
     Reach { what: &'static str, reach: usize, got: usize },
+    #[error("the strides of the {what} put two values in one place; raise them")]
+    Overlap { what: &'static str },
     #[error("this cpu runs instruction sets up to {best}, {asked} was asked for; ask for {best} or less")]
     Isa { asked: &'static str, best: &'static str },
     #[error("variant {asked} cannot compute this layer ({why}); take one of {able}")]

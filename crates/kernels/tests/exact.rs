@@ -245,6 +245,28 @@ fn a_picked_variant_computes_the_layer_and_replaces_its_weights() {
     }
 }
 
+/// What tells no variant from another picks none: by it, all would be exact.
+#[test]
+fn a_first_picture_of_nothing_lets_no_variant_pass() {
+    let (c, o, size) = (16, 32, Size::new(1, 16, 16));
+    let spec = ConvSpec::new(c, o, [3, 3]).padding(Padding::all(1));
+    // beside the large weight, a transform's rounding drowns what the small ones say
+    let mut weights: Vec<f32> = noise(spec.weights(), 1).iter().map(|w| w * 1e-6).collect();
+    weights.iter_mut().step_by(9).for_each(|w| *w = 1.0);
+    let x = noise(size.pixels() * c, 2);
+    let truth = conv64(&spec, size, &x, &weights, None);
+    for first in [0.0, f32::NAN, f32::INFINITY] {
+        for ctx in contexts(Profile::Fast) {
+            let conv = Conv2d::new(&ctx, spec, weights.clone(), None).unwrap();
+            let mut y = vec![0f32; size.pixels() * o];
+            conv.forward(&vec![first; x.len()], size, &mut y, Finish::default()).unwrap();
+            conv.forward(&x, size, &mut y, Finish::default()).unwrap();
+            let (error, variant) = (relative_rms(&y, &truth), conv.variant().unwrap());
+            assert!(error <= 2.0 * variant.bound(), "{first} {}: {error:e}", variant.name());
+        }
+    }
+}
+
 #[test]
 fn the_weight_budget_bounds_transformed_weights() {
     let spec = ConvSpec::new(64, 64, [3, 3]).padding(Padding::all(1));
@@ -735,6 +757,11 @@ fn wrong_lengths_and_shapes_are_refused() {
                 .run(&ctx, &mut y, strides),
             "mask reaches value 16 of a slice of 7",
         ),
+        (
+            attention.run(&ctx, &mut y, Strides { position: 8, ..strides }),
+            "the strides of the attention output put two values in one place",
+        ),
+        (conv.prepare(Size::new(0, 4, 4)), "pictures to pick for is 0"),
         (Attention { lengths: Some(&[5]), ..attention }.run(&ctx, &mut y, strides), "key length is 5"),
         (norm.forward(&ctx, 8, &x[..16], &mut y[..16]), "gamma holds 7 values, its shape needs 8"),
         (GroupNorm::new(3, 1e-5, vec![1.0; 8], vec![0.0; 8]).map(drop), "channels of a norm is 8"),

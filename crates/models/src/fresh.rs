@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use contract::Complaint;
 
+/// Not that of a download: one that is to go on may lie beside it.
+pub const ENDING: &str = ".draft";
+
 /// Written under another name in the same folder; dropped unfinished, it is removed.
 pub struct Fresh {
     pub file: File,
@@ -19,7 +22,7 @@ impl Fresh {
         if let Some(folder) = name.parent() {
             std::fs::create_dir_all(folder).map_err(|error| unwritable(name, &error))?;
         }
-        let draft = with_ending(name, crate::part::ENDING);
+        let draft = with_ending(name, ENDING);
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&draft);
         let file = file.map_err(|error| unwritable(name, &error))?;
         Ok(Self { file, draft, name: name.to_owned(), finished: false })

@@ -100,11 +100,12 @@ impl Hub {
             )
         };
         let endpoint = Url::parse(&format!("{}/", access.endpoint.trim_end_matches('/')));
-        let endpoint = endpoint
-            .map_err(|error| wrong(&format!("the endpoint {}", access.endpoint), error.to_string()))?;
+        let endpoint = endpoint.map_err(|error| {
+            wrong(&format!("the endpoint {}", shown(&access.endpoint)), error.to_string())
+        })?;
         if !matches!(endpoint.scheme(), "http" | "https") {
             return Err(wrong(
-                &format!("the endpoint {}", access.endpoint),
+                &format!("the endpoint {}", shown(&access.endpoint)),
                 "it is not http or https".to_owned(),
             ));
         }
@@ -125,7 +126,7 @@ impl Hub {
             .no_proxy();
         if let Some(choice) = &access.proxy {
             let proxy = Proxy::all(&choice.url)
-                .map_err(|error| wrong(&format!("the proxy {}", choice.url), error.to_string()))?
+                .map_err(|error| wrong(&format!("the proxy {}", shown(&choice.url)), error.to_string()))?
                 .no_proxy(choice.except.as_deref().and_then(NoProxy::from_string));
             client = client.proxy(proxy);
         }
@@ -368,7 +369,16 @@ fn wait(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 fn refused(address: &str, why: &str) -> Fault {
-    Fault::Refused(Complaint::new("bad_answer", format!("{address} cannot be used: {why}"), ""))
+    Fault::Refused(Complaint::new("bad_answer", format!("{} cannot be used: {why}", shown(address)), ""))
+}
+
+/// An address without what may be a secret in it: the name and password before its host, and its query, which may be signed.
+fn shown(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
 #[cfg(test)]
@@ -437,6 +447,19 @@ mod tests {
         let mut plain = Facts::default();
         plain.learn(&headers(&[("etag", linked.as_str()), ("content-length", "6")]), StatusCode::OK);
         assert_eq!((plain.bytes, plain.sum), (Some(6), None));
+    }
+
+    #[test]
+    fn no_secret_of_an_address_is_shown() {
+        for (address, told) in [
+            ("http://user:p%40ss@proxy:3128", "http://proxy:3128"),
+            ("user:p@ss@proxy:3128/x", "proxy:3128/x"),
+            ("https://cdn.example/a@b/c?X-Amz-Signature=abc#d", "https://cdn.example/a@b/c"),
+            ("https://hub.example", "https://hub.example"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(address), told);
+        }
     }
 
     #[test]

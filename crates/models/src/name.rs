@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// Longest name of one part of a path, in bytes: what common file systems allow, less our own ending.
 const PART_BYTES: usize = 240;
 
+/// Behind the names of files that are not whole.
+const UNFINISHED: [&str; 3] = [crate::part::ENDING, crate::part::STATE_ENDING, crate::fresh::ENDING];
+
 /// A path below a folder, made of plain parts only, with `/` between them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
@@ -19,8 +22,8 @@ impl Name {
                 _ if part.len() > PART_BYTES => "a part of it is too long",
                 _ if part.contains(['\\', ':']) => "it has a character that separates folders elsewhere",
                 _ if part.chars().any(char::is_control) => "it has a control character",
-                _ if part.ends_with(crate::part::ENDING) || part.ends_with(crate::part::STATE_ENDING) => {
-                    "it ends like an unfinished download"
+                _ if UNFINISHED.iter().any(|ending| part.ends_with(ending)) => {
+                    "it ends like an unfinished file"
                 }
                 _ if part == crate::pull::OWN_FOLDER => "that folder is Talkie's own",
                 _ => continue,
@@ -85,6 +88,7 @@ mod tests {
             "a\nb",
             "x.part",
             "x.part.json",
+            "x.draft",
             ".talkie/lock",
             "a/",
             &long,

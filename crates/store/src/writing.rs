@@ -66,7 +66,7 @@ impl Writing {
         let Some(Draft { file, hash }) = self.draft.take() else {
             return Err(broken_off(self.key.file_name()));
         };
-        let stored = Stored { bytes: self.bytes, sha256: hex(&hash.finalize()) };
+        let stored = Stored { bytes: self.bytes, sha256: hex::encode(hash.finalize()) };
         let (_file, path) = file.into_parts();
         self.store.place(&path, &self.key).await?;
         Ok(stored)
@@ -106,13 +106,9 @@ pub(crate) fn measure(path: &Path) -> io::Result<Stored> {
     loop {
         let n = file.read(&mut piece)?;
         if n == 0 {
-            return Ok(Stored { bytes, sha256: hex(&hash.finalize()) });
+            return Ok(Stored { bytes, sha256: hex::encode(hash.finalize()) });
         }
         bytes += n as u64;
         hash.update(&piece[..n]);
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

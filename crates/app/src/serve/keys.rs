@@ -17,15 +17,11 @@ pub fn run(name: &str) -> Result<ExitCode, Complaint> {
     let mut secret = [0u8; BYTES];
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Complaint::new("internal", format!("there is no randomness: {error}"), ""))?;
-    let key = format!("talkie_{}", hex(&secret));
+    let key = format!("talkie_{}", hex::encode(secret));
     say::line(&key)?;
     say::aside(format_args!(
         "shown this once; put this into the configuration file:\n[keys]\n{name} = \"sha256:{}\"",
-        hex(&Sha256::digest(key.as_bytes()))
+        hex::encode(Sha256::digest(key.as_bytes()))
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

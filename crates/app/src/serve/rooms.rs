@@ -266,11 +266,9 @@ fn keep_alive(settings: &ServeSettings) -> Result<front_door::KeepAlive, Complai
 
 fn keys(config: &Config) -> Result<front_door::Keys, Complaint> {
     let keys = config.keys.iter().map(|(name, hash)| {
-        let hex = hash.trim_start_matches("sha256:");
         let mut sha256 = [0; 32];
-        for (byte, at) in sha256.iter_mut().zip((0..hex.len()).step_by(2)) {
-            *byte = u8::from_str_radix(&hex[at..at + 2], 16).expect("the configuration was checked");
-        }
+        let read = hex::decode_to_slice(hash.trim_start_matches("sha256:"), &mut sha256);
+        read.expect("the configuration was checked");
         front_door::Key { owner: name.clone(), sha256 }
     });
     let per_minute = config.serve.requests_per_minute.and_then(NonZeroU32::new);

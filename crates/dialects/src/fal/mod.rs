@@ -2,6 +2,7 @@
 //! that were told nothing but another address. Behind each app is one of our engines.
 
 mod apps;
+mod cors;
 mod docs;
 mod files;
 mod from_wire;
@@ -17,10 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::http::HeaderMap;
 use axum::routing::any;
 
 use crate::front_door::House;
@@ -117,38 +115,10 @@ fn at(house: Arc<House>, (https, below): (bool, &'static str), paths: &[&'static
     }
     // a request that came for one of fal's own hosts has no prefix
     let router = if below.is_empty() { router.fallback(routes::answer) } else { router };
-    around(router.with_state(door).layer(from_fn(cors)), (&house, DIALECT), is_own_host)
+    around(router.with_state(door), (&house, DIALECT), is_own_host)
 }
 
 /// fal's own names lead here only where somebody has led them here on purpose.
 fn is_own_host(host: &str) -> bool {
     way::official(host).is_some()
-}
-
-const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
-const EXPOSED: &str = "x-fal-request-id, x-fal-billable-units, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, \
-                       x-fal-request-timeout-type, x-talkie-engine, etag, content-range, retry-after";
-
-/// Pages of any site may ask, as with fal; what they may name are addresses and uploads, never files of this machine.
-async fn cors(request: Request, next: Next) -> Response {
-    let origin = request.headers().contains_key(header::ORIGIN);
-    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-    let any = HeaderValue::from_static("*");
-    if *request.method() == Method::OPTIONS && origin {
-        let mut response = to_wire::empty(StatusCode::NO_CONTENT);
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(any));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        return response;
-    }
-    let mut response = next.run(request).await;
-    if origin {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    response
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -23,7 +23,7 @@ use super::to_wire::{self, No, json, name};
 use super::tokens::Opens;
 use super::way::{self, Bases, Service, Target};
 use super::wire::{Note, Preview, Telling};
-use super::{BODY_MIB, DIALECT, Door, docs, from_wire, realtime};
+use super::{BODY_MIB, DIALECT, Door, cors, docs, from_wire, realtime};
 use crate::front_door::body::bytes;
 use crate::front_door::hold::{Answer, held};
 use crate::front_door::house::{ENGINE_HEADER, KeepAlive as KeepAliveTimes, engine_header};
@@ -43,9 +43,17 @@ const TOKEN_SECONDS: (i64, i64) = (120, 24 * 3600);
 
 /// Whatever comes in by any way.
 pub async fn answer(State(door): State<Door>, OriginalUri(outer): OriginalUri, request: Request) -> Response {
+    match cors::Asked::by(&request) {
+        cors::Asked::Nothing => answered(&door, &outer, request).await,
+        cors::Asked::Leave { headers } => cors::leave(headers),
+        cors::Asked::Answer => cors::shown(answered(&door, &outer, request).await),
+    }
+}
+
+async fn answered(door: &Door, outer: &Uri, request: Request) -> Response {
     let inner = request.uri().path().to_owned();
-    let served = match way::target((&inner, &outer), request.headers(), &door.site) {
-        Ok(target) => serve(&door, &target, request).await,
+    let served = match way::target((&inner, outer), request.headers(), &door.site) {
+        Ok(target) => serve(door, &target, request).await,
         Err(refused) => Err(refused.into()),
     };
     let mut response = served.unwrap_or_else(IntoResponse::into_response);

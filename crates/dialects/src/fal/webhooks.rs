@@ -18,7 +18,6 @@ use tokio::task::JoinSet;
 use super::DIALECT;
 use super::to_wire::output;
 use crate::front_door::House;
-use crate::front_door::errand::hex;
 
 /// In all, the first included.
 const TRIES: i32 = 10;
@@ -49,14 +48,14 @@ impl Signer {
 
     /// What receivers check signatures with.
     pub fn jwks(&self) -> Value {
-        let id = hex(&Sha256::digest(self.public()))[..16].to_owned();
+        let id = hex::encode(Sha256::digest(self.public()))[..16].to_owned();
         let x = URL_SAFE_NO_PAD.encode(self.public());
         json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": id, "x": x }] })
     }
 
     fn sign(&self, (request, user, timestamp): (&str, &str, i64), body: &[u8]) -> String {
-        let message = format!("{request}\n{user}\n{timestamp}\n{}", hex(&Sha256::digest(body)));
-        hex(self.0.sign(message.as_bytes()).as_ref())
+        let message = format!("{request}\n{user}\n{timestamp}\n{}", hex::encode(Sha256::digest(body)));
+        hex::encode(self.0.sign(message.as_bytes()).as_ref())
     }
 
     fn headers(&self, (request, user, timestamp): (&str, &str, i64), body: &[u8]) -> HeaderMap {

@@ -120,9 +120,5 @@ pub async fn fingerprint(dialect: &str, words: &str, sources: &[&Source]) -> Str
             text.push_str(&format!("{source:?}"));
         }
     }
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }

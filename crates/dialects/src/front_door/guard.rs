@@ -82,29 +82,27 @@ fn bare(host: &str) -> &str {
     }
 }
 
-/// For every route: a name that leads here by somebody else's DNS is not ours.
+/// For routes that stand behind no more than this.
 pub async fn known_host(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let none: Known = |_| false;
-    known_host_or(State((house, none)), request, next).await
+    match check_host((&house, |_| false), &request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
 }
 
 /// Hosts that are ours besides the configured ones.
 pub type Known = fn(&str) -> bool;
 
-/// The same, where other hosts are ours too.
-pub async fn known_host_or(
-    State((house, known)): State<(Arc<House>, Known)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(allowed) = &house.hosts.allowed else { return next.run(request).await };
+/// For every route: a name that leads here by somebody else's DNS is not ours.
+pub fn check_host((house, known): (&House, Known), request: &Request) -> Result<(), Refused> {
+    let Some(allowed) = &house.hosts.allowed else { return Ok(()) };
     let host = host(request.headers(), request.uri()).unwrap_or_default();
     if known(host) || allowed.iter().any(|known| known.eq_ignore_ascii_case(host)) {
-        return next.run(request).await;
+        return Ok(());
     }
     let detail =
         format!("this server is not called `{host}`; add it to the allowed hosts of the configuration");
-    Refused::said(StatusCode::FORBIDDEN, detail).into_response()
+    Err(Refused::said(StatusCode::FORBIDDEN, detail))
 }
 
 fn own_site(hosts: &Hosts, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {

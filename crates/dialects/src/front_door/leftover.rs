@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -18,18 +17,21 @@ use http_body_util::BodyExt;
 const LITTLE: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub async fn take(request: Request, next: Next) -> Response {
+pub async fn take<F: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     // who waits for leave to send has sent nothing
     let waits = request.headers().contains_key(header::EXPECT);
     if waits || request.body().is_end_stream() {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let body = Arc::new(Mutex::new(Body::empty()));
     let request = request.map(|sent| {
         *body.lock().unwrap_or_else(PoisonError::into_inner) = sent;
         Body::new(Lent(Arc::clone(&body)))
     });
-    let response = next.run(request).await;
+    let response = answer(request).await;
     let _ = tokio::time::timeout(PATIENCE, drain(Lent(body))).await;
     response
 }

@@ -2,6 +2,7 @@
 //! around all of them the door, the request's id, its trace and its count. The same table makes the documents.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -14,8 +15,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Router, body::Body};
+use futures_util::FutureExt;
 use serde_json::Value;
-use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use super::docs::{self, Operation};
@@ -195,11 +196,26 @@ impl Table {
 /// What stands around the routes of every dialect: which hosts are meant, what becomes of a panic, the request's id, trace and
 /// count. `known`: hosts that are ours besides the configured ones.
 pub fn around(router: Router, (house, dialect): (&Arc<House>, &'static str), known: guard::Known) -> Router {
-    router
-        .layer(from_fn_with_state((Arc::clone(house), known), guard::known_host_or))
-        .layer(from_fn(leftover::take))
-        .layer(CatchPanicLayer::custom(|_| broken_down()))
-        .layer(from_fn_with_state(dialect, observe))
+    router.layer(from_fn_with_state(Around { house: Arc::clone(house), dialect, known }, observe))
+}
+
+#[derive(Clone)]
+struct Around {
+    house: Arc<House>,
+    dialect: &'static str,
+    known: guard::Known,
+}
+
+impl Around {
+    async fn answer(&self, request: Request<Body>, next: Next) -> Response {
+        let answered = leftover::take(request, |request| async {
+            match guard::check_host((&self.house, self.known), &request) {
+                Ok(()) => next.run(request).await,
+                Err(refused) => refused.into_response(),
+            }
+        });
+        AssertUnwindSafe(answered).catch_unwind().await.unwrap_or_else(|_| broken_down())
+    }
 }
 
 fn not_allowed(allow: HeaderValue) -> Response {
@@ -251,9 +267,10 @@ fn matches(template: &str, path: &str) -> bool {
     }
 }
 
-/// An id for the request (the client's own, if it is decent), a span around it, a count after it.
-async fn observe(State(dialect): State<&'static str>, request: Request<Body>, next: Next) -> Response {
-    let begun = Instant::now();
+/// An id for the request (the client's own, if it is decent), a span around it, a count after it. One layer with all that is
+/// inside of it: each layer of its own would copy those below it for every request.
+async fn observe(State(around): State<Around>, request: Request<Body>, next: Next) -> Response {
+    let (begun, dialect) = (Instant::now(), around.dialect);
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "unknown".to_owned());
@@ -266,7 +283,7 @@ async fn observe(State(dialect): State<&'static str>, request: Request<Body>, ne
         route = route.as_str(),
         job = tracing::field::Empty
     );
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = around.answer(request, next).instrument(span.clone()).await;
     let (status, seconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
     span.in_scope(|| match method {
         // polls and health checks would bury the rest

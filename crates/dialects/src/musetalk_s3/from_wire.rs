@@ -12,7 +12,7 @@ use jobs::{
 use sha2::{Digest, Sha256};
 
 use super::wire::{AvatarNote, InferenceRequest};
-use crate::front_door::errand::{fingerprint, hex};
+use crate::front_door::errand::fingerprint;
 use crate::front_door::house::{MuseTalkS3, Room, settings};
 use crate::front_door::keys::{LOCAL, Owner};
 use crate::front_door::model::{Field, Fitting, INT, Kind, Model, Need};
@@ -186,7 +186,7 @@ pub fn prepared_before(found: Option<AvatarView>, request: &InferenceRequest) ->
 fn noted(path: &str) -> String {
     match path.get(..5) {
         Some(head) if head.eq_ignore_ascii_case("data:") => {
-            format!("data: with sha256 {}", hex(&Sha256::digest(path)))
+            format!("data: with sha256 {}", hex::encode(Sha256::digest(path)))
         }
         _ => path.to_owned(),
     }

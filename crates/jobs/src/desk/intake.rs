@@ -91,15 +91,7 @@ pub fn identity(order: &Order) -> String {
         Some(twin) => twin.clone(),
         None => kept::<(&Work, &Delivery)>(&(&order.work, &order.deliver)),
     };
-    hex(&Sha256::digest(text))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-        text
-    })
+    hex::encode(Sha256::digest(text))
 }
 
 /// Parts of an avatar are read by the engine that made them.

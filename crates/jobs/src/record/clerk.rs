@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::enter::{self, Met, Ticket, Unentered};
 use super::{Record, is_collision};
 
 /// Orders in one transaction at most: others wait for it.
 const MOST: usize = 64;
-/// How long orders that did not come alone wait for more: a commit takes about as long, and more share it then.
-const GATHERING: Duration = Duration::from_millis(1);
+/// Orders that did not come alone wait for more until none comes for so long: a commit takes about as long, and more share it.
+const LULL: Duration = Duration::from_millis(1);
+/// But no longer than this.
+const GATHERING: Duration = Duration::from_millis(4);
 
 /// Dropped, it takes in what came before, and goes.
 pub struct Clerk {
@@ -41,16 +44,13 @@ impl Clerk {
 }
 
 async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
-    let mut batch = Vec::with_capacity(MOST);
+    let (mut batch, mut last) = (Vec::with_capacity(MOST), 0);
     while orders.recv_many(&mut batch, MOST).await > 0 {
-        if batch.len() > 1 {
-            tokio::time::sleep(GATHERING).await;
-            while batch.len() < MOST
-                && let Ok(order) = orders.try_recv()
-            {
-                batch.push(order);
-            }
+        // the first of a crowd that was just answered is as good as the crowd
+        if batch.len().max(last) > 1 {
+            gather(&mut batch, &mut orders).await;
         }
+        last = batch.len();
         let tickets: Vec<&Ticket> = batch.iter().map(|order| order.ticket.as_ref()).collect();
         let met = match tickets.len() {
             1 => None, // it would only be tried twice
@@ -76,6 +76,20 @@ async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
                     order.answered(met);
                 }
             }
+        }
+    }
+}
+
+async fn gather(batch: &mut Vec<Order>, orders: &mut mpsc::Receiver<Order>) {
+    let end = Instant::now() + GATHERING;
+    let mut before = 0;
+    while batch.len() > before && batch.len() < MOST && Instant::now() < end {
+        before = batch.len();
+        tokio::time::sleep(LULL).await;
+        while batch.len() < MOST
+            && let Ok(order) = orders.try_recv()
+        {
+            batch.push(order);
         }
     }
 }

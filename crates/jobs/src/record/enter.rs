@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::ExprTrait;
 use sea_orm::{DatabaseTransaction, QuerySelect};
 
 use super::claim::stored_inputs;
 use super::job::{self, ActiveModel, Column, Entity, Model};
 use super::line::Entering;
-use super::log::{self, Line};
+use super::log::Line;
+use super::ordered::{self, Ordered};
 use super::{Record, alias, avatar, is_collision, keep, kept, only, webhook};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
@@ -37,7 +38,7 @@ pub enum Met {
 }
 
 pub struct Ticket {
-    pub row: ActiveModel,
+    pub row: Ordered,
     pub work: Work,
     /// The asset that the dialect wants.
     pub avatar: Option<Prepared>,
@@ -89,16 +90,16 @@ pub async fn enter_together(record: &Record, tickets: &[&Ticket]) -> Result<Vec<
             }
         };
         met.push(Met::Fresh { position: place.position });
-        rows.push(*row);
+        rows.push(row);
         entering.push(place);
     }
     if !rows.is_empty() {
-        insert_all(&tx, rows).await?;
+        ordered::insert(&tx, rows).await?;
         for (ticket, _) in tickets.iter().zip(&met).filter(|(_, met)| matches!(met, Met::Fresh { .. })) {
             let Some(url) = &ticket.webhook else { continue };
-            let row = job::by_id(&tx, ticket.row.id.as_ref()).await?;
+            let row = job::by_id(&tx, &ticket.row.id).await?;
             let seq = row.map(|row| row.seq).ok_or_else(|| DbErr::RecordNotInserted)?;
-            webhook::enter(&tx, (seq, ticket.row.dialect.as_ref(), url), ticket.now_ms).await?;
+            webhook::enter(&tx, (seq, ticket.row.dialect, url), ticket.now_ms).await?;
         }
     }
     record.commit(tx).await.map_err(|error| Unentered { committing: true, error })?;
@@ -107,14 +108,14 @@ pub async fn enter_together(record: &Record, tickets: &[&Ticket]) -> Result<Vec<
 }
 
 enum Arrived<'a> {
-    In(Box<ActiveModel>, Entering<'a>),
+    In(ordered::Entering<'a>, Entering<'a>),
     Met(Met),
 }
 
 async fn arrive<'a>(
     tx: &DatabaseTransaction,
     record: &'a Record,
-    (ticket, familiar): (&Ticket, &BTreeSet<String>),
+    (ticket, familiar): (&'a Ticket, &BTreeSet<String>),
 ) -> Result<Arrived<'a>, DbErr> {
     if let Some(met) = earlier(tx, ticket, familiar).await? {
         return Ok(Arrived::Met(met));
@@ -127,7 +128,7 @@ async fn arrive<'a>(
     }
     // of a fleet's line this server sees a part: the record was asked above
     let limit = if record.shared { u64::MAX } else { ticket.queue_limit };
-    let entering = match record.line.enter(*ticket.row.priority.as_ref(), limit) {
+    let entering = match record.line.enter(ticket.row.priority, limit) {
         Ok(entering) => entering,
         Err(waiting) => return Ok(Arrived::Met(Met::Full(waiting))),
     };
@@ -143,29 +144,12 @@ async fn arrive<'a>(
         },
         None => None,
     };
-    let row = ActiveModel {
-        avatar: Set(asset.as_ref().map(kept)),
-        avatar_key: Set(asset.map(|asset| asset.key)),
-        lines: Set(1),
-        ..ticket.row.clone()
+    let row = ordered::Entering {
+        row: &ticket.row,
+        avatar: asset.as_ref().map(kept),
+        avatar_key: asset.map(|asset| asset.key),
     };
-    Ok(Arrived::In(Box::new(row), entering))
-}
-
-/// The rows, and the first line of each one's log.
-async fn insert_all(tx: &DatabaseTransaction, rows: Vec<ActiveModel>) -> Result<(), DbErr> {
-    let ids: Vec<String> = rows.iter().map(|row| row.id.as_ref().clone()).collect();
-    Entity::insert_many(rows).exec_without_returning(tx).await?;
-    let rows = Query::select()
-        .column(Column::Seq)
-        .column(Column::Lines)
-        .column(Column::CreatedMs)
-        .expr(Expr::val(log::level_name(Level::Info)))
-        .expr(Expr::val("queued"))
-        .from(Entity)
-        .and_where(Column::Id.is_in(ids))
-        .to_owned();
-    log::write_selected(tx, rows).await
+    Ok(Arrived::In(row, entering))
 }
 
 /// A request that has failed before any work was made of it: told of like one that did.
@@ -217,24 +201,16 @@ async fn pin(
 
 /// Which of the orders' twins somebody has ordered before.
 async fn familiar(tx: &DatabaseTransaction, tickets: &[&Ticket]) -> Result<BTreeSet<String>, DbErr> {
-    let twins: Vec<&str> = tickets.iter().filter_map(|ticket| ticket.row.twin.as_ref().as_deref()).collect();
+    let twins: Vec<&str> = tickets.iter().filter_map(|ticket| ticket.row.twin.as_deref()).collect();
     if twins.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let each = |name: fn(&ActiveModel) -> &str| -> BTreeSet<&str> {
-        tickets.iter().map(|ticket| name(&ticket.row)).collect()
+    let each = |name: fn(&Ordered) -> &str| -> Vec<&str> {
+        let names: BTreeSet<&str> = tickets.iter().map(|ticket| name(&ticket.row)).collect();
+        names.into_iter().collect()
     };
-    let known: Vec<Option<String>> = Entity::find()
-        .filter(Column::Dialect.is_in(each(|row| row.dialect.as_ref())))
-        .filter(Column::Owner.is_in(each(|row| row.owner.as_ref())))
-        .filter(Column::Twin.is_in(twins))
-        .select_only()
-        .column(Column::Twin)
-        .distinct()
-        .into_tuple()
-        .all(tx)
-        .await?;
-    Ok(known.into_iter().flatten().collect())
+    let names = (each(|row| row.dialect), each(|row| &row.owner), twins);
+    Ok(ordered::known_twins(tx, names).await?.into_iter().collect())
 }
 
 async fn earlier(
@@ -243,12 +219,9 @@ async fn earlier(
     familiar: &BTreeSet<String>,
 ) -> Result<Option<Met>, DbErr> {
     let row = &ticket.row;
-    let (dialect, owner) = (row.dialect.clone().unwrap(), row.owner.clone().unwrap());
-    let same_door = || {
-        Entity::find().filter(Column::Dialect.eq(dialect.as_str())).filter(Column::Owner.eq(owner.as_str()))
-    };
-    let key = row.idempotency.clone().unwrap();
-    let name = key.as_deref().map(|key| (dialect.as_str(), owner.as_str(), key));
+    let (dialect, owner) = (row.dialect, row.owner.as_str());
+    let same_door = || Entity::find().filter(Column::Dialect.eq(dialect)).filter(Column::Owner.eq(owner));
+    let name = row.idempotency.as_deref().map(|key| (dialect, owner, key));
     if let Some(name) = name {
         let mut known = only(tx, same_door().filter(Column::Idempotency.eq(name.2))).await?;
         if known.is_none()
@@ -257,14 +230,14 @@ async fn earlier(
             known = only(tx, Entity::find_by_id(seq)).await?;
         }
         match known {
-            Some(known) if known.work_hash == *row.work_hash.as_ref() => {
+            Some(known) if known.work_hash == row.work_hash => {
                 return Ok(Some(Met::Known(known.id)));
             }
             Some(_) => return Ok(Some(Met::Mismatch(name.2.to_owned()))),
             None => {}
         }
     }
-    let Some(twin) = row.twin.as_ref().as_ref().filter(|twin| familiar.contains(*twin)) else {
+    let Some(twin) = row.twin.as_ref().filter(|twin| familiar.contains(*twin)) else {
         return Ok(None);
     };
     let ended = Column::State.is_in([State::Done.name(), State::Failed.name()]);

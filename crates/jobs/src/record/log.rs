@@ -1,7 +1,7 @@
 //! A job's log: lines numbered from 1 without gaps. The number is drawn from the job's row inside the same transaction.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
 
 use super::job;
@@ -72,16 +72,6 @@ pub async fn write_numbered<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Lines as a query tells them: job, number, time, level, message.
-pub async fn write_selected<C: ConnectionTrait>(db: &C, lines: SelectStatement) -> Result<(), DbErr> {
-    let columns = [Column::Job, Column::N, Column::AtMs, Column::Level, Column::Message];
-    let mut insert = Query::insert();
-    insert.into_table(Entity).columns(columns);
-    insert.select_from(lines).map_err(|error| DbErr::Custom(error.to_string()))?;
-    db.execute(&insert).await?;
-    Ok(())
-}
-
 impl super::Record {
     /// A line of its own, outside any other change.
     pub async fn write_line(&self, seq: i64, line: Line<'_>) -> Result<(), DbErr> {
@@ -91,23 +81,24 @@ impl super::Record {
     }
 }
 
+/// The first line of a job that was ordered is not written: its row says as much.
 pub async fn since<C: ConnectionTrait>(db: &C, id: &str, since: u64) -> Result<Vec<LogLine>, DbErr> {
     let Some(row) = job::by_id(db, id).await? else { return Ok(Vec::new()) };
+    let queued = LogLine { n: 1, at_ms: row.created_ms, level: Level::Info, message: "queued".to_owned() };
     let lines = Entity::find()
         .filter(Column::Job.eq(row.seq))
         .filter(Column::N.gt(i64::try_from(since).unwrap_or(i64::MAX)))
         .order_by_asc(Column::N)
         .all(db)
         .await?;
-    Ok(lines
-        .into_iter()
-        .map(|line| LogLine {
-            n: line.n as u64,
-            at_ms: line.at_ms,
-            level: level_named(&line.level),
-            message: line.message,
-        })
-        .collect())
+    let is_written = lines.first().is_some_and(|line| line.n == 1);
+    let lines = lines.into_iter().map(|line| LogLine {
+        n: line.n as u64,
+        at_ms: line.at_ms,
+        level: level_named(&line.level),
+        message: line.message,
+    });
+    Ok((since == 0 && !is_written).then_some(queued).into_iter().chain(lines).collect())
 }
 
 pub fn level_name(level: Level) -> &'static str {

@@ -11,6 +11,7 @@ pub mod keep;
 pub mod line;
 pub mod log;
 mod migration;
+pub mod ordered;
 pub mod settle;
 pub mod webhook;
 

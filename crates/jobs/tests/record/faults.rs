@@ -71,7 +71,7 @@ async fn a_full_disk_is_told_and_an_end_is_kept_until_it_can_be_written(bed: Bed
     let id = submit(&desk, order()).await;
     let waiting = submit(&desk, order()).await;
     let work = hand.assigned().await;
-    bed.refuse("INSERT", "job_log").await;
+    bed.refuse("INSERT", "jobs").await;
     bed.refuse("UPDATE", "jobs").await;
     let Err(Refusal::Broken(complaint)) = desk.submit(order()).await else { panic!("it cannot be written") };
     assert_eq!(complaint.code, "disk_full");
@@ -85,7 +85,7 @@ async fn a_full_disk_is_told_and_an_end_is_kept_until_it_can_be_written(bed: Bed
     );
     hand.ended(&work, failed("again")); // not yet written, and said twice
     bed.accept("UPDATE", "jobs").await;
-    bed.accept("INSERT", "job_log").await;
+    bed.accept("INSERT", "jobs").await;
     assert_eq!(ended(&desk, &id).await.state, State::Done);
     assert!(bed.path(&key).is_file());
     assert_eq!(hand.assigned().await.job, waiting, "and the queue goes on by itself");

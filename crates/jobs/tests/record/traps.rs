@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jobs::crew::WorkerId;
-use jobs::{Listing, Refusal, State};
+use jobs::{Listing, Order, Refusal, State};
 
 use crate::both;
 use crate::stage::*;
@@ -145,10 +145,12 @@ async fn trap_9_order_and_ticket_are_one_write(bed: Bed) {
     let (desk, mut hand) = bed.open().await;
     submit(&desk, order()).await;
     // the last statement of the submit fails: nothing of it is left
-    bed.refuse_inserts_into("job_log").await;
-    assert!(matches!(desk.submit(order()).await, Err(Refusal::Broken(_))));
+    bed.refuse_inserts_into("webhooks").await;
+    let terms =
+        jobs::Terms { webhook: Some("https://example.com/told".to_owned()), ..jobs::Terms::default() };
+    assert!(matches!(desk.submit(Order { terms, ..order() }).await, Err(Refusal::Broken(_))));
     assert_eq!(desk.list(Listing::default()).await.unwrap().len(), 1);
-    bed.accept_inserts_into("job_log").await;
+    bed.accept_inserts_into("webhooks").await;
     let second = submit(&desk, order()).await;
     hand.ready(W1, 2, 0);
     hand.assigned().await;

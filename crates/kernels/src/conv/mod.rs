@@ -10,7 +10,7 @@ pub mod pick;
 mod winograd;
 
 use crate::context::{Booking, Choice, Context};
-use crate::error::{Error, Result, check_len};
+use crate::error::{Error, Result, check_len, check_positive};
 use crate::finish::Finish;
 use crate::gemm::panels::{FromF32, Layout, Panels};
 use crate::gemm::product::{Plain, Product, multiply};
@@ -110,20 +110,10 @@ impl Conv2d {
     /// Later sizes use the same variant.
     pub fn prepare(&self, input: Size) -> Result<()> {
         let output = self.spec.output(input)?;
-        if self.variant().is_some() {
-            return Ok(());
+        check_positive("pictures to pick for", output.pixels())?;
+        if self.variant().is_none() {
+            self.pick(input, output, &noise(input.pixels() * self.spec.in_channels));
         }
-        let mut state = 0x9e37_79b9u32;
-        let noise: Vec<f32> = (0..input.pixels() * self.spec.in_channels)
-            .map(|_| {
-                // xorshift32; sums of such values have no trend
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                state as f32 / u32::MAX as f32 - 0.5
-            })
-            .collect();
-        self.pick(input, output, &noise);
         Ok(())
     }
 
@@ -137,7 +127,12 @@ impl Conv2d {
             return Ok(());
         }
         if self.variant().is_none() {
-            self.pick(input, output, x);
+            // by silence or by what is no number no variant can be told from another
+            if x.iter().all(|v| v.is_finite()) && x.iter().any(|v| *v != 0.0) {
+                self.pick(input, output, x);
+            } else {
+                self.pick(input, output, &noise(x.len()));
+            }
         }
         let y = Shared::new(y);
         let call = Call { spec: &self.spec, input, output, x, y, bias: self.bias.as_deref(), finish };
@@ -225,7 +220,8 @@ impl Conv2d {
             }
             let Some(candidate) = self.packed(original, variant) else { continue };
             let first = run(&candidate, &mut y);
-            if relative_rms(&y, &truth) > variant.bound() {
+            let error = relative_rms(&y, &truth);
+            if error.is_nan() || error > variant.bound() {
                 continue;
             }
             if !timed {
@@ -268,6 +264,19 @@ fn extra(ctx: &Context, spec: &ConvSpec, variant: Variant) -> usize {
         Variant::Winograd4 => Winograd::<F4, 6, 4>::bytes(ctx, spec),
     };
     bytes.saturating_sub(spec.weights() * size_of::<f32>())
+}
+
+/// From -0.5 to 0.5, the same each time.
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9u32;
+    let mut next = || {
+        // xorshift32; sums of such values have no trend
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 - 0.5
+    };
+    (0..len).map(|_| next()).collect()
 }
 
 /// sqrt(sum (y - truth)^2 / sum truth^2); 0 where both are silent.
