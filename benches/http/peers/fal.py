@@ -1,5 +1,6 @@
-"""fal's queue in FastAPI, as a careful author would write it: requests lie in SQLite (file named by PEER_DB), committed as durably as ours, before they are answered."""
+"""fal's queue in FastAPI, as a careful author would write it: requests lie in SQLite (file named by PEER_DB), committed as durably as ours, before they are answered; a request that a retrying client sends again is the same one."""
 
+import hashlib
 import os
 import sqlite3
 import uuid
@@ -13,8 +14,10 @@ database = sqlite3.connect(os.environ.get("PEER_DB", ":memory:"), check_same_thr
 database.execute("PRAGMA journal_mode=WAL")
 database.execute("PRAGMA synchronous=FULL")
 database.execute(
-    "CREATE TABLE IF NOT EXISTS requests (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, app TEXT, input TEXT, state TEXT, started REAL, ended REAL)"
+    "CREATE TABLE IF NOT EXISTS requests"
+    " (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, app TEXT, input TEXT, twin TEXT, state TEXT, started REAL, ended REAL)"
 )
+database.execute("CREATE INDEX IF NOT EXISTS twins ON requests (twin, state)")
 database.execute("CREATE INDEX IF NOT EXISTS waiting ON requests (state, seq)")
 
 
@@ -36,11 +39,14 @@ def told(request, id, status, **more):
 
 @app.post("/queue/fal-ai/infinitalk")
 async def submit(request: Request, body: InfinitalkInput, response: Response):
-    id = str(uuid.uuid4())
-    database.execute(
-        "INSERT INTO requests (id, app, input, state) VALUES (?,?,?,?)", (id, "fal-ai/infinitalk", body.model_dump_json(), "queued")
-    )
-    database.commit()
+    input = body.model_dump_json()
+    twin = hashlib.sha256(f"fal-ai/infinitalk {input}".encode()).hexdigest()
+    known = database.execute("SELECT id FROM requests WHERE twin = ? AND state = 'queued'", (twin,)).fetchone()
+    id = known[0] if known else str(uuid.uuid4())
+    if not known:
+        row = (id, "fal-ai/infinitalk", input, twin, "queued")
+        database.execute("INSERT INTO requests (id, app, input, twin, state) VALUES (?,?,?,?,?)", row)
+        database.commit()
     response.headers["x-fal-request-id"] = id
     return told(request, id, "IN_QUEUE", queue_position=0)
 

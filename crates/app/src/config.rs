@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::cli::{MachineArgs, TtsBackend};
+use crate::compute::ComputeConfig;
 use crate::serve::settings::{
     FalSettings, FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings,
     RetentionSettings, ServeSettings, StoreSettings,
@@ -38,6 +39,7 @@ pub struct Config {
     pub musetalk_s3: MuseTalkS3Settings,
     pub fal: FalSettings,
     pub models: ModelsConfig,
+    pub compute: ComputeConfig,
 }
 
 /// Where the engines' weights lie, and where they come from.
@@ -142,6 +144,7 @@ impl Config {
             }
         }
         self.serve.check()?;
+        self.compute.check()?;
         for (name, hash) in &self.keys {
             if name == "local" {
                 let message = "an API key cannot be called `local`: that is whoever comes without one";

@@ -5,6 +5,7 @@ mod avatars;
 mod bench;
 mod cli;
 mod client;
+mod compute;
 mod config;
 mod doctor;
 mod engines;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&cli.machine, *args),
         Command::Score(args) => score::run(&cli.machine, &args),
         #[cfg(feature = "neural")]
-        Command::Verify(args) => verify::run(&args),
+        Command::Verify(args) => verify::run(&cli.machine, &args),
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
         Command::Engines(args) => engines::run(args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),

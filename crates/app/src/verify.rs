@@ -1,17 +1,16 @@
 //! `talkie verify`: holds every net against reference values of its official implementation. Which nets there are is written here;
 //! what is compared and how is `golden`'s.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use contract::Complaint;
 use golden::{DType, Device, KitError, Profile, Registry, Settings, Verdict};
-use layers::kernels::Config;
 use serde_json::json;
 
-use crate::cli::{DeviceArg, DtypeArg, ProfileArg, VerifyArgs};
+use crate::cli::{DeviceArg, DtypeArg, MachineArgs, ProfileArg, VerifyArgs};
+use crate::config::Config;
 use crate::say;
 
 /// Where the kit lies in a checkout.
@@ -27,8 +26,8 @@ fn registry() -> Registry {
     registry
 }
 
-pub fn run(args: &VerifyArgs) -> Result<ExitCode, Complaint> {
-    let settings = settings(args)?;
+pub fn run(machine: &MachineArgs, args: &VerifyArgs) -> Result<ExitCode, Complaint> {
+    let settings = settings(machine, args)?;
     let mut printed = Ok(());
     let report = golden::verify(&settings, &registry(), &mut |case| {
         if !args.json && printed.is_ok() {
@@ -50,7 +49,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Complaint> {
     Ok(if proven { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn settings(args: &VerifyArgs) -> Result<Settings, Complaint> {
+fn settings(machine: &MachineArgs, args: &VerifyArgs) -> Result<Settings, Complaint> {
     if args.device == DeviceArg::Cuda {
         return Err(Complaint::new(
             "no_cuda",
@@ -62,10 +61,7 @@ fn settings(args: &VerifyArgs) -> Result<Settings, Complaint> {
         ProfileArg::Strict => Profile::Strict,
         ProfileArg::Fast => Profile::Fast,
     };
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    layers::configure(Config { threads, profile, ..Config::default() }).map_err(|error| {
-        Complaint::new("no_kernels", error.to_string(), "free some memory or allow more threads")
-    })?;
+    Config::load(machine)?.compute.tell(profile)?;
     let root = match &args.goldens {
         Some(folder) => folder.clone(),
         None if Path::new(HERE).is_dir() => PathBuf::from(HERE),

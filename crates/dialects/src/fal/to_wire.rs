@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jobs::{Blame, Ending, Failure, JobView, Level, LogLine, State, Work};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::apps;
@@ -320,7 +321,7 @@ pub fn addresses(bases: &Bases, view: &JobView) -> Addresses {
 }
 
 pub fn note(view: &JobView) -> Option<Note> {
-    serde_json::from_value(view.note.clone()).ok()
+    Note::deserialize(&view.note).ok()
 }
 
 pub fn status(bases: &Bases, view: &JobView, logs: Option<Vec<Log>>) -> Status {

@@ -69,17 +69,18 @@ impl Keys {
 
     /// A request of this owner, which came from this address.
     pub fn admit(&self, owner: &Owner, from: Option<IpAddr>) -> Result<(), Refused> {
-        if self.required() { self.count(format!("key {}", owner.0), &owner.0) } else { self.strike(from) }
+        if self.required() { self.count("key", || owner.0.clone()) } else { self.strike(from) }
     }
 
     /// A request of nobody we know: all that is known of it is where it came from.
     pub fn strike(&self, from: Option<IpAddr>) -> Result<(), Refused> {
-        let address = from.map_or_else(|| "an unknown address".to_owned(), neighbours);
-        self.count(format!("from {address}"), &address)
+        self.count("from", || from.map_or_else(|| "an unknown address".to_owned(), neighbours))
     }
 
-    fn count(&self, counted: String, whose: &str) -> Result<(), Refused> {
+    fn count(&self, what: &str, whose: impl FnOnce() -> String) -> Result<(), Refused> {
         let Some(rate) = &self.rate else { return Ok(()) };
+        let whose = whose();
+        let counted = format!("{what} {whose}");
         if rate.len() > MOST_COUNTED {
             rate.retain_recent();
         }

@@ -8,8 +8,8 @@ use sea_orm::DbErr;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::Record;
 use super::enter::{self, Met, Ticket, Unentered};
-use super::{Record, is_collision};
 
 /// Orders in one transaction at most: others wait for it.
 const MOST: usize = 64;
@@ -59,15 +59,14 @@ async fn serve(record: Record, mut orders: mpsc::Receiver<Order>) {
         let batch = batch.drain(..);
         match met {
             Some(Ok(met)) => batch.zip(met).for_each(|(order, met)| order.answered(Ok(met))),
-            // two of them met at a unique index
-            Some(Err(Unentered { committing: false, error })) if is_collision(&error) => {
+            Some(Err(Unentered::Collided(_))) => {
                 for order in batch {
                     let met = enter::enter(&record, &order.ticket).await;
                     order.answered(met);
                 }
             }
             // a record that does not answer is not asked by each of them in turn
-            Some(Err(Unentered { error, .. })) => {
+            Some(Err(Unentered::Failed(error))) => {
                 batch.for_each(|order| order.answered(Err(DbErr::Custom(error.to_string()))));
             }
             None => {

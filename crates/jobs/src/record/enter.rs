@@ -56,29 +56,40 @@ pub async fn enter(record: &Record, ticket: &Ticket) -> Result<Met, DbErr> {
         tries += 1;
         match enter_together(record, &[ticket]).await {
             Ok(met) => return Ok(met.into_iter().next().expect("one order meets one thing")),
-            Err(Unentered { committing: false, error }) if is_collision(&error) && tries < 5 => {}
-            Err(Unentered { error, .. }) => return Err(error),
+            Err(Unentered::Collided(_)) if tries < 5 => {}
+            Err(Unentered::Collided(error) | Unentered::Failed(error)) => return Err(error),
         }
     }
 }
 
 /// Why orders did not go in.
-pub struct Unentered {
-    /// The record did not say whether it took them; else, none of them is in it.
-    pub committing: bool,
-    pub error: DbErr,
+pub enum Unentered {
+    /// One of them is another's twin, or has the key of another that came at the same time: none is in the record.
+    Collided(DbErr),
+    /// Nobody knows whether they are in it.
+    Failed(DbErr),
 }
 
 impl From<DbErr> for Unentered {
     fn from(error: DbErr) -> Self {
-        Self { committing: false, error }
+        if is_collision(&error) { Self::Collided(error) } else { Self::Failed(error) }
     }
 }
 
 /// Takes orders in, in one transaction; of two that are one another's twins none goes in, and each has to come alone. What they
 /// meet is committed in any case: an upload that one of them names is used once more then, and a key stands for the twin found.
 pub async fn enter_together(record: &Record, tickets: &[&Ticket]) -> Result<Vec<Met>, Unentered> {
+    let mut twins = BTreeSet::new();
+    if !tickets.iter().filter_map(|ticket| ticket.row.twin()).all(|twin| twins.insert(twin)) {
+        return Err(Unentered::Collided(DbErr::Custom("twins came at the same time".to_owned())));
+    }
     let tx = record.begin().await?;
+    if record.shared {
+        // SQLite has one writer; elsewhere a twin may come to another server, and waits until this one is seen
+        for twin in twins {
+            ordered::lock(&tx, twin).await?;
+        }
+    }
     let familiar = familiar(&tx, tickets).await?;
     let (mut met, mut rows, mut entering) = (Vec::new(), Vec::new(), Vec::new());
     for ticket in tickets {
@@ -102,7 +113,7 @@ pub async fn enter_together(record: &Record, tickets: &[&Ticket]) -> Result<Vec<
             webhook::enter(&tx, (seq, ticket.row.dialect, url), ticket.now_ms).await?;
         }
     }
-    record.commit(tx).await.map_err(|error| Unentered { committing: true, error })?;
+    record.commit(tx).await.map_err(Unentered::Failed)?;
     entering.into_iter().for_each(Entering::entered);
     Ok(met)
 }

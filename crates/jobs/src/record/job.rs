@@ -31,7 +31,7 @@ pub struct Model {
     pub work_hash: String,
     pub idempotency: Option<String>,
     pub twin: Option<String>,
-    /// `twin` for as long as another order may join; unique per dialect and owner.
+    /// `twin` for as long as another order may join; `enter` keeps it unique per dialect and owner.
     pub living_twin: Option<String>,
     pub state: String,
     pub priority: i32,

@@ -109,6 +109,8 @@ impl Record {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
+                // how many pages are carried from the log into the file at a time: most are written more than once until then
+                .pragma("wal_autocheckpoint", "4000")
                 // what a statement of many rows may have to take back: not worth a file each time
                 .pragma("temp_store", "MEMORY")
                 .create_if_missing(true)

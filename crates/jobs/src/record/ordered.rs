@@ -24,6 +24,13 @@ pub struct Ordered {
     pub keep_ms: Option<i64>,
 }
 
+impl Ordered {
+    /// What two orders have in common that are one request: dialect, owner and twin.
+    pub fn twin(&self) -> Option<(&str, &str, &str)> {
+        self.twin.as_deref().map(|twin| (self.dialect, self.owner.as_str(), twin))
+    }
+}
+
 /// An order that goes in, and the key and the pin of its avatar.
 pub struct Entering<'a> {
     pub row: &'a Ordered,
@@ -94,6 +101,17 @@ pub async fn insert<C: ConnectionTrait>(db: &C, orders: Vec<Entering<'_>>) -> Re
         text.sql.push(')');
     }
     db.execute_raw(text.statement(db)).await?;
+    Ok(())
+}
+
+/// Of Postgres: until the transaction ends, nobody else looks for this twin.
+pub async fn lock<C: ConnectionTrait>(
+    db: &C,
+    (dialect, owner, twin): (&str, &str, &str),
+) -> Result<(), DbErr> {
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    let name = format!("{dialect}\n{owner}\n{twin}");
+    db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, [name.into()])).await?;
     Ok(())
 }
 
