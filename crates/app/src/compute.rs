@@ -1,0 +1,90 @@
+//! How the nets compute on this machine's CPU: `[compute]` of the configuration, told to the kernels once.
+
+use contract::Complaint;
+#[cfg(feature = "neural")]
+use layers::kernels::{Config as Kernels, Profile};
+use serde::Deserialize;
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    /// Of the one pool that all nets share; default: as many as the machine has cores for us.
+    pub threads: Option<u32>,
+    /// MiB that weights may take beyond their files' size, in the forms that multiply fastest; default: half of the machine's memory.
+    pub transformed_mib: Option<u64>,
+}
+
+/// Far more than pay: each thread holds memory of its own.
+const MOST_THREADS: u64 = 1024;
+const MOST_MIB: u64 = 1_000_000_000;
+
+impl ComputeConfig {
+    pub fn check(&self) -> Result<(), Complaint> {
+        let rows = [
+            ("threads", self.threads.map(u64::from), 1, MOST_THREADS, "leave it out for one on each core"),
+            ("transformed_mib", self.transformed_mib, 0, MOST_MIB, "leave it out for half of the memory"),
+        ];
+        for (name, value, least, most, remedy) in rows {
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                let message = format!("compute.{name} is {value}, it can be {least} to {most}");
+                return Err(Complaint::new("bad_config", message, remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// To be called once, before the first net is loaded.
+    #[cfg(feature = "neural")]
+    pub fn tell(&self, profile: Profile) -> Result<(), Complaint> {
+        let threads = match self.threads {
+            Some(threads) => threads as usize,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let budget = match self.transformed_mib {
+            Some(mib) => usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX),
+            None => memory() / 2,
+        };
+        let config = Kernels { threads, profile, weight_budget: budget, ..Kernels::default() };
+        layers::configure(config).map_err(|error| {
+            Complaint::new("no_kernels", error.to_string(), "free some memory, or lower compute.threads")
+        })
+    }
+}
+
+/// Bytes of the machine's memory.
+#[cfg(feature = "neural")]
+fn memory() -> usize {
+    let told = rustix::system::sysinfo();
+    let bytes =
+        u64::try_from(told.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(told.mem_unit.max(1)));
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_have_limits() {
+        let check = |threads, transformed_mib| {
+            ComputeConfig { threads, transformed_mib }.check().map_err(|c| c.message)
+        };
+        for (threads, mib) in [(None, None), (Some(1), Some(0)), (Some(1024), Some(MOST_MIB))] {
+            assert_eq!(check(threads, mib), Ok(()));
+        }
+        for (threads, mib, told) in [
+            (Some(0), None, "compute.threads is 0, it can be 1 to 1024"),
+            (Some(1025), None, "compute.threads is 1025"),
+            (None, Some(MOST_MIB + 1), "compute.transformed_mib is 1000000001"),
+        ] {
+            let message = check(threads, mib).unwrap_err();
+            assert!(message.contains(told), "{message}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "neural")]
+    fn the_machine_has_memory() {
+        assert!(memory() > 1 << 28);
+    }
+}
