@@ -6,12 +6,14 @@ use axum::http::HeaderMap;
 use contract::{EngineCard, Fps, Value};
 use futures_util::StreamExt;
 use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
+use sha2::{Digest, Sha256};
 
 use super::apps::{App, FPS, Plays, Shape};
 use super::files::{self, FileName};
 use super::way::Bases;
 use super::wire::Note;
 use super::{DIALECT, Door};
+use crate::front_door::aside::aside;
 use crate::front_door::errand::{fingerprint, idempotency};
 use crate::front_door::house::settings;
 use crate::front_door::json::Json;
@@ -41,23 +43,38 @@ pub fn engine<'a>(door: &'a Door, app: &App) -> Result<&'a EngineCard, Refused> 
     }
 }
 
-/// `{"image_url": …}`, whatever content type it comes under.
-pub fn input(app: &App, bytes: &[u8]) -> Result<Fitting, Refused> {
-    let json = if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Refused::Invalid(vec![BODY.missing(&Json::Null)]));
-    } else {
-        json_of(bytes)?
-    };
-    let mut mistakes = Vec::new();
-    let fields = app.input.read(&json, BODY, &mut mistakes);
-    if mistakes.is_empty() { Ok(fields) } else { Err(Refused::Invalid(mistakes)) }
+/// What a client wants of an app.
+pub struct Input {
+    pub fields: Fitting,
+    /// Of all fields, those that were left out included: hex.
+    pub sha256: String,
 }
 
-/// The same from a query, of a client that says `method: "get"`.
-pub fn input_of_query(app: &App, query: Option<&str>) -> Result<Fitting, Refused> {
-    let mut mistakes = Vec::new();
-    let fields = crate::front_door::body::query(query.unwrap_or_default(), app.input, &mut mistakes);
-    if mistakes.is_empty() { Ok(fields) } else { Err(Refused::Invalid(mistakes)) }
+impl Input {
+    /// `{"image_url": …}`, whatever content type it comes under.
+    pub fn of_body(app: &App, bytes: &[u8]) -> Result<Self, Refused> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(Refused::Invalid(vec![BODY.missing(&Json::Null)]));
+        }
+        let mut mistakes = Vec::new();
+        let fields = app.input.read(&json_of(bytes)?, BODY, &mut mistakes);
+        Self::checked(fields, mistakes)
+    }
+
+    /// The same from a query, of a client that says `method: "get"`.
+    pub fn of_query(app: &App, query: Option<&str>) -> Result<Self, Refused> {
+        let mut mistakes = Vec::new();
+        let fields = crate::front_door::body::query(query.unwrap_or_default(), app.input, &mut mistakes);
+        Self::checked(fields, mistakes)
+    }
+
+    fn checked(fields: Fitting, mistakes: Vec<Mistake>) -> Result<Self, Refused> {
+        if !mistakes.is_empty() {
+            return Err(Refused::Invalid(mistakes));
+        }
+        let sha256 = hex::encode(Sha256::digest(fields.dump().to_string()));
+        Ok(Self { fields, sha256 })
+    }
 }
 
 fn json_of(bytes: &[u8]) -> Result<Json, Refused> {
@@ -121,13 +138,14 @@ fn shown(url: &str) -> String {
 pub async fn order(
     door: &Door,
     owner: &Owner,
-    (app, fields, bases): (&'static App, &Fitting, &Bases),
+    (app, input, bases): (&'static App, &Input, &Bases),
     conditions: Conditions,
     headers: &HeaderMap,
 ) -> Result<Order, Refused> {
     let card = engine(door, app)?;
+    let fields = &input.fields;
     let (take, drawn) = take(door, card, (app, fields, bases)).await?;
-    let words = format!("{} {} {} {:?}", owner.0, app.id, fields.dump(), conditions.webhook);
+    let words = format!("{} {} {} {:?}", owner.0, app.id, input.sha256, conditions.webhook);
     let idempotency = idempotency(headers)?;
     // a drawn seed asks for something else each time, unless the client's own key says that it is the same request
     let twin = match (&idempotency, drawn) {
@@ -312,7 +330,8 @@ pub async fn source(
         let msg = "URL should be https:, http: or data:, or a file uploaded before";
         return Err(wrong(at.mistake("url_scheme", msg, &told)));
     }
-    door.room.house.desk.source(DIALECT, url).map_err(|complaint| {
+    let (desk, owned) = (door.room.house.desk.clone(), url.to_owned());
+    aside(url.len(), move || desk.source(DIALECT, &owned)).await.map_err(|complaint| {
         wrong(at.mistake("file_download_error", format!("Failed to download the file: {complaint}"), &told))
     })
 }

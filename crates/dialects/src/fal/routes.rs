@@ -19,11 +19,13 @@ use tokio::time::Instant;
 
 use super::apps::{self, App};
 use super::files::{self, Manner};
+use super::from_wire::Input;
 use super::to_wire::{self, No, json, name};
 use super::tokens::Opens;
 use super::way::{self, Bases, Service, Target};
 use super::wire::{Note, Preview, Telling};
 use super::{BODY_MIB, DIALECT, Door, cors, docs, from_wire, realtime};
+use crate::front_door::aside::aside;
 use crate::front_door::body::bytes;
 use crate::front_door::hold::{Answer, held};
 use crate::front_door::house::{ENGINE_HEADER, KeepAlive as KeepAliveTimes, engine_header};
@@ -207,11 +209,11 @@ async fn ordered(
     let conditions = from_wire::conditions(door, &headers, target.value("fal_webhook"))?;
     let get = *request.method() == Method::GET;
     let (bytes, _share) = body(door, request).await?;
-    let fields = match get && bytes.is_empty() {
-        true => from_wire::input_of_query(app, target.query.as_deref())?,
-        false => from_wire::input(app, &bytes)?,
+    let input = match get && bytes.is_empty() {
+        true => Input::of_query(app, target.query.as_deref())?,
+        false => aside(bytes.len(), move || Input::of_body(app, &bytes)).await?,
     };
-    let order = from_wire::order(door, owner, (app, &fields, &target.bases), conditions, &headers).await?;
+    let order = from_wire::order(door, owner, (app, &input, &target.bases), conditions, &headers).await?;
     Ok(door.room.submit(order).await?.id)
 }
 

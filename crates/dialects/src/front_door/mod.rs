@@ -1,6 +1,7 @@
 //! What every dialect stands behind: the door (hosts, keys, rates, CORS), bodies and forms read as FastAPI reads them, files
 //! and held-open answers out, and the documents. Neutral: nothing here knows a dialect's words.
 
+pub mod aside;
 pub mod body;
 pub mod dates;
 pub mod docs;
