@@ -27,6 +27,13 @@ def test_the_nets_agree_however_they_compute(tmp_path, compute):
     assert told.returncode == 0 and report["summary"]["failed"] == 0 and report["summary"]["passed"] >= 5, told
 
 
+def test_the_fast_profile_stays_within_its_bounds():
+    """Also the nets that choose between almost equal values: those are computed strictly."""
+    told = verify("--profile", "fast", "--allow-missing", "--json")
+    report = json.loads(told.stdout)
+    assert told.returncode == 0 and report["summary"]["failed"] == 0, told
+
+
 @pytest.mark.parametrize(
     ("conf", "words"),
     [

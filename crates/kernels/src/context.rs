@@ -56,6 +56,7 @@ impl Default for Config {
 #[derive(Clone)]
 pub struct Context {
     inner: Arc<Inner>,
+    profile: Profile,
 }
 
 struct Inner {
@@ -80,6 +81,7 @@ impl Context {
             .thread_name(|i| format!("kernels-{i}"))
             .build()
             .map_err(|e| Error::Pool { threads: config.threads, why: e.to_string() })?;
+        let profile = config.profile;
         let inner = Inner {
             pool,
             config,
@@ -88,7 +90,12 @@ impl Context {
             picks: Picks::default(),
             transformed: AtomicUsize::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), profile })
+    }
+
+    /// The same, for layers that have to be exact whatever the profile of the others.
+    pub fn strict(&self) -> Self {
+        Self { profile: Profile::Strict, ..self.clone() }
     }
 
     pub fn isa(&self) -> Isa {
@@ -96,7 +103,7 @@ impl Context {
     }
 
     pub fn profile(&self) -> Profile {
-        self.inner.config.profile
+        self.profile
     }
 
     pub fn choice(&self) -> Choice {

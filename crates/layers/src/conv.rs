@@ -156,7 +156,7 @@ impl Held {
             return Ok(Self::Tensors { weight, bias });
         }
         let bias = bias.as_ref().map(cpu::owned).transpose()?;
-        let kernel = kernels::Conv2d::new(cpu::context()?, spec, cpu::owned(&weight)?, bias);
+        let kernel = kernels::Conv2d::new(&cpu::context_of_layer()?, spec, cpu::owned(&weight)?, bias);
         Ok(Self::Kernel(Arc::new(kernel.map_err(Error::wrap)?)))
     }
 }

@@ -3,6 +3,7 @@
 //! answer to is `reference`. One context serves the whole process: its threads, its borrowed memory and what it has
 //! measured are worth nothing when there are two. The program configures it; nothing here reads the environment.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Error, Result, Storage, Tensor, WithDType, bail};
@@ -29,6 +30,28 @@ pub(crate) fn context() -> Result<&'static Context> {
     }
     let context = Context::new(Config::default()).map_err(Error::wrap)?;
     Ok(CONTEXT.get_or_init(|| context))
+}
+
+thread_local! {
+    static STRICT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Loads a net that has to be exact whatever the profile: one that chooses between values which may be almost equal.
+pub fn strictly<T>(load: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            STRICT.set(self.0);
+        }
+    }
+    let _before = Before(STRICT.replace(true));
+    load()
+}
+
+/// For a layer that is being loaded.
+pub(crate) fn context_of_layer() -> Result<Context> {
+    let context = context()?;
+    Ok(if STRICT.get() { context.strict() } else { context.clone() })
 }
 
 /// Whether the kernels compute on it.
@@ -113,6 +136,19 @@ mod tests {
         let power: f64 = want.iter().map(|w| w * w).sum();
         let error: f64 = got.iter().zip(&want).map(|(g, w)| (g - w).powi(2)).sum();
         assert!(error.sqrt() <= bound * power.sqrt(), "{what}: {:e}", (error / power).sqrt());
+    }
+
+    #[test]
+    fn what_is_loaded_strictly_stays_so() {
+        let before = context_of_layer().unwrap().profile();
+        let inner = strictly(|| {
+            let caught = std::panic::catch_unwind(|| strictly(|| panic!("a load that breaks off")));
+            assert!(caught.is_err());
+            context_of_layer().unwrap().profile()
+        });
+        assert_eq!(inner, kernels::Profile::Strict);
+        assert_eq!(context_of_layer().unwrap().profile(), before);
+        assert!(!STRICT.get());
     }
 
     #[test]

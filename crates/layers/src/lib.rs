@@ -22,7 +22,7 @@ pub use activation::{Activation, geglu};
 pub use attention::{Mask, attention};
 pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};
 pub use conv3d::{CausalConv3d, Conv3dConfig, Past};
-pub use cpu::configure;
+pub use cpu::{configure, strictly};
 pub use kernels;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm, RmsNorm};

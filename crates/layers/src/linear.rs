@@ -105,7 +105,7 @@ fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<kernels::Linear
     if !weight.device().is_cpu() || is_outline(weight) {
         return Ok(None);
     }
-    let (ctx, bias) = (cpu::context()?, bias.map(cpu::owned).transpose()?);
+    let (ctx, bias) = (&cpu::context_of_layer()?, bias.map(cpu::owned).transpose()?);
     match weight.dtype() {
         DType::F32 => cpu::read(weight, |w| kernels::Linear::new(ctx, shape, Weight::F32(w), bias)).map(Some),
         DType::BF16 => cpu::read(weight, |w: &[bf16]| {

@@ -17,6 +17,7 @@ pub mod leftover;
 pub mod model;
 pub mod refused;
 pub mod table;
+pub mod tally;
 
 pub use house::{
     Casting, Common, Hosts, House, InfiniteTalk, KeepAlive, Limits, MuseTalk, MuseTalkS3, OnHangup,

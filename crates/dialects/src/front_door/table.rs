@@ -24,6 +24,7 @@ use super::guard::{self, Access};
 use super::house::{House, Room};
 use super::leftover;
 use super::refused::Refused;
+use super::tally::Tally;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -196,7 +197,8 @@ impl Table {
 /// What stands around the routes of every dialect: which hosts are meant, what becomes of a panic, the request's id, trace and
 /// count. `known`: hosts that are ours besides the configured ones.
 pub fn around(router: Router, (house, dialect): (&Arc<House>, &'static str), known: guard::Known) -> Router {
-    router.layer(from_fn_with_state(Around { house: Arc::clone(house), dialect, known }, observe))
+    let tally = Arc::new(Tally::new(dialect));
+    router.layer(from_fn_with_state(Around { house: Arc::clone(house), dialect, known, tally }, observe))
 }
 
 #[derive(Clone)]
@@ -204,6 +206,7 @@ struct Around {
     house: Arc<House>,
     dialect: &'static str,
     known: guard::Known,
+    tally: Arc<Tally>,
 }
 
 impl Around {
@@ -272,48 +275,30 @@ fn matches(template: &str, path: &str) -> bool {
 async fn observe(State(around): State<Around>, request: Request<Body>, next: Next) -> Response {
     let (begun, dialect) = (Instant::now(), around.dialect);
     let id = request_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let route = route.unwrap_or_else(|| "unknown".to_owned());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unknown", MatchedPath::as_str);
     let method = request.method().clone();
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
         dialect,
         %method,
-        route = route.as_str(),
+        route,
         job = tracing::field::Empty
     );
     let mut response = around.answer(request, next).instrument(span.clone()).await;
-    let (status, seconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64());
-    span.in_scope(|| match method {
-        // polls and health checks would bury the rest
-        Method::GET | Method::HEAD if status < 400 => tracing::debug!(status, seconds, "answered"),
-        _ => tracing::info!(status, seconds, "answered"),
+    let (status, took) = (response.status(), begun.elapsed());
+    span.in_scope(|| {
+        let (status, seconds) = (status.as_u16(), took.as_secs_f64());
+        match method {
+            // polls and health checks would bury the rest
+            Method::GET | Method::HEAD if status < 400 => tracing::debug!(status, seconds, "answered"),
+            _ => tracing::info!(status, seconds, "answered"),
+        }
     });
-    let labels = [
-        ("dialect", dialect.to_owned()),
-        ("route", route),
-        ("method", short(&method).to_owned()),
-        ("status", status.to_string()),
-    ];
-    metrics::counter!("talkie_http_requests_total", &labels).increment(1);
-    metrics::histogram!("talkie_http_request_seconds", &labels).record(seconds);
+    around.tally.count(route, &method, (status, took));
     response.headers_mut().insert(REQUEST_ID, id);
     response
-}
-
-/// Methods anybody may invent would make as many time series.
-fn short(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        _ => "other",
-    }
 }
 
 fn request_id(headers: &HeaderMap) -> HeaderValue {

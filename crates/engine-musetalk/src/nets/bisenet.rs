@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::ops::sigmoid;
-use layers::{Activation, BatchNorm, Conv2d, ConvConfig, Padding, Probe, upsample_nearest_to};
+use layers::{Activation, BatchNorm, Conv2d, ConvConfig, Padding, Probe, strictly, upsample_nearest_to};
 
 use super::pool::{global_mean, max_pool_around, resize_aligned};
 
@@ -235,12 +235,15 @@ pub struct Bisenet {
 impl Bisenet {
     pub fn load(cfg: &BisenetConfig, vb: VarBuilder) -> Result<Self> {
         cfg.check()?;
-        let (out, one) = (vb.pp("conv_out"), ConvConfig::square(1).without_bias());
-        Ok(Self {
-            cp: ContextPath::load(vb.pp("cp"))?,
-            ffm: FeatureFusion::load(vb.pp("ffm"))?,
-            conv: ConvRelu::load(3, (256, 256), out.pp("conv"))?,
-            conv_out: Conv2d::load(256, cfg.n_classes, one, out.pp("conv_out"))?,
+        // the class of a pixel is the greatest of values that may be almost equal
+        strictly(|| {
+            let (out, one) = (vb.pp("conv_out"), ConvConfig::square(1).without_bias());
+            Ok(Self {
+                cp: ContextPath::load(vb.pp("cp"))?,
+                ffm: FeatureFusion::load(vb.pp("ffm"))?,
+                conv: ConvRelu::load(3, (256, 256), out.pp("conv"))?,
+                conv_out: Conv2d::load(256, cfg.n_classes, one, out.pp("conv_out"))?,
+            })
         })
     }
 

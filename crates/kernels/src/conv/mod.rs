@@ -148,7 +148,8 @@ impl Conv2d {
     fn pick(&self, input: Size, output: Size, x: &[f32]) {
         let mut weights = self.weights.write().unwrap_or_else(PoisonError::into_inner);
         let Weights::Original(original) = &*weights else { return };
-        let (ctx, key) = (&self.ctx, Key { spec: self.spec, input });
+        let ctx = &self.ctx;
+        let key = Key { spec: self.spec, input, profile: ctx.profile() };
         let remembered = ctx.picks().get(&key).and_then(|variant| self.packed(original, variant));
         let picked = remembered.unwrap_or_else(|| {
             let picked = self.best(original, input, output, x);

@@ -116,6 +116,7 @@ impl Variant {
 pub(crate) struct Key {
     pub spec: ConvSpec,
     pub input: Size,
+    pub profile: Profile,
 }
 
 /// Decisions so far.

@@ -9,7 +9,7 @@ pub mod points;
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use layers::{Activation, BatchNorm, Conv2d, ConvConfig};
+use layers::{Activation, BatchNorm, Conv2d, ConvConfig, strictly};
 
 use backbone::CspNext;
 use head::SimccHead;
@@ -113,9 +113,12 @@ impl Rtmpose {
     /// vb: where the file's `backbone.` and `head.` are, inside `state_dict`
     pub fn load(cfg: &RtmposeConfig, vb: VarBuilder) -> Result<Self> {
         cfg.check()?;
-        Ok(Self {
-            backbone: CspNext::load(cfg, vb.pp("backbone"))?,
-            head: SimccHead::load(cfg, vb.pp("head"))?,
+        // the place of a point is the greatest of values that may be almost equal
+        strictly(|| {
+            Ok(Self {
+                backbone: CspNext::load(cfg, vb.pp("backbone"))?,
+                head: SimccHead::load(cfg, vb.pp("head"))?,
+            })
         })
     }
 

@@ -5,7 +5,7 @@ pub mod detect;
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use layers::{Activation, Conv2d, ConvConfig, Padding};
+use layers::{Activation, Conv2d, ConvConfig, Padding, strictly};
 
 use super::pool::max_pool_halving;
 
@@ -89,6 +89,11 @@ fn l2_norm(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 impl S3fd {
     pub fn load(vb: VarBuilder) -> Result<Self> {
+        // which of two boxes over one face stays is decided by scores that may be almost equal
+        strictly(|| Self::load_layers(vb))
+    }
+
+    fn load_layers(vb: VarBuilder) -> Result<Self> {
         let (one, three) = (ConvConfig::square(1), ConvConfig::square(3));
         let conv = |name: &str, channels: (usize, usize), cfg: ConvConfig| {
             Conv2d::load(channels.0, channels.1, cfg, vb.pp(name))
