@@ -1,0 +1,41 @@
+// The launch of the CUDA driver, for the kernels of this room on a CPU: the same names, geometry and arguments.
+#include "emulator.hpp"
+
+#include "kernels.cu"
+
+#include <string>
+
+namespace {
+
+struct Entry {
+  const char *name;
+  void (*call)(void **);
+};
+
+#define ENTRY(kernel) {#kernel, [](void **args) { emulator::call(kernel, args); }},
+#define TYPED(name, T)                                                                                       \
+  ENTRY(group_pieces_##name) ENTRY(group_values_##name) ENTRY(group_values4_##name) ENTRY(row_norm_##name)   \
+  ENTRY(finish_##name) ENTRY(finish4_##name) ENTRY(geglu_##name) ENTRY(rope_##name) ENTRY(columns_##name)
+#define ATTENTION(name, T)                                                                                   \
+  ENTRY(attention48_##name) ENTRY(attention64_##name) ENTRY(attention80_##name) ENTRY(attention128_##name)   \
+  ENTRY(attention160_##name)
+const Entry TABLE[] = {EVERY_DTYPE(TYPED) HALF_DTYPES(ATTENTION) ENTRY(group_stats)};
+
+}  // namespace
+
+// 0; 1 for a barrier that not all threads reach; 2 for a name that no kernel has.
+extern "C" int launch(const char *name, const unsigned *grid, const unsigned *block, void **args) {
+  for (const Entry &entry : TABLE) {
+    if (std::string(entry.name) != name) continue;
+    emulator::body = entry.call;
+    emulator::arguments = args;
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
+      for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
+        for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
+          if (int wrong = emulator::run_block()) return wrong;
+    return 0;
+  }
+  return 2;
+}
