@@ -25,8 +25,9 @@ pub struct GroupNormParams {
     pub pixels: u32,
     pub channels: u32,
     pub groups: u32,
-    chunk: u32,
-    chunks: u32,
+    /// Pixels of a piece, and pieces of a picture; of the plan, as is what follows.
+    pub chunk: u32,
+    pub chunks: u32,
     pub act: u32,
     pub eps: f32,
 }

@@ -535,9 +535,8 @@ fn attention_in_one_pass() {
 
 #[test]
 fn a_barrier_that_not_all_threads_reach_is_an_error() {
-    // a warp of which half ends early would hang a card; 16 threads are half a warp's shuffle
     let card = Card::new();
-    let launch = Launch { block: [32, 1, 1], kernel: "no_such_kernel".into(), grid: [1, 1, 1] };
-    let wrong = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| card.run(&launch, &0u64)));
+    let launch = Launch { kernel: "lopsided".into(), grid: [1, 1, 1], block: [32, 1, 1] };
+    let wrong = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| card.run(&launch, &0u32)));
     assert!(wrong.is_err());
 }

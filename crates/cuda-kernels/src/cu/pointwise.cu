@@ -13,7 +13,7 @@ template <typename T, int N> __device__ void finish(const FinishParams &p) {
   const T *bias = (const T *)p.bias;
   const size_t step = (size_t)gridDim.x * blockDim.x * N;
   for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; i < p.count; i += step) {
-    Pack<T, N> pack = *(const Pack<T, N> *)((const T *)p.x + i), addend;
+    Pack<T, N> pack = *(const Pack<T, N> *)((const T *)p.x + i), addend = {};
     if (p.addend) addend = *(const Pack<T, N> *)((const T *)p.addend + i);
     const unsigned first = i % p.channels;
 #pragma unroll

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::cuda::cudarc::cudnn::{ConvForward, Cudnn, CudnnDataType, CudnnError, sys};
-use candle_core::cuda::cudarc::driver::{CudaSlice, CudaView};
+use candle_core::cuda::cudarc::driver::{CudaSlice, CudaView, DeviceRepr};
 use candle_core::cuda::{CudaDType, CudaStorage, DeviceId};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor, WithDType, bail};
@@ -50,7 +50,7 @@ pub(super) fn convolve(
     }
 }
 
-fn typed<T: CudaDType + CudnnDataType + WithDType>(
+fn typed<T: CudaDType + CudnnDataType + DeviceRepr + WithDType>(
     x: &Tensor,
     weight: &Tensor,
     cfg: (&Conv3dConfig, (usize, usize)),
@@ -80,7 +80,7 @@ struct Operands<'a, T> {
     weight: &'a CudaView<'a, T>,
 }
 
-impl<T: CudaDType + CudnnDataType + WithDType> Operands<'_, T> {
+impl<T: CudaDType + CudnnDataType + DeviceRepr + WithDType> Operands<'_, T> {
     /// Whether cuDNN did it.
     fn run(
         &self,

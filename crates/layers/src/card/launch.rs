@@ -93,10 +93,11 @@ fn reading<'a>(storage: &'a CudaStorage, stream: &'a CudaStream) -> Result<(Addr
 }
 
 fn writing<'a>(storage: &'a mut CudaStorage, stream: &'a CudaStream) -> Result<(Address, SyncOnDrop<'a>)> {
+    let dtype = storage.dtype();
     Ok(match &mut storage.slice {
         CudaStorageSlice::F32(values) => values.device_ptr_mut(stream),
         CudaStorageSlice::BF16(values) => values.device_ptr_mut(stream),
         CudaStorageSlice::F16(values) => values.device_ptr_mut(stream),
-        other => bail!("no kernel writes {:?}", other.dtype()),
+        _ => bail!("no kernel writes {dtype:?}"),
     })
 }
