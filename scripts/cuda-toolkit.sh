@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The CUDA 13.0 toolkit in target/cuda, from the wheels that NVIDIA publishes for pip. No root, no driver, no card needed.
 # Usage: cuda-toolkit.sh build|libraries
-#   build      what nvcc needs to compile (0.4 GB)
+#   build      what nvcc needs to compile (0.3 GB)
 #   libraries  what a program that computes on a card loads at run time: cuBLAS, cuRAND, NVRTC, cuDNN (2 GB)
 # 13.0 it is because newer ones emit PTX that a driver of the 580 series need not read.
 set -euo pipefail

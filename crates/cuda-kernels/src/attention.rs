@@ -37,7 +37,20 @@ pub struct AttentionParams {
     pub keys: u32,
     pub heads: u32,
     pub dim: u32,
+    /// 1 where `packs` finds it so.
+    pub packed: u32,
     pub scale: f32,
+}
+
+impl AttentionParams {
+    /// With `packed` set, where keys and values can be moved in packs of eight values, which are 16 bytes.
+    pub fn packs(self) -> Self {
+        let strides = [self.k_batch, self.k_row, self.k_head, self.v_batch, self.v_row, self.v_head];
+        let whole = [self.k, self.v].iter().all(|at| at.is_multiple_of(16))
+            && strides.iter().all(|stride| stride.is_multiple_of(8))
+            && self.dim.is_multiple_of(8);
+        Self { packed: u32::from(whole), ..self }
+    }
 }
 
 /// `dtype` is bf16 or f16: sums of f32 products are not what the tensor cores make.

@@ -16,17 +16,42 @@ struct AttentionParams {
   unsigned long long bias_batch, bias_head, bias_query;
   unsigned long long q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head;  // strides, in values
   unsigned queries, keys, heads, dim;
+  unsigned packed;             // whether keys and values begin at 16 bytes and step by as many
   float scale;
 };
+
+// A tile of rows from `first` on into shared memory, filled up with zeros; whole packs of eight where `packed`.
+template <typename T, int D, int ROOM>
+__device__ void load_tile(T (*tile)[ROOM], const T *head, size_t stride, unsigned first, unsigned seen, const AttentionParams &p) {
+  if (p.packed) {
+    for (unsigned i = threadIdx.x; i < KEYS * (D / 8); i += 32 * WARPS) {
+      const unsigned key = i / (D / 8), at = i % (D / 8) * 8;
+      const bool in = first + key < seen && at < p.dim;
+      copy16(&tile[key][at], in ? head + (first + key) * stride + at : head, in);
+    }
+  } else {
+    for (unsigned i = threadIdx.x; i < KEYS * D; i += 32 * WARPS) {
+      const unsigned key = i / D, at = i % D;
+      const bool in = first + key < seen && at < p.dim;
+      tile[key][at] = in ? head[(first + key) * stride + at] : narrow<T>(0.0f);
+    }
+  }
+}
 
 // grid (ceil(lq / QUERIES), n, b); D: d rounded up to what this instance has room for
 template <typename T, int D> __device__ void attention(const AttentionParams &p) {
   constexpr int ROOM = D + 8;  // the eight keep the rows of a tile in different banks
-  alignas(16) __shared__ T keys[KEYS][ROOM], values[KEYS][ROOM];
+  alignas(16) __shared__ T keys[2][KEYS][ROOM], values[2][KEYS][ROOM];  // one tile in use, one on its way
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = lane / 4, pair = lane % 4 * 2;
   const unsigned batch = blockIdx.z, head = blockIdx.y, from = blockIdx.x * QUERIES + warp * 16;
   const unsigned seen = p.lengths ? min(p.lengths[batch], p.keys) : p.keys;
   const T zero = narrow<T>(0.0f);
+  const T *k_head = (const T *)p.k + batch * p.k_batch + head * p.k_head;
+  const T *v_head = (const T *)p.v + batch * p.v_batch + head * p.v_head;
+
+  load_tile<T, D>(keys[0], k_head, p.k_row, 0, seen, p);
+  load_tile<T, D>(values[0], v_head, p.v_row, 0, seen, p);
+  end_of_copies();
 
   // queries from + row and from + row + 8, as the left operand of the product
   unsigned q[D / 16][4];
@@ -42,26 +67,26 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
     }
 
   float out[D / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-  const T *k_head = (const T *)p.k + batch * p.k_batch + head * p.k_head;
-  const T *v_head = (const T *)p.v + batch * p.v_batch + head * p.v_head;
-  for (unsigned first = 0; first < seen; first += KEYS) {
-    __syncthreads();  // the tile before has been used
-    for (unsigned i = threadIdx.x; i < KEYS * D; i += 32 * WARPS) {
-      const unsigned key = i / D, at = i % D;
-      const bool in = first + key < seen && at < p.dim;
-      keys[key][at] = in ? k_head[(first + key) * p.k_row + at] : zero;
-      values[key][at] = in ? v_head[(first + key) * p.v_row + at] : zero;
+  for (unsigned first = 0, now = 0; first < seen; first += KEYS, now ^= 1) {
+    if (first + KEYS < seen) {
+      load_tile<T, D>(keys[now ^ 1], k_head, p.k_row, first + KEYS, seen, p);
+      load_tile<T, D>(values[now ^ 1], v_head, p.v_row, first + KEYS, seen, p);
+      end_of_copies();
+      wait_for_copies<1>();
+    } else {
+      wait_for_copies<0>();
     }
     __syncthreads();
 
     float logits[KEYS / 8][4] = {};
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; n++)
+    for (int n = 0; n < KEYS / 8; n += 2)
 #pragma unroll
       for (int i = 0; i < D / 16; i++) {
-        const T *k = &keys[n * 8 + row][i * 16 + pair];
-        const unsigned right[2] = {two(k[0], k[1]), two(k[8], k[9])};
+        unsigned right[4];  // keys n * 8 + …, both halves of the 16 channels; then those of n + 1
+        fetch(right, &keys[now][(n + lane / 16) * 8 + lane % 8][i * 16 + lane / 8 % 2 * 8]);
         multiply<T>(logits[n], q[i], right);
+        multiply<T>(logits[n + 1], q[i], right + 2);
       }
 
     float high[2] = {most[0], most[1]};
@@ -94,22 +119,31 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
         sum[r / 2] += v;
         logits[n][r] = v;
       }
+    // what came out as sums goes in as the left operand: the same lane holds the same values
+    unsigned weights[KEYS / 16][4];
 #pragma unroll
-    for (int j = 0; j < D / 8; j++) {
+    for (int i = 0; i < KEYS / 16; i++)
 #pragma unroll
-      for (int r = 0; r < 4; r++) out[j][r] *= scale[r / 2];
+      for (int r = 0; r < 4; r++) {
+        const float *of = logits[2 * i + r / 2] + r % 2 * 2;
+        weights[i][r] = two(narrow<T>(of[0]), narrow<T>(of[1]));
+      }
+#pragma unroll
+    for (int j = 0; j < D / 8; j += 2) {
+#pragma unroll
+      for (int r = 0; r < 4; r++) {
+        out[j][r] *= scale[r / 2];
+        out[j + 1][r] *= scale[r / 2];
+      }
 #pragma unroll
       for (int i = 0; i < KEYS / 16; i++) {
-        // what came out as sums goes in as the left operand: the same lane holds the same values
-        const float *a = logits[2 * i], *b = logits[2 * i + 1];
-        const unsigned left[4] = {two(narrow<T>(a[0]), narrow<T>(a[1])), two(narrow<T>(a[2]), narrow<T>(a[3])),
-                                  two(narrow<T>(b[0]), narrow<T>(b[1])), two(narrow<T>(b[2]), narrow<T>(b[3]))};
-        const unsigned at = j * 8 + row, key = i * 16 + pair;
-        const unsigned right[2] = {two(values[key][at], values[key + 1][at]),
-                                   two(values[key + 8][at], values[key + 9][at])};
-        multiply<T>(out[j], left, right);
+        unsigned right[4];  // both halves of the 16 keys at channels j * 8 + …; then those at j + 1
+        fetch_turned(right, &values[now][i * 16 + lane % 16][(j + lane / 16) * 8]);
+        multiply<T>(out[j], weights[i], right);
+        multiply<T>(out[j + 1], weights[i], right + 2);
       }
     }
+    __syncthreads();  // the tile has been used
   }
 
 #pragma unroll

@@ -161,6 +161,28 @@ inline float widen(float v);
 inline float widen(__nv_bfloat16 v);
 inline float widen(__half v);
 
+// ldmatrix.x4 of 16-bit values, and of the transposed tiles.
+inline void emulated_ldmatrix(unsigned *out, const void *row) {
+  emulator::put_up(row);
+  const unsigned lane = emulator::running->number % 32;
+  for (unsigned tile = 0; tile < 4; tile++) {
+    const char *from = (const char *)emulator::read_lane<const void *>(tile * 8 + lane / 4);
+    memcpy(&out[tile], from + lane % 4 * 4, 4);
+  }
+  emulator::have_read();
+}
+
+inline void emulated_ldmatrix_trans(unsigned *out, const void *row) {
+  emulator::put_up(row);
+  const unsigned lane = emulator::running->number % 32;
+  for (unsigned tile = 0; tile < 4; tile++)
+    for (unsigned half = 0; half < 2; half++) {
+      const char *from = (const char *)emulator::read_lane<const void *>(tile * 8 + lane % 4 * 2 + half);
+      memcpy((char *)&out[tile] + half * 2, from + lane / 4 * 2, 2);
+    }
+  emulator::have_read();
+}
+
 // mma.m16n8k16 as the PTX ISA lays its operands out over the lanes.
 template <typename T> void emulated_mma(float *sums, const unsigned *left, const unsigned *right) {
   struct Operands { unsigned left[4], right[2]; } own;

@@ -65,7 +65,9 @@ impl Card {
                     heads: n as u32,
                     dim: d as u32,
                     scale: scale as f32,
-                };
+                    packed: 0,
+                }
+                .packs();
                 // SAFETY: q, k and v are read within their shapes by their strides, the bias within its own, the lengths are b and at most lk
                 unsafe { start(&device, &launch, params) }
             })
