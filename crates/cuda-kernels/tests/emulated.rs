@@ -1,5 +1,6 @@
 //! Every kernel against its definition in f64, on the CPU: the same source, names, geometry and argument bytes as on a card, run by
-//! `emulator/` (which a C++ compiler builds here). What it cannot show is speed, and memory that threads share without a barrier.
+//! `emulator/` (which a C++ compiler builds here). What it cannot show is speed, and copies that are used
+//! before they have arrived.
 
 use std::ffi::{CString, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,7 +32,9 @@ impl Card {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let library = folder.join(format!("card-{:x}.so", hasher.finish()));
         if !library.exists() {
-            let own = folder.join(format!("card-{}.so", std::process::id()));
+            // tests that begin at the same time may each build it; the last one's stays
+            let thread = std::thread::current().id();
+            let own = folder.join(format!("card-{}-{thread:?}.so", std::process::id()));
             let built = Command::new("c++")
                 .args(["-std=c++17", "-O2", "-Wall", "-Wno-unknown-pragmas", "-shared", "-fPIC"])
                 .arg(format!("-I{}", emulator.display()))
@@ -73,9 +76,7 @@ impl Values {
             Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_ne_bytes()).collect(),
             Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_ne_bytes()).collect(),
         };
-        let mut values = Self { dtype, bytes: Vec::with_capacity(0) };
-        values.bytes = bytes;
-        values
+        Self { dtype, bytes }
     }
 
     /// Room that shows where nothing was written.

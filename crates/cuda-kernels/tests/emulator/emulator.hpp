@@ -1,5 +1,6 @@
 // Runs CUDA kernels on a CPU: a block's threads are fibers that change at barriers, warps exchange values as the hardware does, and a
-// barrier that not all threads reach is an error. Slow, exact, and enough to hold every kernel against its definition without a card.
+// barrier that not all threads reach is an error. Warps run ahead of each other as far as barriers let them, so that a missing one shows.
+// Slow, exact, and enough to hold every kernel against its definition without a card.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -84,18 +85,25 @@ inline int run_block() {
     fiber.context.uc_link = &scheduler;
     makecontext(&fiber.context, run_fiber, 0);
   }
-  for (bool alive = true; alive;) {
-    alive = moved = false;
-    for (Fiber &fiber : fibers) {
-      if (fiber.done) continue;
-      alive = true;
-      running = &fiber;
-      threadIdx = fiber.index;
-      swapcontext(&scheduler, &fiber.context);
+  for (;;) {
+    bool progress = false;
+    for (unsigned w = 0; w < warps.size(); w++) {
+      // the first warp runs ahead of all others as far as it can, in every second block the last one
+      const unsigned first = 32 * ((blockIdx.x + blockIdx.y + blockIdx.z) % 2 ? warps.size() - 1 - w : w);
+      do {
+        moved = false;
+        for (unsigned t = first; t < min(first + 32, threads); t++) {
+          if (fibers[t].done) continue;
+          running = &fibers[t];
+          threadIdx = running->index;
+          swapcontext(&scheduler, &running->context);
+        }
+        progress |= moved;
+      } while (moved);
     }
-    if (alive && !moved) return 1;
+    if (std::all_of(fibers.begin(), fibers.end(), [](const Fiber &fiber) { return fiber.done; })) return 0;
+    if (!progress) return 1;
   }
-  return 0;
 }
 
 template <typename V> V read_lane(unsigned lane) {
