@@ -62,7 +62,8 @@ library_folder() {  # every library under the names that it is asked for by
     ln -sf "$name" "$folder/${name%%.so*}.so"
   done
   for name in libcublas libcublasLt libcurand libnvrtc libcudnn; do
-    [ -e "$folder/$name.so" ] || die "the wheels hold no $name; remove target/cuda and run this again"
+    python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$folder/$name.so" ||
+      die "$folder/$name.so cannot be loaded; remove target/cuda and run this again"
   done
 }
 

@@ -36,6 +36,9 @@ with_cuda() {  # cargo, with that copy; a file, for cargo takes paths in it rela
   cargo --config target/cuda/cargo.toml "$@"
 }
 
+# always these together: with fewer, cargo would unify other features and compile candle's kernels anew (10 minutes)
+rooms=(--package app --package layers --package cuda-kernels --features app/cuda)
+
 build() {
   with_cuda rustc --release --locked --package app --features cuda --bin talkie-worker-cuda -- \
     -C "link-arg=-Wl,-rpath,\$ORIGIN/../cuda/lib:\$ORIGIN/cuda"
@@ -66,15 +69,15 @@ case "${1:?build, check or test}" in
     scripts/cuda-toolkit.sh libraries
     ;;
   check)
-    with_cuda clippy --release --locked --package layers --package app --features app/cuda --all-targets -- --deny warnings
-    with_cuda test --release --locked --package cuda-kernels --package layers --features layers/cuda,cuda-kernels/ptx
+    with_cuda clippy --release --locked "${rooms[@]}" --all-targets -- --deny warnings
+    with_cuda test --release --locked "${rooms[@]}" --lib --test emulated --test ptx
     build
     driverless
     ;;
   test)
     scripts/cuda-toolkit.sh libraries
     LD_LIBRARY_PATH=$PWD/target/cuda/lib:${LD_LIBRARY_PATH:-} \
-      with_cuda test --release --locked --package layers --features layers/cuda -- --include-ignored
+      with_cuda test --release --locked "${rooms[@]}" --lib -- --include-ignored card::
     build
     target/release/talkie-worker-cuda verify --device cuda --allow-missing
     target/release/talkie-worker-cuda kernels
