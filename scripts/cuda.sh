@@ -30,10 +30,10 @@ loading_cudarc() {
     sed -i 's/"dynamic-linking"/"@"/g; s/"dynamic-loading"/"dynamic-linking"/g; s/"@"/"dynamic-loading"/g' {} +
 }
 
-with_cuda() {  # cargo, with that copy; a file, for cargo takes paths in it relative to where it lies
-  mkdir -p target/cuda
+with_cuda() {  # with_cuda TASK ARGUMENT...: cargo, with that copy
+  local task=$1; shift
   printf 'paths = ["%s"]\n' "$PWD/target/cuda/cudarc" >target/cuda/cargo.toml
-  cargo --config target/cuda/cargo.toml "$@"
+  cargo "$task" --config target/cuda/cargo.toml "$@"  # behind the task, or clippy would not pass it on
 }
 
 # always these together: with fewer, cargo would unify other features and compile candle's kernels anew (10 minutes)

@@ -36,7 +36,8 @@ impl Card {
             _ => return None,
         };
         let alike = |x: &&Tensor| {
-            matches!(x.device(), Device::Cuda(_)) && x.dtype() == first.dtype() && x.elem_count() > 0
+            let here = matches!(x.device(), Device::Cuda(_)) && x.device().same_device(first.device());
+            here && x.dtype() == first.dtype() && x.elem_count() > 0
         };
         tensors.iter().all(alike).then_some(Self { dtype })
     }

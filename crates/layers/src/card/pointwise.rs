@@ -42,6 +42,13 @@ impl Card {
         if let Some(addend) = addend.filter(|addend| addend.dims() != x.dims()) {
             bail!("{:?} cannot be added to {:?}", addend.dims(), x.dims());
         }
+        let involved: Vec<&Tensor> = [Some(&x), bias, addend].into_iter().flatten().collect();
+        if Self::of(&involved).is_none() {
+            let kinds: Vec<_> = involved.iter().map(|t| (t.dtype(), t.device().location())).collect();
+            bail!(
+                "a bias and an addend are of the dtype and on the card of what they are added to, not {kinds:?}"
+            );
+        }
         let (c, count) = (x.dim(D::Minus1)?, x.elem_count());
         if let Some(bias) = bias.filter(|bias| bias.dims() != [c]) {
             bail!("a bias of {:?} cannot be added to {:?}", bias.dims(), x.dims());
