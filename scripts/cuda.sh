@@ -70,9 +70,9 @@ case "${1:?build, check or test}" in
     ;;
   check)
     with_cuda clippy --release --locked "${rooms[@]}" --all-targets -- --deny warnings
-    with_cuda test --release --locked "${rooms[@]}" --lib --test emulated --test ptx
     build
     driverless
+    with_cuda test --release --locked "${rooms[@]}" --lib --test emulated --test ptx
     ;;
   test)
     scripts/cuda-toolkit.sh libraries
