@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -72,6 +72,21 @@ bench-kernels:
 bench-nets:
 	@scripts/setup.sh run
 	@benches/nets/run.sh
+
+## talkie-worker-cuda, for NVIDIA cards: the CUDA toolkit, the program, the libraries it loads (slow; needs no card)
+cuda:
+	@scripts/setup.sh run
+	@scripts/cuda.sh build
+
+## what is built with CUDA: lints, kernels, and what a machine without a driver is told (slow; needs no card)
+test-cuda:
+	@scripts/setup.sh run
+	@scripts/cuda.sh check
+
+## on a machine with a card: operations, golden cases, and the time of every kernel
+verify-cuda:
+	@scripts/setup.sh run
+	@scripts/cuda.sh test
 
 ## dist/talkie-<version>-<target>.tar.gz: binary, licences, docs
 dist: build

@@ -97,6 +97,45 @@ impl Command {
     }
 }
 
+#[cfg(feature = "cuda")]
+#[derive(Parser)]
+#[command(
+    name = "talkie-worker-cuda",
+    version,
+    about = "What of Talkie computes, on NVIDIA cards.",
+    max_term_width = 110
+)]
+pub struct CudaCli {
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    #[command(subcommand)]
+    pub command: CudaCommand,
+}
+
+#[cfg(feature = "cuda")]
+#[derive(Subcommand)]
+pub enum CudaCommand {
+    /// Prove the nets against reference values of the official implementations, without their weights
+    Verify(VerifyArgs),
+    /// Time every kernel on this card against what its memory and its arithmetic allow
+    Kernels(JsonArgs),
+    /// What a server starts for each device; its server is on descriptor 3
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[cfg(feature = "cuda")]
+impl CudaCommand {
+    /// Whether the answer is to be JSON.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Verify(args) => args.json,
+            Self::Kernels(args) => args.json,
+            Self::Worker(_) => false,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct JsonArgs {
     /// Print one JSON object

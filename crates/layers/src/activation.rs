@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::card::Card;
 use crate::{cpu, reference};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ impl Activation {
 
     /// x: any shape -> the same
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if let Some(card) = Card::of(&[x]) {
+            return card.activation(x, self);
+        }
         if !cpu::takes(x) {
             return reference::activation(x, self);
         }
@@ -60,6 +64,9 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
         bail!("GEGLU needs an even number of channels, not {:?}", x.dims())
     };
     *last /= 2;
+    if let Some(card) = Card::of(&[x]) {
+        return card.geglu(x);
+    }
     if !cpu::takes(x) {
         return reference::geglu(x);
     }

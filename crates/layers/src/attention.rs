@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Error, Layout, Result, Storage, Tensor, bail};
 
+use crate::card::Card;
 use crate::{cpu, reference};
 
 /// What a query may look at.
@@ -35,7 +36,7 @@ impl Mask<'_> {
     }
 }
 
-fn check_lengths(lengths: &[usize], b: usize, lk: usize) -> Result<()> {
+pub(crate) fn check_lengths(lengths: &[usize], b: usize, lk: usize) -> Result<()> {
     if lengths.len() != b {
         bail!("{} key lengths were given for a batch of {b}", lengths.len());
     }
@@ -58,6 +59,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, scale: f64) ->
     }
     if [q, k, v].into_iter().all(cpu::takes) && v.dim(3)? == d {
         return by_kernel(q, k, v, mask, scale as f32);
+    }
+    if let Some(card) = Card::attends([q, k, v]) {
+        return card.attention([q, k, v], mask, scale);
     }
     reference::attention(q, k, v, mask, scale)
 }

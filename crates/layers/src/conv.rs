@@ -9,6 +9,8 @@ use candle_nn::VarBuilder;
 use kernels::{ConvSpec, Finish};
 
 use crate::activation::Activation;
+use crate::card::{Card, Convolution};
+use crate::conv3d::Conv3dConfig;
 use crate::weights::is_outline;
 use crate::{cpu, reference};
 
@@ -107,7 +109,7 @@ impl ConvConfig {
     }
 
     /// The height and width of what it makes of a picture of h x w.
-    fn output(&self, (h, w): (usize, usize)) -> Result<(usize, usize)> {
+    pub(crate) fn output(&self, (h, w): (usize, usize)) -> Result<(usize, usize)> {
         let (p, (kh, kw)) = (self.padding, self.kernel);
         let side = |n: usize, k: usize| {
             n.checked_sub(self.dilation * (k - 1) + 1).map(|rest| rest / self.stride + 1)
@@ -138,6 +140,7 @@ enum Held {
     },
     /// Packed at the first use, when the fastest way for such pictures is picked.
     Kernel(Arc<kernels::Conv2d>),
+    Card(Convolution),
 }
 
 impl fmt::Debug for Held {
@@ -145,17 +148,25 @@ impl fmt::Debug for Held {
         match self {
             Self::Tensors { weight, .. } => write!(f, "{:?} {:?}", weight.dtype(), weight.dims()),
             Self::Kernel(kernel) => write!(f, "{:?}", kernel.variant()),
+            Self::Card(convolution) => convolution.fmt(f),
         }
     }
 }
 
 impl Held {
-    /// weight: (o, c / groups, …), of as many taps as `spec` has.
-    fn of(weight: Tensor, bias: Option<Tensor>, spec: ConvSpec) -> Result<Self> {
+    /// weight: (o, c / groups, …), of as many taps as `cfg` has.
+    fn of(weight: Tensor, bias: Option<Tensor>, cfg: ConvConfig) -> Result<Self> {
+        let (outputs, per_group) = (weight.dim(0)?, weight.dim(1)?);
+        if let Some(card) = Card::of(&[&weight]) {
+            let frame = weight.reshape((outputs, per_group, 1, cfg.kernel.0, cfg.kernel.1))?;
+            let cfg = Conv3dConfig { taps: 1, time_stride: 1, frame: cfg };
+            return Ok(Self::Card(card.convolution(&frame, bias.as_ref(), cfg)?));
+        }
         if !cpu::packs(&weight) {
             return Ok(Self::Tensors { weight, bias });
         }
         let bias = bias.as_ref().map(cpu::owned).transpose()?;
+        let spec = cfg.spec(per_group * cfg.groups, outputs);
         let kernel = kernels::Conv2d::new(&cpu::context_of_layer()?, spec, cpu::owned(&weight)?, bias);
         Ok(Self::Kernel(Arc::new(kernel.map_err(Error::wrap)?)))
     }
@@ -207,7 +218,7 @@ impl Conv2d {
         if (kh, kw) != cfg.kernel {
             bail!("a convolution of {:?} was given a weight of {:?}", cfg.kernel, weight.dims());
         }
-        Ok(Self { held: Held::of(weight, bias, cfg.spec(inputs, outputs))?, inputs, outputs, cfg })
+        Ok(Self { held: Held::of(weight, bias, cfg)?, inputs, outputs, cfg })
     }
 
     pub fn load(inputs: usize, outputs: usize, cfg: ConvConfig, vb: VarBuilder) -> Result<Self> {
@@ -235,6 +246,7 @@ impl Conv2d {
         let shape = self.shape(x)?;
         match &self.held {
             Held::Tensors { weight, bias } => reference::conv2d(x, weight, bias.as_ref(), &self.cfg),
+            Held::Card(convolution) => on_card(convolution, x, None, None),
             Held::Kernel(_) => {
                 let x_f32 = x.to_dtype(DType::F32)?;
                 cpu::make(&shape, |y| self.write(&x_f32, y, Finish::default()))?.to_dtype(x.dtype())
@@ -252,6 +264,7 @@ impl Conv2d {
             Held::Kernel(_) if cpu::takes(x) && cpu::takes(addend) => {
                 cpu::make(&shape, |y| cpu::lend(addend, |rows| self.write(x, y, Finish::residual(rows))))
             }
+            Held::Card(convolution) => on_card(convolution, x, None, Some(addend)),
             _ => self.forward(x)? + addend,
         }
     }
@@ -263,6 +276,7 @@ impl Conv2d {
                 let shape = self.shape(x)?;
                 cpu::make(&shape, |y| self.write(x, y, Finish::act(activation.kernel())))
             }
+            Held::Card(convolution) => on_card(convolution, x, Some(activation), None),
             _ => activation.forward(&self.forward(x)?),
         }
     }
@@ -298,6 +312,17 @@ impl Conv2d {
     }
 }
 
+/// Pictures as clips of one frame. x: (b, h, w, c) -> (b, h', w', o)
+fn on_card(
+    convolution: &Convolution,
+    x: &Tensor,
+    activation: Option<Activation>,
+    addend: Option<&Tensor>,
+) -> Result<Tensor> {
+    let addend = addend.map(|addend| addend.unsqueeze(1)).transpose()?;
+    convolution.forward(&x.unsqueeze(1)?, activation, addend.as_ref())?.squeeze(1)
+}
+
 #[derive(Clone, Debug)]
 pub struct Conv1d {
     held: Held,
@@ -316,7 +341,7 @@ impl Conv1d {
             bail!("a convolution of {} taps was given a weight of {:?}", cfg.kernel.1, weight.dims());
         }
         let cfg = cfg.line();
-        Ok(Self { held: Held::of(weight, bias, cfg.spec(inputs, outputs))?, inputs, outputs, cfg })
+        Ok(Self { held: Held::of(weight, bias, cfg)?, inputs, outputs, cfg })
     }
 
     pub fn load(inputs: usize, outputs: usize, cfg: ConvConfig, vb: VarBuilder) -> Result<Self> {
@@ -335,6 +360,7 @@ impl Conv1d {
         let (_, steps) = self.cfg.output((1, l))?;
         match &self.held {
             Held::Tensors { weight, bias } => reference::conv1d(x, weight, bias.as_ref(), &self.cfg),
+            Held::Card(convolution) => on_card(convolution, &x.unsqueeze(1)?, None, None)?.squeeze(1),
             Held::Kernel(kernel) => cpu::make(&[b, steps, self.outputs], |y| {
                 let x = x.to_dtype(DType::F32)?;
                 cpu::read(&x, |x| kernel.forward(x, kernels::Size::new(b, 1, l), y, Finish::default()))

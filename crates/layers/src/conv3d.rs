@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use kernels::Finish;
 
+use crate::card::{Card, Convolution};
 use crate::conv::{Conv2d, ConvConfig, Padding};
 use crate::cpu;
 use crate::weights::is_outline;
@@ -55,9 +56,16 @@ impl Conv3dConfig {
 
 #[derive(Clone, Debug)]
 pub struct CausalConv3d {
-    /// One for each tap, the oldest frame first; the last one holds the bias.
-    taps: Vec<Conv2d>,
+    held: Held,
+    taps: usize,
     time_stride: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    /// One for each tap, the oldest frame first; the last one holds the bias.
+    Taps(Vec<Conv2d>),
+    Card(Convolution),
 }
 
 impl CausalConv3d {
@@ -69,6 +77,11 @@ impl CausalConv3d {
         }
         let weight = vb.get((outputs, inputs, cfg.taps, frame.kernel.0, frame.kernel.1), "weight")?;
         let bias = vb.get(outputs, "bias")?;
+        let (taps, time_stride) = (cfg.taps, cfg.time_stride);
+        if let Some(card) = Card::of(&[&weight, &bias]) {
+            let held = Held::Card(card.convolution(&weight, Some(&bias), cfg)?);
+            return Ok(Self { held, taps, time_stride });
+        }
         let tap = |i: usize| {
             let slice = weight.narrow(2, i, 1)?.squeeze(2)?; // (o, c, kh, kw)
             let slice = if is_outline(&weight) { slice } else { slice.contiguous()? };
@@ -76,12 +89,12 @@ impl CausalConv3d {
             let frame = if last { frame } else { frame.without_bias() };
             Conv2d::new(slice, last.then(|| bias.clone()), frame)
         };
-        Ok(Self { taps: (0..cfg.taps).map(tap).collect::<Result<_>>()?, time_stride: cfg.time_stride })
+        Ok(Self { held: Held::Taps((0..taps).map(tap).collect::<Result<_>>()?), taps, time_stride })
     }
 
     /// x: (b, t, h, w, c) -> (b, t', h', w', o), with `past` before it, which moves on by the frames of `x`.
     pub fn forward(&self, x: &Tensor, past: &mut Past) -> Result<Tensor> {
-        let kept = self.taps.len() - 1;
+        let kept = self.taps - 1;
         if kept == 0 {
             return self.valid(x);
         }
@@ -104,10 +117,14 @@ impl CausalConv3d {
     /// Without anything before or after it. x: (b, t, h, w, c) -> (b, (t - taps) / time stride + 1, h', w', o)
     pub fn valid(&self, x: &Tensor) -> Result<Tensor> {
         let (b, t, h, w, c) = x.dims5()?;
-        if t < self.taps.len() {
-            bail!("{t} frames are too few for a convolution of {} taps in time", self.taps.len());
+        if t < self.taps {
+            bail!("{t} frames are too few for a convolution of {} taps in time", self.taps);
         }
-        let steps = (t - self.taps.len()) / self.time_stride + 1;
+        let taps = match &self.held {
+            Held::Taps(taps) => taps,
+            Held::Card(convolution) => return convolution.forward(x, None, None),
+        };
+        let steps = (t - self.taps) / self.time_stride + 1;
         let frames = |i: usize| -> Result<Tensor> {
             let frames = if self.time_stride == 1 {
                 x.narrow(1, i, steps)?
@@ -117,17 +134,17 @@ impl CausalConv3d {
             };
             frames.reshape((b * steps, h, w, c))
         };
-        let first = &self.taps[0];
+        let first = &taps[0];
         let (_, h, w, o) = first.shape(&frames(0)?)?.into();
         let y = if first.writes(x) {
             cpu::make(&[b * steps, h, w, o], |y| {
                 first.write(&frames(0)?, y, Finish::default())?;
-                let mut rest = self.taps.iter().enumerate().skip(1);
+                let mut rest = taps.iter().enumerate().skip(1);
                 rest.try_for_each(|(i, tap)| tap.write(&frames(i)?, y, Finish::accumulate()))
             })?
         } else {
             let mut sum = first.forward(&frames(0)?)?;
-            for (i, tap) in self.taps.iter().enumerate().skip(1) {
+            for (i, tap) in taps.iter().enumerate().skip(1) {
                 sum = (sum + tap.forward(&frames(i)?)?)?;
             }
             sum

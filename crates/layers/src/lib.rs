@@ -2,10 +2,16 @@
 //!
 //! Conv nets run channels-last: pictures are (b, h, w, c), sound is (b, l, c), video is (b, t, h, w, c). Checkpoints keep their
 //! own order (OIHW). Device and dtype are those of the weights. What an operation means is written once, in `reference`; on the CPU it is
-//! done by `kernels`.
+//! done by `kernels`, on an NVIDIA card by `card`, which exists with the feature `cuda`.
 
 mod activation;
 mod attention;
+#[cfg(feature = "cuda")]
+mod card;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_card.rs"]
+mod card;
+mod card_error;
 mod conv;
 mod conv3d;
 mod cpu;
@@ -20,6 +26,8 @@ pub mod weights;
 
 pub use activation::{Activation, geglu};
 pub use attention::{Mask, attention};
+pub use card::open as open_card;
+pub use card_error::CardError;
 pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};
 pub use conv3d::{CausalConv3d, Conv3dConfig, Past};
 pub use cpu::{configure, strictly};

@@ -9,6 +9,7 @@ use half::{bf16, slice::HalfFloatSliceExt as _};
 use kernels::{Finish, Weight};
 
 use crate::activation::Activation;
+use crate::card::Card;
 use crate::conv::Bias;
 use crate::weights::is_outline;
 use crate::{cpu, reference};
@@ -63,7 +64,10 @@ impl Linear {
     /// x: (…, inputs) -> (…, outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.held {
-            Held::Tensors { weight, bias } => reference::linear(x, weight, bias.as_ref()),
+            Held::Tensors { weight, bias } => match self.card(x) {
+                Some(card) => card.linear(x, (weight, bias.as_ref()), None, None),
+                None => reference::linear(x, weight, bias.as_ref()),
+            },
             Held::Kernel(kernel) => {
                 let x_f32 = x.to_dtype(DType::F32)?;
                 self.write(kernel, &x_f32, Finish::default())?.to_dtype(x.dtype())
@@ -77,6 +81,10 @@ impl Linear {
             Held::Kernel(kernel) if cpu::takes(x) && cpu::takes(addend) => {
                 cpu::lend(addend, |rows| self.write(kernel, x, Finish::residual(rows)))
             }
+            Held::Tensors { weight, bias } if addend.dtype() == x.dtype() => match self.card(x) {
+                Some(card) => card.linear(x, (weight, bias.as_ref()), None, Some(addend)),
+                None => self.forward(x)? + addend,
+            },
             _ => self.forward(x)? + addend,
         }
     }
@@ -85,7 +93,20 @@ impl Linear {
     pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match &self.held {
             Held::Kernel(kernel) if cpu::takes(x) => self.write(kernel, x, Finish::act(activation.kernel())),
-            _ => activation.forward(&self.forward(x)?),
+            Held::Tensors { weight, bias } => match self.card(x) {
+                Some(card) => card.linear(x, (weight, bias.as_ref()), Some(activation), None),
+                None => activation.forward(&self.forward(x)?),
+            },
+            Held::Kernel(_) => activation.forward(&self.forward(x)?),
+        }
+    }
+
+    /// Where x and the parameters are on one, all of one dtype.
+    fn card(&self, x: &Tensor) -> Option<Card> {
+        match &self.held {
+            Held::Tensors { weight, bias: None } => Card::of(&[x, weight]),
+            Held::Tensors { weight, bias: Some(bias) } => Card::of(&[x, weight, bias]),
+            Held::Kernel(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 use kernels::{RowKind, RowNorm};
 
 use crate::activation::Activation;
+use crate::card::Card;
 use crate::conv::Bias;
 use crate::{cpu, reference};
 
@@ -58,6 +59,9 @@ impl GroupNorm {
         }
         match &self.held {
             Held::Tensors { weight, bias } => {
+                if let Some(card) = Card::of(&[x, weight, bias]) {
+                    return card.group_norm(x, self.groups, (weight, bias), (self.eps, act));
+                }
                 let y = reference::group_norm(x, self.groups, (weight, bias), self.eps)?;
                 act.map_or(Ok(y.clone()), |act| act.forward(&y))
             }
@@ -114,6 +118,10 @@ impl LayerNorm {
         if cpu::takes(x) && weight.is_none_or(cpu::takes) {
             return by_kernel(x, (RowKind::Layer, kernels::Act::Identity), (weight, bias), self.eps);
         }
+        let involved: Vec<&Tensor> = [Some(x), weight, bias].into_iter().flatten().collect();
+        if let Some(card) = Card::of(&involved) {
+            return card.layer_norm(x, (weight, bias), self.eps);
+        }
         reference::layer_norm(x, weight.map(|weight| (weight, bias)), self.eps)
     }
 }
@@ -149,6 +157,9 @@ impl RmsNorm {
         if cpu::takes(x) && cpu::takes(&self.weight) {
             let act = act.map_or(kernels::Act::Identity, Activation::kernel);
             return by_kernel(x, (RowKind::Rms, act), (Some(&self.weight), None), self.eps);
+        }
+        if let Some(card) = Card::of(&[x, &self.weight]) {
+            return card.rms_norm(x, &self.weight, (self.eps, act));
         }
         let y = reference::rms_norm(x, &self.weight, self.eps)?;
         act.map_or(Ok(y.clone()), |act| act.forward(&y))

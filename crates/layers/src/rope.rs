@@ -3,6 +3,8 @@
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
+use crate::card::Card;
+
 /// Which channels of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
@@ -70,6 +72,9 @@ impl RopeTable {
         let (b, l, n, d) = x.dims4()?;
         if self.cos.dims() != [l, d / 2] {
             bail!("a table of {:?} (positions, pairs) cannot turn {:?}", self.cos.dims(), x.dims());
+        }
+        if let Some(card) = Card::of(&[x]) {
+            return card.rope(x, (&self.cos, &self.sin), self.pairing);
         }
         let pairs = match self.pairing {
             Pairing::Neighbours => x.reshape((b, l, n, d / 2, 2))?,

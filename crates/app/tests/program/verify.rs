@@ -1,6 +1,8 @@
 //! `talkie verify` as a user runs it: a kit passes, a wrong value in it does not, and what is not here is said.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::stage::{Run, Stage};
 
@@ -69,8 +71,29 @@ fn what_is_not_here_is_said() {
     let run = verify(&stage, &kit, &[]);
     assert_eq!(run.code, 1, "a net that is missing is not proven: {}", told(&run));
     assert_eq!(verify(&stage, &kit, &["--allow-missing"]).code, 0);
-    verify(&stage, &kit, &["--device", "cuda"]).assert_refused(&["CUDA", "--device"]);
     verify(&stage, &stage.path("nowhere"), &[]).assert_refused(&["nowhere"]);
     // no kit in the folder it is run in
     stage.run(["verify"]).assert_refused(&["./goldens", "--goldens"]);
+}
+
+#[test]
+fn a_card_is_the_business_of_the_program_beside_it() {
+    let stage = Stage::new();
+    let alone = stage.path("talkie");
+    std::fs::copy(env!("CARGO_BIN_EXE_talkie"), &alone).unwrap();
+    let ask = || Command::new(&alone).args(["verify", "--device", "cuda", "--only", "svd"]).output().unwrap();
+    Run::of(ask()).assert_refused(&["built without CUDA", "talkie-worker-cuda", "scripts/cuda.sh"]);
+
+    let beside = stage.write("talkie-worker-cuda", "#!/bin/sh\necho \"$@\"\nexit 7\n");
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = Run::of(ask());
+    assert_eq!(
+        (run.code, run.stdout.as_slice()),
+        (7, &b"verify --device cuda --only svd\n"[..]),
+        "{}",
+        run.stderr
+    );
+
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Run::of(ask()).assert_refused(&["talkie-worker-cuda could not be started", "scripts/cuda.sh"]);
 }

@@ -2,10 +2,12 @@
 //! cancels and kills; the crew tells what happens. Nothing here touches the record.
 
 pub(crate) mod link;
+mod stand_in;
 mod supervisor;
 
 use std::os::fd::OwnedFd;
 
+pub use stand_in::give_way;
 pub use supervisor::{WORKER_FD, WorkerCommand, Workers};
 
 use crate::{Delivery, Ending, Event, JobId, Work};
