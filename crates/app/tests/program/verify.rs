@@ -87,7 +87,12 @@ fn a_card_is_the_business_of_the_program_beside_it() {
     let beside = stage.write("talkie-worker-cuda", "#!/bin/sh\necho \"$@\"\nexit 7\n");
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
     let run = Run::of(ask());
-    assert_eq!((run.code, run.stdout.as_slice()), (7, &b"verify --device cuda --only svd\n"[..]), "{}", run.stderr);
+    assert_eq!(
+        (run.code, run.stdout.as_slice()),
+        (7, &b"verify --device cuda --only svd\n"[..]),
+        "{}",
+        run.stderr
+    );
 
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o644)).unwrap();
     Run::of(ask()).assert_refused(&["talkie-worker-cuda could not be started", "scripts/cuda.sh"]);
