@@ -44,19 +44,36 @@ build() {
     -C "link-arg=-Wl,-rpath,\$ORIGIN/../cuda/lib:\$ORIGIN/cuda"
 }
 
+says() {  # says WORDS VARIABLE=VALUE...: that the program refuses a card with these words, without a panic
+  local words=$1 said code=0; shift
+  said=$(env "$@" "$program" verify --device cuda 2>&1) || code=$?
+  case $code:$said in
+    1:*"$words"*) say "with ${*:-no driver} it says: $said" ;;
+    *) say "with ${*:-no driver} it should say \`$words\`, and said (exit code $code): $said"; exit 1 ;;
+  esac
+}
+
 driverless() {  # what a machine without a card must be told, and that nothing of CUDA is needed to say it
-  local program=target/release/talkie-worker-cuda said
+  local program=target/release/talkie-worker-cuda fake=target/cuda/fake
   if readelf -d "$program" | grep -E 'NEEDED.*lib(cu|nv)'; then
     say "$program needs the libraries above to start"; exit 1
   fi
   "$program" verify --only loaders >/dev/null || { say "$program cannot verify the weight files on the CPU"; exit 1; }
-  [ -e /dev/nvidia0 ] && return
-  if said=$("$program" verify --device cuda 2>&1); then say "$program found a card where there is none"; exit 1; fi
-  case $said in
-    *'no NVIDIA driver is installed'*'--gpus all'*) ;;
-    *) say "a machine without a driver is told: $said"; exit 1 ;;
-  esac
-  say "without a driver it says: $said"
+  rm -rf "$fake" && mkdir -p "$fake"
+  cc -shared -fPIC -Wl,-soname,libcuda.so.1 scripts/fake_driver.c -o "$fake/libcuda.so.1"
+  ln -s libcuda.so.1 "$fake/libcuda.so"
+  local driver=(LD_LIBRARY_PATH="$PWD/$fake" FAKE_VERSION=13000)
+  says 'supports CUDA 12.4, the limit is 13.0' "${driver[@]}" FAKE_VERSION=12040
+  says 'sees no card' "${driver[@]}" FAKE_INIT=100
+  says 'sees no card' "${driver[@]}" FAKE_COUNT=0
+  says 'the tin is shut' "${driver[@]}" FAKE_INIT=999
+  says 'Tin 0 has compute capability 7.0, the limit is 8.0' "${driver[@]}" FAKE_COUNT=1 FAKE_MAJOR=7
+  cp "$program" "$fake/"  # where it finds no library beside it
+  program=$fake/talkie-worker-cuda
+  if ! ldconfig -p | grep -q libcublas; then
+    says 'libcublas of CUDA 13 cannot be loaded' "${driver[@]}" FAKE_COUNT=1 FAKE_MAJOR=9
+  fi
+  [ -e /dev/nvidia0 ] || says 'no NVIDIA driver is installed'
 }
 
 cd "$(dirname "$0")/.."

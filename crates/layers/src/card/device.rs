@@ -27,7 +27,10 @@ pub fn open(ordinal: usize) -> Result<Device, CardError> {
             return Err(CardError::NoLibrary(name));
         }
     }
-    Device::new_cuda(ordinal).map_err(|error| CardError::Failed(error.to_string()))
+    // cudarc panics where a library is there, but lacks what it looks for in it
+    let opened = std::panic::catch_unwind(|| Device::new_cuda(ordinal))
+        .map_err(|_| CardError::Failed("a library of NVIDIA's is of another version than CUDA 13".into()))?;
+    opened.map_err(|error| CardError::Failed(error.to_string()))
 }
 
 fn check_driver(ordinal: usize) -> Result<(), CardError> {
