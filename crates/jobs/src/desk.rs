@@ -693,8 +693,10 @@ fn is_nobodys_avatar(name: &AvatarName) -> bool {
 }
 
 pub(crate) fn new_id() -> JobId {
-    // by time: neighbours in the queue are neighbours in the index, and one page of it holds a whole crowd's
-    uuid::Uuid::now_v7().to_string()
+    // random, as clients of the originals know them, but for a beginning that grows with time: neighbours in the queue are neighbours
+    // in the index, and one page of it holds a whole crowd's
+    let by_time = uuid::Uuid::now_v7().into_bytes();
+    uuid::Builder::from_bytes(by_time).with_version(uuid::Version::Random).into_uuid().to_string()
 }
 
 pub(crate) fn refused(error: DbErr) -> Refusal {
