@@ -12,6 +12,8 @@ pub(crate) const CHUNK: usize = 320;
 
 /// Rows a task takes at most.
 const ROW_BLOCK: usize = 192;
+/// The same where each task packs B for itself: more rows share that.
+const PACKING_ROW_BLOCK: usize = 384;
 
 /// B, chunk by chunk.
 pub(crate) trait Source: Sync {
@@ -70,7 +72,7 @@ pub(crate) unsafe fn multiply<B: Source>(ctx: &Context, product: Product<B::E>, 
     if product.rows == 0 {
         return;
     }
-    let blocks = product.rows.div_ceil(ROW_BLOCK);
+    let blocks = product.rows.div_ceil(if b.buffer() == 0 { ROW_BLOCK } else { PACKING_ROW_BLOCK });
     let block_rows = product.rows.div_ceil(blocks).next_multiple_of(ROWS);
     let blocks = product.rows.div_ceil(block_rows);
     // few rows: threads share the panels instead
@@ -108,6 +110,9 @@ unsafe fn panel<B: Source>(
             } else {
                 (Init::Rows(c, product.c_stride), std::ptr::null())
             };
+            let chunk = b.chunk(ctx, panel, k0..k1, buffer);
+            // packed panels lie there already; a buffer is filled when its turn comes
+            let next = if buffer.is_empty() { chunk.wrapping_add((k1 - k0) * panel.width) } else { chunk };
             ctx.isa().run(Block {
                 rows: rows.len(),
                 a: product.a.as_ptr().add(rows.start * product.a_stride + k0),
@@ -115,14 +120,14 @@ unsafe fn panel<B: Source>(
                 segments: 1,
                 segment_stride: 0,
                 len: k1 - k0,
-                b: b.chunk(ctx, panel, k0..k1, buffer),
+                b: chunk,
                 vectors: panel.vectors,
                 last: panel.last,
                 c,
                 c_stride: product.c_stride,
                 init,
                 bias,
-                next: std::ptr::null(),
+                next,
             });
             k0 = k1;
         }
