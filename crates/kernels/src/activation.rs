@@ -164,11 +164,11 @@ pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
         let x = S::max(S::splat(-127.0), x); // in this order NaN stays NaN
         let t = S::add(x, S::splat(ROUNDING));
         let r = S::sub(x, S::sub(t, S::splat(ROUNDING)));
-        let mut p = S::splat(1.326_472_7e-3);
-        p = S::fma(p, r, S::splat(9.671_513e-3));
-        p = S::fma(p, r, S::splat(5.550_733_6e-2));
-        p = S::fma(p, r, S::splat(0.240_222_42));
-        p = S::fma(p, r, S::splat(0.693_147));
+        let mut p = S::splat(1.330_060_7e-3);
+        p = S::fma(p, r, S::splat(9.669_691e-3));
+        p = S::fma(p, r, S::splat(5.550_558_5e-2));
+        p = S::fma(p, r, S::splat(0.240_222_83));
+        p = S::fma(p, r, S::splat(std::f32::consts::LN_2));
         p = S::fma(p, r, S::splat(1.0));
         S::mul(p, S::power(t))
     }

@@ -88,7 +88,7 @@ struct Copied {
 }
 
 /// Rows that are fetched before they are copied: a row of a wide matrix begins a page of its own, where the machine foresees nothing.
-const FETCHED: usize = 12;
+const FETCHED: usize = 24;
 
 impl Op for Copied {
     type Out = ();
