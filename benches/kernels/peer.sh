@@ -8,8 +8,9 @@ home=target/peer-torch
 python=$home/bin/python
 if [ -e "$home/ready-$version" ]; then exit 0; fi
 python3 -m venv "$home"
-"$python" -m pip install --quiet --no-deps --force-reinstall "torch==$version"
+# in this order: with torch there already, pip would complain of the libraries left out
 "$python" -m pip install --quiet numpy typing_extensions filelock sympy networkx jinja2 fsspec
+"$python" -m pip install --quiet --no-deps --force-reinstall "torch==$version"
 
 lib=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/torch/lib
 rm -f "$lib/libcuda_absent.so" # of a run that broke off

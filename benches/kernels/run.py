@@ -78,15 +78,19 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", default="strict", choices=["strict", "fast"])
     parser.add_argument("--isa", default="")
-    parser.add_argument("--only", default="", help="conv, or the name of another op")
+    parser.add_argument("--only", default="", help="rows that begin so: conv, attention, 'attention 4x8x64'")
     options = parser.parse_args()
     command = ["target/release/examples/bench", str(options.threads), options.profile]
     ours = Side(command + ([options.isa] if options.isa else []))
     peers = {k: Side(["target/peer-torch/bin/python", "benches/kernels/peer.py", str(options.threads)])
              for k in ("f32", "cl", "bf16")}
 
-    if options.only in ("", "conv"):
-        for title, shapes in CONVS:
+    def wanted(op, numbers):
+        return f"{op} {'x'.join(map(str, numbers))}".startswith(options.only)
+
+    for title, shapes in CONVS:
+        shapes = [numbers for numbers in shapes if wanted("conv", numbers)]
+        if shapes:
             print(f"\n**{title}**\n")
             print("| convolution | variant | ours, ms (GF/s) | PyTorch f32, ms | ratio | channels last, ms | ratio | PyTorch bf16, ms | ratio |")
             print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -97,15 +101,15 @@ def main():
                 speed = 2e-6 * n * h * w * c * o * k * k / own
                 print(f"| {n}x{c}x{h}x{w} -> {o} | {name} | {own:.2f} ({speed:.0f}) | {f32:.2f} | {f32 / own:.2f} "
                       f"| {cl:.2f} | {cl / own:.2f} | {bf16:.2f} | {bf16 / own:.2f} |", flush=True)
-    if options.only != "conv":
+    others = [other for other in OTHERS if wanted(*other[1:3])]
+    if others:
         print("\n**Other operations**\n")
         print("| operation | ours | ours, ms | PyTorch f32, ms | ratio |")
         print("| --- | --- | --- | --- | --- |")
-        for variant, op, numbers, kind in OTHERS:
-            if options.only in ("", op):
-                name, own, (peer,) = compare(ours, peers, (variant, op, numbers, (kind,)), options)
-                shape = "x".join(map(str, numbers))
-                print(f"| {op} {shape} | {name} | {own:.3f} | {peer:.3f} | {peer / own:.2f} |", flush=True)
+        for variant, op, numbers, kind in others:
+            name, own, (peer,) = compare(ours, peers, (variant, op, numbers, (kind,)), options)
+            shape = "x".join(map(str, numbers))
+            print(f"| {op} {shape} | {name} | {own:.3f} | {peer:.3f} | {peer / own:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 use crate::context::Context;
 use crate::isa::Op;
 use crate::memory::Shared;
-use crate::simd::Simd;
+use crate::simd::{ROUNDING, Simd};
 
 /// What is applied to each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -137,7 +137,8 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic on vectors.
     unsafe {
         let x = S::max(S::splat(-88.0), S::min(S::splat(88.0), x)); // in this order NaN stays NaN
-        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        let t = S::fma(x, S::splat(std::f32::consts::LOG2_E), S::splat(ROUNDING));
+        let n = S::sub(t, S::splat(ROUNDING));
         // ln 2 in two parts, the first exact in few bits (Cephes)
         let r = S::fnma(n, S::splat(0.693_359_4), x);
         let r = S::fnma(n, S::splat(-2.121_944_4e-4), r);
@@ -148,11 +149,11 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         p = S::fma(p, r, S::splat(1.666_666_5e-1));
         p = S::fma(p, r, S::splat(0.5));
         let e = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
-        S::scale(e, n)
+        S::mul(e, S::power(t))
     }
 }
 
-/// 2^x for x <= 127, 1e-7 of the result (a polynomial of degree 6, fitted); 0 from -127 down.
+/// 2^x for x <= 127, 2e-7 of the result (a polynomial of degree 5, fitted); 0 from -127 down.
 ///
 /// # Safety
 /// The instructions of `S` are enabled.
@@ -161,16 +162,15 @@ pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     // SAFETY: arithmetic on vectors.
     unsafe {
         let x = S::max(S::splat(-127.0), x); // in this order NaN stays NaN
-        let n = S::round(x);
-        let r = S::sub(x, n);
-        let mut p = S::splat(1.546_973_2e-4);
-        p = S::fma(p, r, S::splat(1.340_043_2e-3));
-        p = S::fma(p, r, S::splat(9.618_026e-3));
-        p = S::fma(p, r, S::splat(5.550_327e-2));
-        p = S::fma(p, r, S::splat(0.240_226_5));
+        let t = S::add(x, S::splat(ROUNDING));
+        let r = S::sub(x, S::sub(t, S::splat(ROUNDING)));
+        let mut p = S::splat(1.330_060_7e-3);
+        p = S::fma(p, r, S::splat(9.669_691e-3));
+        p = S::fma(p, r, S::splat(5.550_558_5e-2));
+        p = S::fma(p, r, S::splat(0.240_222_83));
         p = S::fma(p, r, S::splat(std::f32::consts::LN_2));
         p = S::fma(p, r, S::splat(1.0));
-        S::scale(p, n)
+        S::mul(p, S::power(t))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::context::{Context, Profile};
 use crate::error::{Error, Result, check_len, check_positive};
 use crate::finish::Finish;
 use crate::format::q8_0;
+use crate::gemm::matrix::Matrix;
 use crate::gemm::panels::{FromF32, Layout, Panel, Panels};
 use crate::gemm::product::{CHUNK, Plain, Product, Source, multiply};
 use crate::isa::{Isa, Op};
@@ -66,7 +67,7 @@ impl Linear {
                 if rounds {
                     Held::Bf16(pairs(&|i| u16::from_f32(w[i])))
                 } else {
-                    Held::F32(Panels::pack(ctx, 1, layout, |_, k, o| w[o * inputs + k]))
+                    Held::F32(Panels::of(ctx, &Matrix::of_columns(layout, w, inputs)))
                 }
             }
             Weight::Bf16(w) => {

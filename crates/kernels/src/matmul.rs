@@ -3,8 +3,9 @@
 use crate::context::Context;
 use crate::error::{Result, check_len, check_positive};
 use crate::finish::Finish;
-use crate::gemm::panels::{Layout, Panels};
-use crate::gemm::product::{Plain, Product, multiply};
+use crate::gemm::matrix::Matrix;
+use crate::gemm::panels::Layout;
+use crate::gemm::product::{Product, multiply};
 use crate::memory::Shared;
 
 /// How the right side lies in memory.
@@ -39,9 +40,9 @@ impl Matmul {
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
             let b = &b[i * k * n..][..k * n];
             let layout = Layout::new(ctx.isa(), k, n);
-            let panels = match right {
-                Right::Plain => Panels::pack(ctx, 1, layout, |_, k, column| b[k * n + column]),
-                Right::Transposed => Panels::pack(ctx, 1, layout, |_, row, column| b[column * k + row]),
+            let matrix = match right {
+                Right::Plain => Matrix::of_rows(layout, b, n),
+                Right::Transposed => Matrix::of_columns(layout, b, k),
             };
             let product = Product {
                 rows: m,
@@ -53,7 +54,7 @@ impl Matmul {
                 finish: Finish::default(),
             };
             // SAFETY: all lengths were checked above.
-            unsafe { multiply(ctx, product, &Plain { panels: &panels, matrix: 0 }) };
+            unsafe { multiply(ctx, product, &matrix) };
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
-//! B matrices packed for the micro-kernel: panels of `COLS` vectors side by side, k by k; the last panel is as narrow as it can be.
+//! B matrices packed for the micro-kernel: panels of up to `COLS` vectors side by side, k by k; all of them about as wide.
 
+use super::matrix::Matrix;
+use super::product::Source;
 use super::tile::Element;
 use crate::context::Context;
 use crate::format::bf16;
@@ -53,12 +55,15 @@ impl Layout {
     }
 
     pub fn panel(&self, i: usize) -> Panel {
-        let full = self.lanes * self.cols;
-        let first = i * full;
-        let columns = full.min(self.n - first);
-        let vectors = columns.div_ceil(self.lanes);
-        let last = columns - (vectors - 1) * self.lanes;
-        Panel { first, columns, vectors, last, width: vectors * self.lanes, offset: first * self.k }
+        // 5 vectors are 3 and 2 rather than 4 and 1: a panel of one has too few sums at once to hide a product's latency
+        let (all, panels) = (self.n.div_ceil(self.lanes), self.panels());
+        let wider = all % panels;
+        let vectors = all / panels + usize::from(i < wider);
+        let first = (i * (all / panels) + i.min(wider)) * self.lanes;
+        let width = vectors * self.lanes;
+        let columns = width.min(self.n - first);
+        let last = columns - (width - self.lanes);
+        Panel { first, columns, vectors, last, width, offset: first * self.k }
     }
 
     /// Elements of a packed matrix.
@@ -135,6 +140,21 @@ impl<E: Element> Panels<E> {
     /// The packed matrix.
     pub fn matrix(&self, i: usize) -> *const E {
         self.data[i * self.layout.len()..].as_ptr()
+    }
+}
+
+impl Panels<f32> {
+    /// Packs one matrix as it lies in memory.
+    pub fn of(ctx: &Context, matrix: &Matrix) -> Self {
+        let layout = matrix.layout();
+        let mut data = Aligned::<f32>::zeros(layout.len());
+        let shared = Shared::new(&mut data);
+        ctx.parallel(layout.panels(), |i| {
+            let panel = layout.panel(i);
+            // SAFETY: panels are disjoint parts of data.
+            unsafe { matrix.pack(ctx.isa(), panel, 0..layout.k, shared.ptr().add(panel.offset)) };
+        });
+        Self { data, layout }
     }
 }
 

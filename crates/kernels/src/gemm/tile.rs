@@ -208,6 +208,7 @@ unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(
         }
         let mut b = block.b;
         let mut next = ahead.next;
+        let mut c = block.c.wrapping_add((row + R) * block.c_stride);
         for _ in 0..block.segments {
             let mut k = 0;
             while k < block.len {
@@ -216,6 +217,11 @@ unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(
                     for i in 0..R {
                         S::prefetch(a[i].wrapping_add(k + ahead.rows).cast());
                     }
+                    // a row of the next tile's sums each round
+                    for j in 0..N {
+                        S::prefetch(c.wrapping_add(j * S::LANES).cast());
+                    }
+                    c = c.wrapping_add(block.c_stride);
                 }
                 for line in 0..ahead.lines {
                     S::prefetch(next.wrapping_add(line * 64));

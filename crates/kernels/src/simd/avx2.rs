@@ -92,16 +92,44 @@ impl Simd for Avx2 {
         unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn round(v: __m256) -> __m256 {
+    unsafe fn power(t: __m256) -> __m256 {
         // SAFETY: see above.
-        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(t))) }
     }
     #[inline(always)]
-    unsafe fn scale(v: __m256, n: __m256) -> __m256 {
-        // SAFETY: see above.
+    unsafe fn transpose(
+        (from, stride): (*const f32, usize),
+        (rows, columns): (usize, usize),
+        (to, to_stride): (*mut f32, usize),
+    ) {
+        // SAFETY: see above; only rows and columns that exist are read and written.
         unsafe {
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_mul_ps(v, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            let mut r = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                if i < rows {
+                    r[i] = Self::load_part(from.add(i * stride), columns);
+                }
+            }
+            // pairs, then fours of rows within each half: f[4 g + c] holds columns c and 4 + c of rows 4 g to 4 g + 3
+            let mut f = [_mm256_setzero_ps(); 8];
+            for g in [0, 4] {
+                let (a, b) = (_mm256_unpacklo_ps(r[g], r[g + 1]), _mm256_unpackhi_ps(r[g], r[g + 1]));
+                let (c, d) = (_mm256_unpacklo_ps(r[g + 2], r[g + 3]), _mm256_unpackhi_ps(r[g + 2], r[g + 3]));
+                f[g] = _mm256_shuffle_ps::<0x44>(a, c);
+                f[g + 1] = _mm256_shuffle_ps::<0xee>(a, c);
+                f[g + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+                f[g + 3] = _mm256_shuffle_ps::<0xee>(b, d);
+            }
+            let mut t = [_mm256_setzero_ps(); 8];
+            for c in 0..4 {
+                t[c] = _mm256_permute2f128_ps::<0x20>(f[c], f[4 + c]);
+                t[4 + c] = _mm256_permute2f128_ps::<0x31>(f[c], f[4 + c]);
+            }
+            for j in 0..8 {
+                if j < columns {
+                    Self::store(to.add(j * to_stride), t[j]);
+                }
+            }
         }
     }
     #[inline(always)]

@@ -91,17 +91,51 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn round(v: __m512) -> __m512 {
+    unsafe fn power(t: __m512) -> __m512 {
         // SAFETY: see above.
-        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(t))) }
     }
     #[inline(always)]
-    unsafe fn scale(v: __m512, n: __m512) -> __m512 {
-        // SAFETY: see above.
+    unsafe fn transpose(
+        (from, stride): (*const f32, usize),
+        (rows, columns): (usize, usize),
+        (to, to_stride): (*mut f32, usize),
+    ) {
+        // SAFETY: see above; only rows and columns that exist are read and written.
         unsafe {
-            // zero at -127, as the other sets: a denormal would slow down every product it meets
-            let counts = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(n, _mm512_set1_ps(-126.5));
-            _mm512_maskz_scalef_ps(counts, v, n)
+            let mut r = [_mm512_setzero_ps(); 16];
+            for i in 0..16 {
+                if i < rows {
+                    r[i] = Self::load_part(from.add(i * stride), columns);
+                }
+            }
+            // pairs, then fours of rows within each quarter: f[4 g + c] holds columns c, 4 + c, 8 + c, 12 + c of rows 4 g to 4 g + 3
+            let mut f = [_mm512_setzero_ps(); 16];
+            for g in [0, 4, 8, 12] {
+                let (a, b) = (_mm512_unpacklo_ps(r[g], r[g + 1]), _mm512_unpackhi_ps(r[g], r[g + 1]));
+                let (c, d) = (_mm512_unpacklo_ps(r[g + 2], r[g + 3]), _mm512_unpackhi_ps(r[g + 2], r[g + 3]));
+                f[g] = _mm512_shuffle_ps::<0x44>(a, c);
+                f[g + 1] = _mm512_shuffle_ps::<0xee>(a, c);
+                f[g + 2] = _mm512_shuffle_ps::<0x44>(b, d);
+                f[g + 3] = _mm512_shuffle_ps::<0xee>(b, d);
+            }
+            // quarters: even ones first, odd ones second
+            let mut t = [_mm512_setzero_ps(); 16];
+            for c in 0..4 {
+                let even = _mm512_shuffle_f32x4::<0x88>(f[c], f[4 + c]);
+                let odd = _mm512_shuffle_f32x4::<0xdd>(f[c], f[4 + c]);
+                let even2 = _mm512_shuffle_f32x4::<0x88>(f[8 + c], f[12 + c]);
+                let odd2 = _mm512_shuffle_f32x4::<0xdd>(f[8 + c], f[12 + c]);
+                t[c] = _mm512_shuffle_f32x4::<0x88>(even, even2);
+                t[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd, odd2);
+                t[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even, even2);
+                t[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd, odd2);
+            }
+            for j in 0..16 {
+                if j < columns {
+                    Self::store(to.add(j * to_stride), t[j]);
+                }
+            }
         }
     }
     #[inline(always)]

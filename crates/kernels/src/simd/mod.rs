@@ -6,6 +6,10 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod portable;
 
+/// 1.5 * 2^23 + 127. A small number added to it is rounded to a whole one, ties to even, and leaves the exponent of its power
+/// of two in the lowest byte.
+pub(crate) const ROUNDING: f32 = 12_582_912.0 + 127.0;
+
 /// A vector type. All functions need the instructions of their set enabled in the calling function.
 ///
 /// # Safety
@@ -36,12 +40,13 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c - a * b
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// to the nearest whole number, ties to even
-    unsafe fn round(v: Self::V) -> Self::V;
-    /// v 2^n of whole n in -127..=127; at -127 the result is 0
-    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
+    /// 2^n of `ROUNDING + n` for whole n in -127..=127; at -127 the result is 0, as a denormal would slow down every product
+    unsafe fn power(t: Self::V) -> Self::V;
     unsafe fn sum(v: Self::V) -> f32;
     unsafe fn highest(v: Self::V) -> f32;
+    /// to[j][i] = from[i][j] of up to `LANES` rows and columns, rows `stride` apart; whole vectors are written, zeros behind
+    /// the rows of `from`
+    unsafe fn transpose(from: (*const f32, usize), part: (usize, usize), to: (*mut f32, usize));
     /// `LANES` i8 as f32
     unsafe fn load_i8(p: *const i8) -> Self::V;
     /// rounded to bf16, ties to even; NaN stays NaN

@@ -91,14 +91,24 @@ impl Simd for Portable {
         lanes!(i => c[i] - a[i] * b[i])
     }
     #[inline(always)]
-    unsafe fn round(v: Self::V) -> Self::V {
-        // 1.5 * 2^23: adding it leaves no bits after the point
-        const SHIFT: f32 = 12_582_912.0;
-        lanes!(i => (v[i] + SHIFT) - SHIFT)
+    unsafe fn power(t: Self::V) -> Self::V {
+        lanes!(i => f32::from_bits(t[i].to_bits() << 23))
     }
     #[inline(always)]
-    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V {
-        lanes!(i => v[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
+    unsafe fn transpose(
+        (from, stride): (*const f32, usize),
+        (rows, columns): (usize, usize),
+        (to, to_stride): (*mut f32, usize),
+    ) {
+        for column in 0..columns {
+            for row in 0..L {
+                // SAFETY: the caller has the rows and columns there, and room for whole vectors.
+                unsafe {
+                    let value = if row < rows { *from.add(row * stride + column) } else { 0.0 };
+                    *to.add(column * to_stride + row) = value;
+                }
+            }
+        }
     }
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
