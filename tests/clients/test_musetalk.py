@@ -313,14 +313,14 @@ def test_environment_of_the_original(tmp_path, media):
 
 def test_the_same_stream_with_sound(talkie, avatar, media, tmp_path):
     """`….mp4` beside the MJPEG: fragments that play while they come."""
-    raw = open_stream(talkie, avatar, media.mp3, dialect_path=f"/inference/stream/{avatar}.mp4")
+    raw = open_stream(talkie, avatar, media.long, dialect_path=f"/inference/stream/{avatar}.mp4")
     assert raw.status == 200 and raw.headers["content-type"] == "video/mp4", (raw.status, raw.headers)
     pieces = list(raw.chunks())
     path = tmp_path / "live.mp4"
     path.write_bytes(b"".join(piece for _, piece in pieces))
     seen = stage.streams(path)
     assert seen["video"]["codec_name"] == "h264" and seen["audio"]["codec_name"] == "aac"
-    assert abs(int(seen["video"]["nb_read_packets"]) - media.seconds(media.mp3) * 25) <= 3
+    assert abs(int(seen["video"]["nb_read_packets"]) - media.seconds(media.long) * 25) <= 3
     assert path.read_bytes().count(b"moof") >= 2, "one fragment is no stream"
     assert pieces[0][0] < pieces[-1][0] * 0.8, "the first bytes came with the last"
 

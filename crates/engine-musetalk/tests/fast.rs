@@ -1,6 +1,6 @@
-//! Under the fast profile f32 cases stay within the bounds of bf16 products, but for the nets that decide between values which
-//! seeded weights leave almost equal: BiSeNet's classes, RTMPose's places and S3FD's boxes are for the strict profile. The kernels are configured once for a process, so
-//! this is a program of its own.
+//! Under the fast profile f32 cases stay within the bounds of bf16 products; the nets that decide between values which seeded
+//! weights leave almost equal (BiSeNet's classes, RTMPose's places, S3FD's boxes) are loaded strictly. The kernels are configured
+//! once for a process, so this is a program of its own.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use golden::{DType, Device, Profile, Registry, Settings, Verdict, verify};
 use layers::kernels::{Choice, Config};
 
 #[test]
-fn only_nets_that_decide_are_farther_than_bf16_allows() {
+fn no_net_is_farther_than_bf16_allows() {
     let choice = Choice::Counted; // a clock would pick other ways on another day
     layers::configure(Config { profile: Profile::Fast, choice, ..Config::default() }).unwrap();
     let mut registry = Registry::default();
@@ -23,9 +23,8 @@ fn only_nets_that_decide_are_farther_than_bf16_allows() {
         dump: None,
     };
     let report = verify(&settings, &registry, &mut |case| println!("{}", case.lines())).unwrap();
-    let mut failed: Vec<_> =
+    let failed: Vec<_> =
         report.cases.iter().filter(|c| c.verdict != Verdict::Passed).map(|c| c.case.as_str()).collect();
-    failed.sort();
-    assert_eq!(failed, ["bisenet", "rtmpose", "s3fd"], "{}", report.summary());
-    assert_eq!(report.count(Verdict::Passed), 5, "{}", report.summary());
+    assert!(failed.is_empty(), "{failed:?}: {}", report.summary());
+    assert_eq!(report.count(Verdict::Passed), 8, "{}", report.summary());
 }

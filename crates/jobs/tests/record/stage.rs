@@ -59,7 +59,7 @@ impl Bed {
             queue_limit: 1000,
             stall: LONG,
             cancel_grace: LONG,
-            live_wait: Duration::from_millis(200),
+            live_wait: Duration::from_secs(1),
             retention: Retention { takes_age: None, takes_bytes: None, uploads_age: None, records_age: None },
             lease: Duration::from_millis(600),
             clock: Clock::new(move || now_ms.load(Ordering::SeqCst)),

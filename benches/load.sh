@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# How long a large PyTorch file takes to load, against a plain read of it: MuseTalk's UNet, 3.4 GB, seeded. Needs 8 GB of memory.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=target/load-bench
+[ -x target/release/talkie ] || { echo "target/release/talkie is not there: make build" >&2; exit 2; }
+[ -d "$folder" ] || target/release/talkie models seed "${1:-musetalk-v15}" --out "$folder"
+cargo build --quiet --release --locked --package layers --example load
+find "$folder" -name '*.pth' -size +1G -exec target/release/examples/load {} \;
