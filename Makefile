@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-load cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -72,6 +72,10 @@ bench-kernels:
 bench-nets:
 	@scripts/setup.sh run
 	@benches/nets/run.sh
+
+## a weight file of 3.4 GB as tensors against a plain read of it
+bench-load: build
+	@benches/load.sh
 
 ## talkie-worker-cuda, for NVIDIA cards: the CUDA toolkit, the program, the libraries it loads (slow; needs no card)
 cuda:

@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=target/load-bench
-[ -x target/release/talkie ] || { echo "target/release/talkie is not there: make build" >&2; exit 2; }
-[ -d "$folder" ] || target/release/talkie models seed "${1:-musetalk-v15}" --out "$folder"
+[ -d "$folder" ] || target/release/talkie models seed musetalk-v15 --out "$folder"
 cargo build --quiet --release --locked --package layers --example load
 find "$folder" -name '*.pth' -size +1G -exec target/release/examples/load {} \;

@@ -55,8 +55,7 @@ impl ComputeConfig {
 #[cfg(feature = "neural")]
 fn memory() -> usize {
     let told = rustix::system::sysinfo();
-    let bytes =
-        u64::try_from(told.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(told.mem_unit.max(1)));
+    let bytes = told.totalram.saturating_mul(u64::from(told.mem_unit.max(1)));
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
