@@ -77,6 +77,7 @@ mod tests {
         let _other = bells.watch("c");
         assert_eq!(bells.lock().bells.len(), 1, "bells that nobody hears are taken down");
     }
+
     #[test]
     fn the_last_news_are_heard_before_the_silence() {
         let bells = Bells::default();
