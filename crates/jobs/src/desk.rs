@@ -33,7 +33,7 @@ pub use crate::record::webhook::Webhook;
 use crate::record::{FolderLock, Record, avatar, broken, job, keep, kept, log};
 use crate::{
     AvatarName, AvatarView, Clock, Darkroom, Delivery, Ending, Failure, JobId, JobView, Listing, LogLine,
-    Order, Source, State, TakeSpec, Work, scratch,
+    Order, ProgressView, Source, State, TakeSpec, Work, scratch,
 };
 
 pub use live::{Live, LiveVoice};
@@ -404,22 +404,20 @@ impl Desk {
     }
 
     /// `None`: there is no such job of this owner (`None`: of anybody).
-    pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<JobView>, Complaint> {
+    pub async fn job(&self, id: &str, owner: Option<&str>) -> Result<Option<Arc<JobView>>, Complaint> {
         if [Some(id), owner].into_iter().flatten().any(is_nobodys) {
             return Ok(None);
         }
         let inner = &self.inner;
         if let Some(view) = inner.shelf.find(id, owner, inner.record.line.moves()) {
-            metrics::counter!("talkie_cache_hits_total", "cache" => "jobs").increment(1);
-            return Ok(Some(inner.freshen(JobView::clone(&view))));
+            return Ok(Some(inner.freshen(view)));
         }
-        metrics::counter!("talkie_cache_misses_total", "cache" => "jobs").increment(1);
         let moment = inner.moment();
         let view = job::view(&inner.record, id, owner).await.map_err(|error| broken(&error))?;
         Ok(view.map(|view| {
             let view = Arc::new(view);
             inner.keep(Arc::clone(&view), moment);
-            inner.freshen(Arc::unwrap_or_clone(view))
+            inner.freshen(view)
         }))
     }
 
@@ -433,7 +431,11 @@ impl Desk {
         };
         let listing = Listing { limit, ..listing };
         let views = job::list(&self.inner.record, &listing).await.map_err(|error| broken(&error))?;
-        Ok(views.into_iter().map(|view| self.inner.freshen(view)).collect())
+        let fresh = |view: JobView| {
+            let progress = self.inner.fresher(&view).or(view.progress);
+            JobView { progress, ..view }
+        };
+        Ok(views.into_iter().map(fresh).collect())
     }
 
     /// Lines after `since`, oldest first.
@@ -448,7 +450,7 @@ impl Desk {
     }
 
     /// Waits for the end. `None`: there is no such job. A complaint if it waits for the next start of the server.
-    pub async fn wait(&self, id: &str) -> Result<Option<JobView>, Complaint> {
+    pub async fn wait(&self, id: &str) -> Result<Option<Arc<JobView>>, Complaint> {
         let mut bell = self.watch(id);
         loop {
             match self.job(id, None).await? {
@@ -510,7 +512,7 @@ impl Desk {
 
     /// A take of a job that is done, to be read; it is not removed before this is dropped.
     pub async fn open_take(&self, id: &str) -> Result<Option<store::Reading>, Complaint> {
-        match self.job(id, None).await?.and_then(|view| view.ending) {
+        match self.job(id, None).await?.as_ref().and_then(|view| view.ending.as_ref()) {
             Some(Ending::Made(made)) if made.removed_ms.is_none() => self.inner.store.read(&made.key).await,
             _ => Ok(None),
         }
@@ -630,14 +632,15 @@ impl Inner {
     }
 
     /// The record's progress is up to a second old; a running job of this server is known better.
-    fn freshen(&self, view: JobView) -> JobView {
-        match view.state {
-            State::Running => {
-                let progress = self.progress.get(&view.id, view.attempt).or(view.progress);
-                JobView { progress, ..view }
-            }
-            State::Queued | State::Done | State::Failed | State::Canceled => view,
+    fn freshen(&self, mut view: Arc<JobView>) -> Arc<JobView> {
+        if let Some(progress) = self.fresher(&view) {
+            Arc::make_mut(&mut view).progress = Some(progress);
         }
+        view
+    }
+
+    fn fresher(&self, view: &JobView) -> Option<ProgressView> {
+        (view.state == State::Running).then(|| self.progress.get(&view.id, view.attempt)).flatten()
     }
 
     /// How often this server looks at what others of its fleet did; `None`: it is alone.

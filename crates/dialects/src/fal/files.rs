@@ -190,7 +190,7 @@ pub async fn upload(
     let key = door.room.house.desk.upload_key(&said_name(headers));
     let received = receive(door, &key, body).await?;
     keep_until(door, &received.key, lifecycle(headers)).await?;
-    Ok(json(StatusCode::OK, &json!({ "access_url": upload_url(&bases.cdn, &received.key) })))
+    Ok(json(StatusCode::OK, &json!({ "access_url": upload_url(&bases.cdn(), &received.key) })))
 }
 
 /// What `initiate` and its kin are told.
@@ -246,7 +246,7 @@ pub fn initiate(
         parts: BTreeMap::new(),
     };
     let id = door.fal().arrivals.expect(desk, arrival, now_ms)?;
-    let file_url = upload_url(&bases.cdn, &key);
+    let file_url = upload_url(&bases.cdn(), &key);
     Ok(json(
         StatusCode::OK,
         &match manner {
@@ -357,7 +357,7 @@ pub async fn complete(door: &Door, bases: &Bases, (id, body): (&str, &[u8])) -> 
     throw_away(&door.room.house.desk, keys);
     let received = joined?;
     keep_until(door, &received.key, arrival.life).await?;
-    let url = upload_url(&bases.cdn, &received.key);
+    let url = upload_url(&bases.cdn(), &received.key);
     Ok(json(StatusCode::OK, &json!({ "access_url": url, "file_url": url })))
 }
 
@@ -428,7 +428,7 @@ pub fn upload_token(door: &Door, owner: &Owner, bases: &Bases) -> Response {
         &super::wire::UploadToken {
             token,
             token_type: "Bearer",
-            base_url: bases.cdn.clone(),
+            base_url: bases.cdn().into_owned(),
             // Python 3.10 does not read a Z
             expires_at: until.replace('Z', "+00:00"),
         },

@@ -158,7 +158,8 @@ pub async fn order(
         None => None,
     };
     let now_ms = door.room.house.clock.now_ms();
-    let note = Note { app: app.id.to_owned(), rate: rate(app, fields), cdn: bases.cdn.clone(), wrong: None };
+    let note =
+        Note { app: app.id.to_owned(), rate: rate(app, fields), cdn: bases.cdn().into_owned(), wrong: None };
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     Ok(Order {
         dialect: DIALECT,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, OriginalUri, Request, State};
@@ -180,7 +181,7 @@ async fn queued(
     let note = Note {
         app: app.id.to_owned(),
         rate: 0.0,
-        cdn: target.bases.cdn.clone(),
+        cdn: target.bases.cdn().into_owned(),
         wrong: Some(no.body.clone()),
     };
     let failed = FailedOrder {
@@ -291,7 +292,7 @@ async fn queue(door: &Door, (owner, target): (&Owner, &Target), request: Request
             let view = find(door, owner, id).await?;
             Ok(named(watched(door, target, &view), id))
         }
-        (Method::GET, "" | "response") => Ok(to_wire::result(&find(door, owner, id).await?)),
+        (Method::GET, "" | "response") => Ok(to_wire::result(find(door, owner, id).await?.as_ref())),
         (Method::PUT | Method::POST, "cancel") => cancel(door, owner, id).await,
         (_, "status" | "status/stream" | "" | "response" | "cancel") => Err(not_allowed()),
         (_, other) => Err(no_path(&format!("/{other}"))),
@@ -324,7 +325,7 @@ async fn submitted(
     Ok(named(json(StatusCode::OK, &status), job))
 }
 
-async fn find(door: &Door, Owner(owner): &Owner, id: &str) -> Result<JobView, No> {
+async fn find(door: &Door, Owner(owner): &Owner, id: &str) -> Result<Arc<JobView>, No> {
     let view = door.room.house.desk.job(id, Some(owner)).await.map_err(broken)?;
     let view = view.filter(|view| view.dialect == DIALECT);
     view.ok_or_else(|| No::said(StatusCode::NOT_FOUND, "Request not found"))
@@ -369,7 +370,7 @@ impl Looking {
     }
 
     /// `None` when it has ended before, or the record no longer answers.
-    async fn next(&mut self) -> Option<JobView> {
+    async fn next(&mut self) -> Option<Arc<JobView>> {
         if self.over || self.changes.changed().await.is_err() {
             return None;
         }

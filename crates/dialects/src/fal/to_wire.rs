@@ -315,8 +315,8 @@ pub struct Addresses {
 }
 
 pub fn addresses(bases: &Bases, view: &JobView) -> Addresses {
-    let app = note(view).and_then(|note| Some(apps::find(&note.app)?.0)).map_or("talkie", apps::App::base);
-    let response = format!("{}/{app}/requests/{}", bases.queue, view.id);
+    let app = view.note["app"].as_str().and_then(apps::find).map_or("talkie", |(app, _)| app.base());
+    let response = bases.request(app, &view.id);
     Addresses { status: format!("{response}/status"), cancel: format!("{response}/cancel"), response }
 }
 

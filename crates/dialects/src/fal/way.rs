@@ -1,6 +1,8 @@
 //! The way a request came in: which of fal's hosts it means, and under which addresses this server answers for them. Clients
 //! keep the addresses they are given, so each gets those of its own way.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, Uri, header};
 use url::Url;
 
@@ -31,11 +33,13 @@ pub struct Target {
     pub bases: Bases,
 }
 
+/// Where the services lie for whoever asks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bases {
-    pub queue: String,
-    pub rest: String,
-    pub cdn: String,
+pub enum Bases {
+    /// At fal's own hosts.
+    Official,
+    /// Under their prefixes, below an address without a last slash.
+    Below(String),
 }
 
 /// Hosts that clients have built in, and what each is.
@@ -88,12 +92,12 @@ pub fn target((inner, outer): (&str, &Uri), headers: &HeaderMap, site: &Site) ->
     let query = outer.query().map(str::to_owned);
     let asked = if inner.trim_end_matches('/') == "/api/fal/proxy" {
         let (service, path, query) = proxied(text("x-fal-target-url"))?;
-        Target { service, path, query, bases: Bases::below(&own()) }
+        Target { service, path, query, bases: Bases::below(own()) }
     } else if let Some(service) = official(name) {
-        Target { service, path: inner.to_owned(), query, bases: Bases::official() }
+        Target { service, path: inner.to_owned(), query, bases: Bases::Official }
     } else {
         let (service, path) = prefixed(inner).ok_or_else(|| Refused::missing("Not Found"))?;
-        Target { service, path: path.to_owned(), query, bases: Bases::below(&own()) }
+        Target { service, path: path.to_owned(), query, bases: Bases::below(own()) }
     };
     Ok(asked.told_apart())
 }
@@ -145,23 +149,29 @@ impl Target {
 }
 
 impl Bases {
-    fn official() -> Self {
-        let owned = str::to_owned;
-        Self {
-            queue: owned("https://queue.fal.run"),
-            rest: owned("https://rest.fal.ai"),
-            cdn: owned("https://v3.fal.media"),
+    fn below(mut base: String) -> Self {
+        base.truncate(base.trim_end_matches('/').len());
+        Self::Below(base)
+    }
+
+    /// A request of the queue.
+    pub fn request(&self, app: &str, id: &str) -> String {
+        match self {
+            Self::Official => format!("https://queue.fal.run/{app}/requests/{id}"),
+            Self::Below(base) => format!("{base}/queue/{app}/requests/{id}"),
         }
     }
 
-    fn below(base: &str) -> Self {
-        let base = base.trim_end_matches('/');
-        Self { queue: format!("{base}/queue"), rest: format!("{base}/rest"), cdn: format!("{base}/cdn") }
+    pub fn cdn(&self) -> Cow<'static, str> {
+        match self {
+            Self::Official => Cow::Borrowed("https://v3.fal.media"),
+            Self::Below(base) => Cow::Owned(format!("{base}/cdn")),
+        }
     }
 
     /// The path of a file of ours, if this address is one, by whichever way it was told.
     pub fn file_path(&self, url: &str) -> Option<String> {
-        if let Some(rest) = url.strip_prefix(&self.cdn).filter(|rest| rest.starts_with('/')) {
+        if let Some(rest) = url.strip_prefix(&*self.cdn()).filter(|rest| rest.starts_with('/')) {
             return Some(rest.to_owned());
         }
         // most addresses are others': that much is seen without reading them whole
@@ -214,7 +224,7 @@ mod tests {
             let target =
                 target((inner, &outer.parse().unwrap()), &headers(&[("host", host)]), &site("")).unwrap();
             assert_eq!(
-                (target.service, target.path.as_str(), target.bases.cdn.as_str()),
+                (target.service, target.path.as_str(), &*target.bases.cdn()),
                 (service, path, cdn),
                 "{outer}"
             );
@@ -227,10 +237,10 @@ mod tests {
             ("x-forwarded-prefix", "/ai/"),
         ]);
         let told = target(("/run/a/b", &outer), &forwarded, &site("")).unwrap();
-        assert_eq!(told.bases.queue, "https://talkie.example/ai/queue");
+        assert_eq!(told.bases.cdn(), "https://talkie.example/ai/cdn");
         let public = Site { public: Some("https://p.example/fal".into()), ..site("") };
         let told = target(("/run/a/b", &outer), &forwarded, &public).unwrap();
-        assert_eq!(told.bases.queue, "https://p.example/fal/queue");
+        assert_eq!(told.bases.cdn(), "https://p.example/fal/cdn");
     }
 
     #[test]
@@ -245,7 +255,7 @@ mod tests {
         assert_eq!(told.service, Service::Queue);
         assert_eq!(told.path, "/fal-ai/infinitalk/requests/x/status");
         assert_eq!(told.value("logs").as_deref(), Some("1"));
-        assert_eq!(told.bases.cdn, "http://h:1/fal/cdn");
+        assert_eq!(told.bases.cdn(), "http://h:1/fal/cdn");
         for wrong in [
             None,
             Some("https://evil.example/"),
@@ -259,7 +269,7 @@ mod tests {
 
     #[test]
     fn files_of_ours_are_known_by_every_address_they_have() {
-        let bases = Bases::below("http://h:1/fal");
+        let bases = Bases::below("http://h:1/fal".to_owned());
         let rows = [
             ("http://h:1/fal/cdn/files/a/b.mp4", Some("/files/a/b.mp4")),
             ("https://v3.fal.media/files/a/b.mp4", Some("/files/a/b.mp4")),

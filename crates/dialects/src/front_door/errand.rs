@@ -1,5 +1,7 @@
 //! A job as a handler sees it: handed in, waited for, and what came of it.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, StatusCode};
 use jobs::{Ending, Held, JobView, Made, Order, Prepared, Refusal, Source, Submitted};
 use sha2::{Digest, Sha256};
@@ -53,7 +55,7 @@ impl Room {
     }
 
     /// Waits for its end.
-    pub async fn ended(&self, job: &str) -> Result<JobView, Refused> {
+    pub async fn ended(&self, job: &str) -> Result<Arc<JobView>, Refused> {
         let view = self.house.desk.wait(job).await.map_err(broken)?;
         view.ok_or_else(|| Refused::later(format!("the record no longer has job {job}"), 1))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, RawQuery, Request, State};
@@ -25,7 +26,7 @@ use crate::musetalk;
 
 const PING: Duration = Duration::from_secs(15);
 
-async fn find(room: &Room, Owner(owner): &Owner, id: &str) -> Result<JobView, Refused> {
+async fn find(room: &Room, Owner(owner): &Owner, id: &str) -> Result<Arc<JobView>, Refused> {
     let view = room.house.desk.job(id, Some(owner)).await.map_err(broken)?;
     view.ok_or_else(|| Refused::missing(format!("there is no job {id}")))
 }
@@ -46,7 +47,7 @@ pub async fn job(
     Extension(owner): Extension<Owner>,
     id: Segments,
 ) -> Result<Response, Refused> {
-    Ok(told_as(&to_wire::job(&find(&room, &owner, id.first()).await?)))
+    Ok(told_as(&to_wire::job(find(&room, &owner, id.first()).await?.as_ref())))
 }
 
 pub async fn log(
@@ -102,7 +103,7 @@ pub async fn events(
     let view = find(&room, &owner, id.first()).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let known = last.and_then(|id| id.parse().ok()).unwrap_or(0);
-    let told = Sse::new(tell(room, view.id, known)).keep_alive(KeepAlive::new().interval(PING));
+    let told = Sse::new(tell(room, view.id.clone(), known)).keep_alive(KeepAlive::new().interval(PING));
     Ok(told.into_response())
 }
 

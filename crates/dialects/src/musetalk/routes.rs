@@ -68,7 +68,7 @@ pub async fn preprocess(
     let order = from_wire::preparation(&room, card, avatar, &form.fields, video.clone()).await;
     let order = Order { idempotency, ..order };
     let job = room.submit_with(order, video).await?.id;
-    let mut response = told_as(&to_wire::preprocessed(&room.ended(&job).await?)?);
+    let mut response = told_as(&to_wire::preprocessed(room.ended(&job).await?.as_ref())?);
     response.headers_mut().insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
     Ok(response)
 }

@@ -50,7 +50,7 @@ async fn make(
     let order = from_wire::take(&room, &card, &avatar, (voice, deliver), &request).await?;
     let order = Order { idempotency, ..order };
     let job = room.submit(order).await?.id;
-    to_wire::answer(&request, upload.as_deref(), &room.ended(&job).await?)
+    to_wire::answer(&request, upload.as_deref(), room.ended(&job).await?.as_ref())
 }
 
 /// The avatar, made anew if the request says so: then it is what this request has made, whatever the name stands for since.
@@ -85,5 +85,5 @@ async fn finished(room: &Room, name: &AvatarName, job: &str) -> Result<AvatarVie
     to_wire::s3_failure(&view, None)?;
     let Prepared { key, engine, source_sha256 } = prepared(to_wire::opening(&view, None), &view)?;
     let created_ms = view.ended_ms.unwrap_or(view.created_ms);
-    Ok(AvatarView { avatar: name.clone(), key, engine, source_sha256, created_ms, note: view.note })
+    Ok(AvatarView { avatar: name.clone(), key, engine, source_sha256, created_ms, note: view.note.clone() })
 }

@@ -111,7 +111,7 @@ pub async fn video(
     let id = to_wire::video_id(name.first()).ok_or_else(not_found)?;
     let view = room.house.desk.job(id, None).await.map_err(broken)?;
     let view = view.filter(|view| view.dialect == room.dialect).ok_or_else(not_found)?;
-    let Some(Ending::Made(made)) = view.ending else { return Err(not_found()) };
+    let Some(Ending::Made(made)) = &view.ending else { return Err(not_found()) };
     let reading = room.house.desk.open_take(id).await.map_err(broken)?.ok_or_else(not_found)?;
     let file = Sending { reading, content_type: "video/mp4", etag: &made.sha256, form: Form::Static };
     let mut response = send(file, &method, &headers).await;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::Counter;
 use serde_json::Value;
 
 use crate::{JobId, JobView, State};
@@ -14,9 +15,21 @@ const MOST: usize = 4096;
 /// Of the dialects' notes in them: all else of a view is a few kilobytes, but a note may hold a whole `data:` URL.
 const MOST_BYTES: usize = 16 << 20;
 
-#[derive(Default)]
 pub struct Shelf {
     views: Mutex<Views>,
+    hits: Counter,
+    misses: Counter,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        let counter = |name| metrics::counter!(name, "cache" => "jobs");
+        Self {
+            views: Mutex::default(),
+            hits: counter("talkie_cache_hits_total"),
+            misses: counter("talkie_cache_misses_total"),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -41,6 +54,12 @@ impl Shelf {
     }
 
     pub fn find(&self, id: &str, owner: Option<&str>, moves: u64) -> Option<Arc<JobView>> {
+        let found = self.standing(id, owner, moves);
+        if found.is_some() { &self.hits } else { &self.misses }.increment(1);
+        found
+    }
+
+    fn standing(&self, id: &str, owner: Option<&str>, moves: u64) -> Option<Arc<JobView>> {
         let views = self.views();
         let (view, moment) = views.by_id.get(id)?;
         let stands = view.state != State::Queued || moment.moves == moves;
