@@ -132,7 +132,8 @@ fn watch(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
 /// `rendering 12/40, 3 s left`, or the place in the queue, or nothing.
 fn progress(job: &Value) -> String {
     if let Some(position) = job["position"].as_u64() {
-        return format!("{position} before it");
+        let wait = job["wait_ms"].as_f64().map(|ms| format!(", about {:.0} s", (ms / 1e3).ceil()));
+        return format!("{position} before it{}", wait.unwrap_or_default());
     }
     let progress = &job["progress"];
     let Some(stage) = progress["stage"].as_str() else { return String::new() };

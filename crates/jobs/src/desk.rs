@@ -421,6 +421,11 @@ impl Desk {
         }))
     }
 
+    /// When a job that waits is likely to begin, by how long the last ones took.
+    pub fn expected_wait(&self, view: &JobView) -> Option<Duration> {
+        self.inner.counts.wait(view.position?)
+    }
+
     pub async fn list(&self, listing: Listing) -> Result<Vec<JobView>, Complaint> {
         if [&listing.dialect, &listing.owner].into_iter().flatten().any(|name| is_nobodys(name)) {
             return Ok(Vec::new());

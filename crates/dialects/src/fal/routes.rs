@@ -415,7 +415,8 @@ fn watched(door: &Door, target: &Target, view: &JobView) -> Response {
                 }
                 if watching.lined.is_none_or(|at| at.elapsed() >= LINE_PACE) {
                     watching.lined = Some(Instant::now());
-                    logs.extend(to_wire::progress_line(&view, room.house.clock.now_ms()));
+                    let wait = room.house.desk.expected_wait(&view);
+                    logs.extend(to_wire::progress_line(&view, wait, room.house.clock.now_ms()));
                 }
             }
             let now = (view.state, view.position);

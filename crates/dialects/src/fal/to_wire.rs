@@ -1,6 +1,8 @@
 //! From the record to fal's words: statuses, results, and fal's three shapes of errors. Never 408 or 409: fal's Python client
 //! sends a request again that is answered so.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -297,10 +299,15 @@ pub fn log(line: LogLine) -> Log {
     }
 }
 
-/// How far it is, as a line of its log.
-pub fn progress_line(view: &JobView, now_ms: i64) -> Option<Log> {
+/// How far it is, as a line of its log; `wait`: until it is likely to begin.
+pub fn progress_line(view: &JobView, wait: Option<Duration>, now_ms: i64) -> Option<Log> {
     let message = match (view.state, view.position, view.progress) {
-        (State::Queued, Some(position), _) => format!("waiting, {position} before it"),
+        (State::Queued, Some(position), _) => match wait {
+            Some(wait) => {
+                format!("waiting, {position} before it, about {:.0} s", wait.as_secs_f64().ceil())
+            }
+            None => format!("waiting, {position} before it"),
+        },
         (State::Running, _, Some(progress)) => progress.to_string(),
         _ => return None,
     };

@@ -162,6 +162,7 @@ fn job() -> Value {
     for (name, kind) in [
         ("engine", "string"),
         ("position", "integer"),
+        ("wait_ms", "integer"),
         ("progress", "object"),
         ("started_at", "string"),
         ("ended_at", "string"),

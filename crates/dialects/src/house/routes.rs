@@ -39,7 +39,8 @@ pub async fn jobs(
     let query = read_query(query.as_deref(), &from_wire::LISTING)?;
     let listing = from_wire::listing(&query, owner)?;
     let views = room.house.desk.list(listing).await.map_err(broken)?;
-    Ok(told_as(&Jobs { jobs: views.iter().map(to_wire::job).collect() }))
+    let desk = &room.house.desk;
+    Ok(told_as(&Jobs { jobs: views.iter().map(|view| to_wire::job(desk, view)).collect() }))
 }
 
 pub async fn job(
@@ -47,7 +48,8 @@ pub async fn job(
     Extension(owner): Extension<Owner>,
     id: Segments,
 ) -> Result<Response, Refused> {
-    Ok(told_as(&to_wire::job(find(&room, &owner, id.first()).await?.as_ref())))
+    let view = find(&room, &owner, id.first()).await?;
+    Ok(told_as(&to_wire::job(&room.house.desk, &view)))
 }
 
 pub async fn log(
@@ -145,7 +147,7 @@ impl Telling {
             self.ready.extend(event.json_data(to_wire::line(line)).ok());
         }
         self.ended = view.state.is_terminal();
-        let job = to_wire::job(&view);
+        let job = to_wire::job(desk, &view);
         if self.told.as_ref() != Some(&job) {
             self.ready.extend(Event::default().event("job").json_data(&job).ok());
             self.told = Some(job);

@@ -1,6 +1,6 @@
 //! From the record to our own words.
 
-use jobs::{AvatarView, Blame, Canceling, Ending, JobView, Level, LogLine, Made, State, Work};
+use jobs::{AvatarView, Blame, Canceling, Desk, Ending, JobView, Level, LogLine, Made, State, Work};
 
 use super::wire::{Avatar, Error, Job, Line, Progress, Take};
 use crate::front_door::dates::iso;
@@ -15,7 +15,7 @@ pub fn state(state: State) -> &'static str {
     }
 }
 
-pub fn job(view: &JobView) -> Job {
+pub fn job(desk: &Desk, view: &JobView) -> Job {
     let error = match &view.ending {
         Some(Ending::Failed(failure)) => Some(Error {
             blame: match failure.blame {
@@ -40,6 +40,7 @@ pub fn job(view: &JobView) -> Job {
         engine: view.work.as_ref().map(|work| work.engine().to_owned()),
         state: state(view.state),
         position: view.position,
+        wait_ms: desk.expected_wait(view).map(|wait| wait.as_millis() as u64),
         progress: view.progress.map(|progress| Progress {
             stage: progress.stage.name(),
             done: progress.done,

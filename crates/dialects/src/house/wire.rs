@@ -18,6 +18,8 @@ pub struct Job {
     pub state: &'static str,
     /// Jobs that go before it.
     pub position: Option<u64>,
+    /// Until it is likely to begin, by how long the last jobs took.
+    pub wait_ms: Option<u64>,
     pub progress: Option<Progress>,
     pub created_at: String,
     pub started_at: Option<String>,

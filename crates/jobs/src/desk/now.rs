@@ -82,19 +82,42 @@ impl Counts {
         durations.push_back(duration);
     }
 
-    /// When a place is likely to come free: the slots end one job each in the time a job takes.
+    /// When a place is likely to come free.
     pub fn retry_s(&self) -> u32 {
+        let usual = self.between_ends().unwrap_or(Duration::from_secs(10)); // nothing has ended yet
+        usual.as_secs_f64().ceil().clamp(1.0, 600.0) as u32
+    }
+
+    /// When a job with so many before it is likely to begin; `None` while nothing is known of how long jobs take.
+    pub fn wait(&self, before: u64) -> Option<Duration> {
+        Some(self.between_ends()?.saturating_mul(u32::try_from(before + 1).unwrap_or(u32::MAX)))
+    }
+
+    /// The slots end one job each in the time a job takes.
+    fn between_ends(&self) -> Option<Duration> {
         let durations = lock(&self.durations);
-        let mean = match durations.len() {
-            0 => Duration::from_secs(10), // nothing has ended yet
-            n => durations.iter().sum::<Duration>() / n as u32,
-        };
-        let slots = self.vitals().slots.max(1) as f64;
-        (mean.as_secs_f64() / slots).ceil().clamp(1.0, 600.0) as u32
+        let mean = durations.iter().sum::<Duration>().checked_div(durations.len() as u32)?;
+        Some(mean / self.vitals().slots.max(1) as u32)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // what is under these locks is replaced whole
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_as_long_as_the_jobs_before_it_took() {
+        let counts = Counts::default();
+        assert_eq!((counts.wait(0), counts.retry_s()), (None, 10));
+        counts.set(Vitals { slots: 2, ..Vitals::default() });
+        counts.took(Duration::from_secs(6));
+        counts.took(Duration::from_secs(10));
+        assert_eq!(counts.wait(0), Some(Duration::from_secs(4)));
+        assert_eq!((counts.wait(4), counts.retry_s()), (Some(Duration::from_secs(20)), 4));
+    }
 }

@@ -25,7 +25,7 @@ async fn agrees(desk: &Desk) {
     for listed in all(desk).await {
         // twice: as it is read, and as it is kept
         for _ in 0..2 {
-            assert_eq!(desk.job(&listed.id, None).await.unwrap().as_ref(), Some(&listed));
+            assert_eq!(desk.job(&listed.id, None).await.unwrap().as_deref(), Some(&listed));
         }
     }
 }

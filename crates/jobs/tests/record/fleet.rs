@@ -42,7 +42,7 @@ async fn trap_7_a_lease_that_lives_is_respected_and_one_that_ended_is_taken_over
     let late = a.make(&hand_a, &spied).await;
     eventually("the loser's file goes", || async { !a.path(&late).exists() }).await;
     assert!(b.path(&key).exists());
-    assert_eq!(desk_a.job(&id, None).await.unwrap().unwrap(), view);
+    assert_eq!(*desk_a.job(&id, None).await.unwrap().unwrap(), view);
     assert_eq!(a.ask_sql("SELECT id FROM jobs WHERE deaths > 0").await, [] as [&str; 0], "nobody is blamed");
 }
 

@@ -49,7 +49,7 @@ async fn a_session_plays_to_its_end(bed: Bed) {
     let mut session = desk.open_live(live()).await.ok().unwrap();
     let (work, mut stream) = stage(&mut hand).await;
     let view = desk.job(&session.id, Some("local")).await.unwrap().unwrap();
-    assert_eq!((view.state, view.work, view.attempt), (State::Running, None, 1));
+    assert_eq!((view.state, view.work.clone(), view.attempt), (State::Running, None, 1));
     eventually("it is counted", || async { desk.vitals().live == 1 }).await;
     let packets: Vec<Vec<u8>> = [1, 3, 70_000, 1 << 20].map(|n| vec![n as u8; n]).into();
     let sent = packets.clone();

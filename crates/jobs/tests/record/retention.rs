@@ -44,7 +44,7 @@ async fn takes_go_by_age_but_not_while_they_are_read(bed: Bed) {
     assert_eq!(desk.sweep().await.unwrap(), Swept { takes: 1, ..Swept::default() });
     assert!(!bed.path(&old_key).exists() && desk.open_take(&old).await.unwrap().is_none());
     let view = desk.job(&old, None).await.unwrap().unwrap();
-    let Some(Ending::Made(made)) = view.ending else { panic!("{view:?}") };
+    let Some(Ending::Made(made)) = &view.ending else { panic!("{view:?}") };
     assert!(view.state == State::Done && made.removed_ms.is_some(), "the record stays and says so");
     assert!(desk.open_take(&young).await.unwrap().is_some());
 }

@@ -189,7 +189,7 @@ impl Play {
             assert_eq!(ends, 1, "one end each: {lines:?}");
             let files =
                 || std::fs::read_dir(self.bed.path(&format!("takes/{id}"))).into_iter().flatten().count();
-            match view.ending.expect("it has ended") {
+            match view.ending.clone().expect("it has ended") {
                 Ending::Made(made) => {
                     assert!(self.bed.path(&made.key).is_file(), "the take is there");
                     eventually("and no other", || async { files() == 1 }).await;

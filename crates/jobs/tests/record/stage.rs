@@ -383,13 +383,14 @@ pub async fn until(desk: &Desk, id: &str, as_wanted: impl Fn(&JobView) -> bool) 
         }
     };
     match tokio::time::timeout(LONG, look).await {
-        Ok(view) => view,
+        Ok(view) => JobView::clone(&view),
         Err(_) => panic!("it never came to that: {:?}", desk.job(id, None).await),
     }
 }
 
 pub async fn ended(desk: &Desk, id: &str) -> JobView {
-    tokio::time::timeout(LONG, desk.wait(id)).await.expect("the job ends").unwrap().unwrap()
+    let view = tokio::time::timeout(LONG, desk.wait(id)).await.expect("the job ends").unwrap().unwrap();
+    JobView::clone(&view)
 }
 
 pub async fn submit(desk: &Desk, order: Order) -> String {

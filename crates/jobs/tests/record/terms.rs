@@ -135,7 +135,7 @@ async fn a_request_that_was_wrong_is_told_of_like_one_that_failed(bed: Bed) {
     };
     let id = desk.submit_failed(failed).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let view = desk.job(&id, Some("local")).await.unwrap().unwrap();
-    assert_eq!((view.state, view.ending), (State::Failed, Some(Ending::Failed(failure))));
+    assert_eq!((view.state, view.ending.clone()), (State::Failed, Some(Ending::Failed(failure))));
     assert_eq!(view.note["wrong"], 1);
     let due = desk.webhooks_due("musetalk", i64::MAX - 1, 9).await.unwrap();
     assert_eq!(due.len(), 1);
