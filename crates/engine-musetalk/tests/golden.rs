@@ -18,8 +18,20 @@ fn registry() -> Registry {
 }
 
 /// Cases of the kit in `goldens/` that this crate answers to.
-const CASES: [&str; 8] =
-    ["bisenet", "pe", "rtmpose", "s3fd", "unet", "unet_bf16", "unet_fp16", "whisper_encoder"];
+const CASES: [&str; 12] = [
+    "bisenet",
+    "classic_v1_audio",
+    "mel",
+    "mel_two_segments",
+    "pe",
+    "rtmpose",
+    "s3fd",
+    "unet",
+    "unet_bf16",
+    "unet_fp16",
+    "whisper_chunks",
+    "whisper_encoder",
+];
 
 #[test]
 fn every_case_passes_and_no_probe_diverges() {

@@ -1,6 +1,9 @@
 //! The golden cases and key inventories of the nets in this crate.
 
 mod bisenet;
+mod chunks;
+mod classic_audio;
+mod mel;
 mod picture;
 mod positional;
 mod rtmpose;
@@ -14,6 +17,9 @@ use golden::{Case, Registry};
 pub fn register(registry: &mut Registry) {
     registry.cases.extend([
         &bisenet::FaceParsing as &dyn Case,
+        &chunks::Chunks,
+        &classic_audio::ClassicAudio,
+        &mel::LogMel,
         &positional::Positions,
         &rtmpose::Pose,
         &s3fd::FaceDetection,

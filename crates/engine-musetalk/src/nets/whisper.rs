@@ -1,7 +1,7 @@
 //! The encoder of Whisper (Radford et al. 2022), as in transformers 4.39.2 (`WhisperEncoder`): a log-mel spectrogram to the hidden states after
 //! every block, which MuseTalk takes all of. The decoder is not loaded.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use layers::{Activation, Bias, Conv1d, ConvConfig, LayerNorm, Linear, Mask, attention};
 use serde::Deserialize;
@@ -125,6 +125,7 @@ pub struct WhisperEncoder {
     embed_positions: Tensor,
     layers: Vec<EncoderLayer>,
     layer_norm: LayerNorm,
+    mels: usize,
 }
 
 impl WhisperEncoder {
@@ -140,22 +141,47 @@ impl WhisperEncoder {
                 .map(|i| EncoderLayer::load(cfg, vb.pp("layers").pp(i)))
                 .collect::<Result<_>>()?,
             layer_norm: LayerNorm::load(d, NORM_EPS, Bias::Yes, vb.pp("layer_norm"))?,
+            mels: cfg.num_mel_bins,
         })
     }
 
-    /// mel: (b, frames, mels), of twice as many frames as positions -> one state more than blocks, each (b, frames / 2, c): before the
-    /// first block and after each
+    /// Channels of a spectrogram.
+    pub fn mels(&self) -> usize {
+        self.mels
+    }
+
+    /// Half the frames of the longest spectrogram.
+    pub fn positions(&self) -> usize {
+        self.embed_positions.dims()[0]
+    }
+
+    /// (states, channels) of what it gives for a position.
+    pub fn width(&self) -> (usize, usize) {
+        (self.layers.len() + 1, self.embed_positions.dims()[1])
+    }
+
+    pub fn device(&self) -> &Device {
+        self.embed_positions.device()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.embed_positions.dtype()
+    }
+
+    /// mel: (b, frames, mels), of at most twice as many frames as positions -> one state more than blocks, each (b, ceil(frames / 2), c):
+    /// before the first block and after each. Whisper was trained with all of its positions; fewer cost less.
     pub fn forward(&self, mel: &Tensor, last: LastState) -> Result<Vec<Tensor>> {
         let x = Activation::Gelu.forward(&self.conv1.forward(mel)?)?; // (b, frames, c)
         let x = Activation::Gelu.forward(&self.conv2.forward(&x)?)?; // (b, frames / 2, c)
-        if x.dim(1)? != self.embed_positions.dim(0)? {
+        let positions = x.dim(1)?;
+        if positions > self.positions() {
             bail!(
-                "a spectrogram has {} frames, not {}; shorter sound is padded with silence",
-                2 * self.embed_positions.dim(0)?,
+                "a spectrogram has at most {} frames, not {}; longer sound is encoded in parts",
+                2 * self.positions(),
                 mel.dim(1)?
             );
         }
-        let mut states = vec![x.broadcast_add(&self.embed_positions)?];
+        let mut states = vec![x.broadcast_add(&self.embed_positions.narrow(0, 0, positions)?)?];
         for layer in &self.layers {
             states.push(layer.forward(&states[states.len() - 1])?);
         }
@@ -171,7 +197,6 @@ impl WhisperEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
     use golden::Seeded;
 
     /// How large a signal of 1e-3 around nothing leaves a norm: its variance is as small as an epsilon, so this tells which one is used.
@@ -215,10 +240,18 @@ mod tests {
     }
 
     #[test]
-    fn refuses_sound_of_another_length() {
-        let mel = Tensor::zeros((1, 10, 8), DType::F32, &Device::Cpu).unwrap();
-        let error = encoder().forward(&mel, LastState::Normed).unwrap_err().to_string();
-        assert!(error.contains("12 frames, not 10"), "{error}");
+    fn shorter_sound_takes_the_first_positions_and_longer_is_refused() {
+        let encoder = encoder();
+        let mel = |frames| Tensor::zeros((1, frames, 8), DType::F32, &Device::Cpu).unwrap();
+        let (short, long) = (
+            encoder.forward(&mel(8), LastState::Normed).unwrap(),
+            encoder.forward(&mel(12), LastState::Normed).unwrap(),
+        );
+        let rows = |x: &Tensor, n| x.get(0).unwrap().narrow(0, 0, n).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(short[0].dims(), [1, 4, 32]);
+        assert_eq!(rows(&short[0], 4), rows(&long[0], 4), "the same positions were added");
+        let error = encoder.forward(&mel(14), LastState::Normed).unwrap_err().to_string();
+        assert!(error.contains("12 frames, not 14"), "{error}");
     }
 
     #[test]
