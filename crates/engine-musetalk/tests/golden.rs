@@ -18,8 +18,22 @@ fn registry() -> Registry {
 }
 
 /// Cases of the kit in `goldens/` that this crate answers to.
-const CASES: [&str; 8] =
-    ["bisenet", "pe", "rtmpose", "s3fd", "unet", "unet_bf16", "unet_fp16", "whisper_encoder"];
+const CASES: [&str; 14] = [
+    "bbox_logic",
+    "bisenet",
+    "classic_v1_blend",
+    "image_ops",
+    "masks_blend",
+    "masks_blend_offline",
+    "masks_blend_out_of_frame",
+    "pe",
+    "rtmpose",
+    "s3fd",
+    "unet",
+    "unet_bf16",
+    "unet_fp16",
+    "whisper_encoder",
+];
 
 #[test]
 fn every_case_passes_and_no_probe_diverges() {

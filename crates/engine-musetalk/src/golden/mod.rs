@@ -1,6 +1,9 @@
-//! The golden cases and key inventories of the nets in this crate.
+//! The golden cases and key inventories of this crate.
 
 mod bisenet;
+mod blending;
+mod boxes;
+mod image_ops;
 mod picture;
 mod positional;
 mod rtmpose;
@@ -14,6 +17,10 @@ use golden::{Case, Registry};
 pub fn register(registry: &mut Registry) {
     registry.cases.extend([
         &bisenet::FaceParsing as &dyn Case,
+        &blending::Blending,
+        &blending::ClassicBlending,
+        &boxes::Boxes,
+        &image_ops::ImageOps,
         &positional::Positions,
         &rtmpose::Pose,
         &s3fd::FaceDetection,
