@@ -3,6 +3,7 @@
 
 pub mod blend;
 pub mod face_box;
+pub mod face_crop;
 mod golden;
 pub mod mask;
 pub mod nets;
