@@ -169,13 +169,13 @@ leveled! {
         while x + BLOCK <= out.len() {
             let mut sums = [0; BLOCK];
             for (i, &weight) in half[..middle].iter().enumerate() {
-                let left: &[u8; BLOCK] = padded[x + i..][..BLOCK].try_into().expect("a block");
-                let right: &[u8; BLOCK] = padded[x + last - i..][..BLOCK].try_into().expect("a block");
+                let left: &[u8; BLOCK] = padded[x + i..][..BLOCK].try_into().expect("cut to a block");
+                let right: &[u8; BLOCK] = padded[x + last - i..][..BLOCK].try_into().expect("cut to a block");
                 for j in 0..BLOCK {
                     sums[j] += weight * (u16::from(left[j]) + u16::from(right[j]));
                 }
             }
-            let centre: &[u8; BLOCK] = padded[x + middle..][..BLOCK].try_into().expect("a block");
+            let centre: &[u8; BLOCK] = padded[x + middle..][..BLOCK].try_into().expect("cut to a block");
             for j in 0..BLOCK {
                 out[x + j] = sums[j] + half[middle] * u16::from(centre[j]);
             }
@@ -197,11 +197,11 @@ leveled! {
         let mut x = 0;
         while x + BLOCK <= width {
             let centre: &[u16; BLOCK] =
-                lines[middle.rows[0] * width + x..][..BLOCK].try_into().expect("a block");
+                lines[middle.rows[0] * width + x..][..BLOCK].try_into().expect("cut to a block");
             let mut sums = centre.map(|value| middle.weight * u32::from(value));
             for pair in pairs {
                 let [above, below] = pair.rows.map(|row| -> &[u16; BLOCK] {
-                    lines[row * width + x..][..BLOCK].try_into().expect("a block")
+                    lines[row * width + x..][..BLOCK].try_into().expect("cut to a block")
                 });
                 for j in 0..BLOCK {
                     sums[j] += pair.weight * (u32::from(above[j]) + u32::from(below[j]));

@@ -145,7 +145,7 @@ leveled! {
                 let [Some(left), Some(right)] = tap.at.map(|at| row[at as usize * 3..].first_chunk::<4>()) else {
                     break;
                 };
-                let out: &mut [i16; 4] = (&mut out[done * 3..][..4]).try_into().expect("four entries");
+                let out: &mut [i16; 4] = (&mut out[done * 3..][..4]).try_into().expect("cut to four entries");
                 for i in 0..4 {
                     out[i] = mix(left[i], right[i], tap.weights);
                 }

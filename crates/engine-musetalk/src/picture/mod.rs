@@ -1,6 +1,6 @@
 //! Pictures as rows of interleaved bytes, and the operations of OpenCV and Pillow that MuseTalk's official code does to them, to the bit
-//! of OpenCV 4.11 and Pillow 13. The order of the channels means nothing here. A picture has at least one pixel, and sides that
-//! fit OpenCV's 16-bit places.
+//! of OpenCV 4.9 (which it pins) and 4.11, and of Pillow 13. The order of the channels means nothing here. A picture has at least
+//! one pixel, and sides that fit OpenCV's 16-bit places.
 
 pub mod gauss;
 pub mod lanczos;
