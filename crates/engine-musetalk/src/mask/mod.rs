@@ -156,7 +156,7 @@ impl MaskMaker {
         (0..side).for_each(|y| to.row_mut(y).fill(0));
         let in_square = Rect::of(frame.size()).seen_from((square.x1, square.y1));
         if let (Some(from), Some(mut to)) = (frame.cut(square), to.cut(in_square)) {
-            from.rows().enumerate().for_each(|(y, row)| to.row_mut(y).copy_from_slice(row));
+            to.copy_from(from);
         }
         let size = (SIDE, SIDE);
         self.to_parser.resize(self.square.view(), size, Rect::of(size), &mut self.input);
@@ -175,7 +175,7 @@ impl MaskMaker {
         (0..side).for_each(|y| hard.row_mut(y).fill(0));
         if let Some(mut hard) = hard.cut(kept) {
             self.to_square.resize(self.parsed.view(), (side, side), kept, &mut self.part);
-            self.part.view().rows().enumerate().for_each(|(y, row)| hard.row_mut(y).copy_from_slice(row));
+            hard.copy_from(self.part.view());
         }
         let kernel = self.rule.kernel(side);
         let gauss = match self.gauss.take() {

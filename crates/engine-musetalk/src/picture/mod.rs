@@ -127,6 +127,14 @@ impl<'a, const C: usize> ViewMut<'a, C> {
         View { bytes: self.bytes, width: self.width, height: self.height, stride: self.stride }
     }
 
+    /// Copies as many rows and columns as both have.
+    pub fn copy_from(&mut self, from: View<C>) {
+        let bytes = self.width.min(from.width()) * C;
+        for (y, row) in from.rows().take(self.height).enumerate() {
+            self.row_mut(y)[..bytes].copy_from_slice(&row[..bytes]);
+        }
+    }
+
     /// What of `rect` is inside, if anything is.
     pub fn cut(&mut self, rect: Rect) -> Option<ViewMut<'_, C>> {
         let (range, width, height) = inside(self.size(), self.stride, rect, C)?;
@@ -239,6 +247,9 @@ mod tests {
         part.row_mut(0).fill(1);
         part.row_mut(1).copy_from_slice(&[2, 3]);
         assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 2, 3]);
+        let mut whole = ViewMut::<1>::new(&mut bytes, (4, 3)).unwrap();
+        whole.copy_from(View::new(&[4, 5, 6, 7, 8, 9], (1, 6)).unwrap());
+        assert_eq!(bytes, [4, 0, 0, 0, 5, 0, 1, 1, 6, 0, 2, 3]);
     }
 
     #[test]
