@@ -18,9 +18,15 @@ fn registry() -> Registry {
 }
 
 /// Cases of the kit in `goldens/` that this crate answers to.
-const CASES: [&str; 12] = [
+const CASES: [&str; 18] = [
+    "bbox_logic",
     "bisenet",
     "classic_v1_audio",
+    "classic_v1_blend",
+    "image_ops",
+    "masks_blend",
+    "masks_blend_offline",
+    "masks_blend_out_of_frame",
     "mel",
     "mel_two_segments",
     "pe",

@@ -1,8 +1,11 @@
-//! The golden cases and key inventories of the nets in this crate.
+//! The golden cases and key inventories of this crate.
 
 mod bisenet;
+mod blending;
+mod boxes;
 mod chunks;
 mod classic_audio;
+mod image_ops;
 mod mel;
 mod picture;
 mod positional;
@@ -20,6 +23,10 @@ pub fn register(registry: &mut Registry) {
         &chunks::Chunks,
         &classic_audio::ClassicAudio,
         &mel::LogMel,
+        &blending::Blending,
+        &blending::ClassicBlending,
+        &boxes::Boxes,
+        &image_ops::ImageOps,
         &positional::Positions,
         &rtmpose::Pose,
         &s3fd::FaceDetection,

@@ -5,10 +5,11 @@ use golden::{Allowance, Case, CaseError, Given, Net, Outputs};
 use layers::weights::Outline;
 use serde::Deserialize;
 
-use super::picture::{channels_first, every, turned};
+use super::picture::{bytes, channels_first, every, pixels, turned};
 use crate::nets::rtmpose::crop::{Region, normalise, warp};
 use crate::nets::rtmpose::points::{decode, face};
 use crate::nets::rtmpose::{Rtmpose, RtmposeConfig, UNUSED};
+use crate::picture::Rgb;
 
 #[derive(Deserialize)]
 struct Config {
@@ -36,12 +37,9 @@ impl Case for Pose {
             ..RtmposeConfig::dwpose()
         };
         let net = Rtmpose::load(&cfg, given.weights()?)?;
-        let frame = given.input("in.frame_bgr_u8")?; // (h, w, 3)
-        let (h, w, _) = frame.dims3()?;
-        let region = Region::of_frame((w, h), kit.input_wh);
-        let bytes: Vec<u8> = frame.flatten_all()?.to_vec1()?;
-        let crop = warp(&bytes, (w, h), &region, kit.input_wh)?;
-        let crop = Tensor::from_vec(crop, (kit.input_wh.1, kit.input_wh.0, 3), given.device)?;
+        let frame: Rgb = pixels(&given.input("in.frame_bgr_u8")?)?;
+        let region = Region::of_frame(frame.size(), kit.input_wh);
+        let crop = bytes(&warp(frame.view(), &region, kit.input_wh)?)?.to_device(given.device)?; // (h, w, 3)
         let x = normalise(&turned(&crop)?.to_dtype(given.dtype())?)?; // (1, h, w, 3)
         let simcc = if kit.flip_test { net.forward_with_mirror(&x)? } else { net.forward(&x)? };
         let points = decode(&cfg, &simcc, &region)?;

@@ -1,0 +1,226 @@
+//! The person of a take, step by step: each frame with what is known of the face in it. Of an avatar all is known; of a clip it is found out
+//! the first time a frame comes by, and kept as far as memory is set aside for it.
+
+use std::sync::Arc;
+
+use contract::{AvatarSource, Complaint, EngineError, Frame, Warning};
+
+use crate::avatar::{Cache, Card};
+use crate::material::{Maker, Material, pack, unpack};
+use crate::picture::View;
+use crate::roll::Roll;
+use crate::steady::{Placed, Steady, Steadying};
+
+/// Bytes of material that a clip may keep; what is beyond is found out anew each time.
+const KEPT: usize = 256 << 20;
+/// Frames at the beginning of a clip of which one has to show a face.
+const SEARCHED: u64 = 250;
+
+/// One step.
+pub struct Shot {
+    pub frame: Arc<Frame>,
+    /// None: nothing is done to the frame.
+    pub material: Option<Arc<Material>>,
+}
+
+pub trait Person {
+    fn next(&mut self) -> Result<Shot, EngineError>;
+
+    /// What the user should know now, once.
+    fn warning(&mut self) -> Option<Warning> {
+        None
+    }
+
+    /// What the user should know of it all, at the end.
+    fn remark(&self) -> Option<Warning> {
+        None
+    }
+}
+
+/// A frame's pixels.
+pub fn view(frame: &Frame) -> Result<View<'_, 3>, EngineError> {
+    let size = frame.size();
+    View::new(frame.data(), (size.width as usize, size.height as usize))
+        .map_err(|error| EngineError::Failed(format!("a frame cannot be used: {error}")))
+}
+
+pub fn no_face(searched: u64) -> Complaint {
+    Complaint::new(
+        "no_face",
+        match searched {
+            1 => "no face was found in the picture".to_owned(),
+            n => format!("no face was found in the first {n} frames of the clip"),
+        },
+        "use a picture or a clip in which the person is seen from the front, or another detector",
+    )
+}
+
+/// A clip or a still, seen for the first time.
+pub struct Filmed {
+    roll: Roll,
+    maker: Maker,
+    steady: Steady<(u64, Arc<Frame>)>,
+    memory: Memory,
+    /// Frames seen, and those of them with a face.
+    fresh: u64,
+    found: u64,
+    /// Frames of the first time through that came out, and those without a face.
+    out: u64,
+    missed: u64,
+    /// The first frame that came by again.
+    again: Option<(u64, Arc<Frame>)>,
+    turned: bool,
+    warning: Option<Warning>,
+}
+
+impl Filmed {
+    pub fn new(roll: Roll, maker: Maker, how: Steadying) -> Self {
+        Self {
+            roll,
+            maker,
+            steady: Steady::new(how),
+            memory: Memory::default(),
+            fresh: 0,
+            found: 0,
+            out: 0,
+            missed: 0,
+            again: None,
+            turned: false,
+            warning: None,
+        }
+    }
+
+    fn look(&mut self) -> Result<(), EngineError> {
+        let (index, frame) = self.roll.next()?;
+        if index < self.fresh {
+            (self.turned, self.again) = (true, Some((index, frame)));
+            return if self.found == 0 { Err(no_face(self.fresh).into()) } else { Ok(()) };
+        }
+        let seen = self.maker.see(view(&frame)?)?;
+        self.fresh += 1;
+        if let Some(seen) = seen {
+            self.found += 1;
+            if self.found == 1 && seen.others > 0 {
+                self.warning = Some(Warning::new(
+                    "several_faces",
+                    format!(
+                        "{} faces were found, one of them speaks; choose another with face=1, 2, …",
+                        seen.others + 1
+                    ),
+                ));
+            }
+        } else if self.found == 0 && self.fresh >= SEARCHED {
+            return Err(no_face(self.fresh).into());
+        }
+        self.steady.push((index, frame), seen);
+        Ok(())
+    }
+
+    fn first_time(
+        &mut self,
+        (index, frame): (u64, Arc<Frame>),
+        placed: Option<Placed>,
+    ) -> Result<Shot, EngineError> {
+        let material = match placed {
+            Some(placed) => self.maker.make(view(&frame)?, &placed)?,
+            None => None,
+        };
+        self.out += 1;
+        self.missed += u64::from(material.is_none());
+        self.memory.keep(index, material.as_ref());
+        Ok(Shot { frame, material: material.map(Arc::new) })
+    }
+
+    fn once_more(&mut self, (index, frame): (u64, Arc<Frame>)) -> Result<Shot, EngineError> {
+        let material = match self.memory.find(index) {
+            Some(material) => material,
+            None => match self.maker.see(view(&frame)?)? {
+                Some(seen) => self.maker.make(view(&frame)?, &Placed { seen, weight: 1.0 })?,
+                None => None,
+            },
+        };
+        Ok(Shot { frame, material: material.map(Arc::new) })
+    }
+}
+
+impl Person for Filmed {
+    fn next(&mut self) -> Result<Shot, EngineError> {
+        loop {
+            if let Some((frame, placed)) = self.steady.next(self.turned) {
+                return self.first_time(frame, placed);
+            }
+            if self.turned {
+                let next = match self.again.take() {
+                    Some(next) => next,
+                    None => self.roll.next()?,
+                };
+                return self.once_more(next);
+            }
+            self.look()?;
+        }
+    }
+
+    fn warning(&mut self) -> Option<Warning> {
+        self.warning.take()
+    }
+
+    fn remark(&self) -> Option<Warning> {
+        let (out, missed) = (self.out, self.missed);
+        (missed > 0).then(|| {
+            Warning::new(
+                "face_missing",
+                format!(
+                    "no face was found in {missed} of {out} frames of the clip: they are shown as they were"
+                ),
+            )
+        })
+    }
+}
+
+/// Packed material by the place in the clip.
+#[derive(Default)]
+struct Memory {
+    frames: Vec<Option<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn keep(&mut self, index: u64, material: Option<&Material>) {
+        let packed = pack(material);
+        let at = index as usize;
+        if self.frames.len() <= at {
+            self.frames.resize(at + 1, None);
+        }
+        if self.bytes + packed.len() <= KEPT {
+            self.bytes += packed.len();
+            self.frames[at] = Some(packed);
+        }
+    }
+
+    fn find(&self, index: u64) -> Option<Option<Material>> {
+        let packed = self.frames.get(index as usize)?.as_ref()?;
+        unpack(&mut &packed[..])
+    }
+}
+
+/// A prepared one.
+pub struct Prepared {
+    pub roll: Roll,
+    pub source: Box<dyn AvatarSource>,
+    pub card: Card,
+    pub cache: Arc<Cache>,
+}
+
+impl Person for Prepared {
+    fn next(&mut self) -> Result<Shot, EngineError> {
+        let (index, frame) = self.roll.next()?;
+        let size = frame.size();
+        if (size.width, size.height) != (self.card.width, self.card.height) {
+            let (w, h) = (self.card.width, self.card.height);
+            let message = format!("the avatar was prepared at {w}x{h} pixels, its source is {size} now");
+            return Err(Complaint::new("avatar_damaged", message, "make it anew").into());
+        }
+        let material = self.cache.frame((self.source.as_mut(), &self.card), index)?;
+        Ok(Shot { frame, material: material.map(Arc::new) })
+    }
+}
