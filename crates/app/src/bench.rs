@@ -15,7 +15,8 @@ use jobs::{Fault, Source, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec, Watc
 use serde_json::json;
 use store::Existing;
 
-use crate::cli::{BenchArgs, MachineArgs};
+use crate::cli::{BenchArgs, DataArgs, MachineArgs};
+use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::samples::Samples;
 use crate::say;
@@ -40,14 +41,9 @@ struct Pipeline {
 }
 
 pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
-    let engines = machine::engines();
-    let engine = engines.iter().find(|engine| engine.card().name == args.engine).ok_or_else(|| {
-        Complaint::new(
-            "unknown_engine",
-            format!("there is no engine `{}`", args.engine),
-            "see `talkie engines`",
-        )
-    })?;
+    let config = Config::load(machine)?;
+    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&args.engine)?;
+    machine::compute(&config)?;
     let studio = machine::studio(machine, TtsChoice::default())?;
     let samples = Samples::unpack()?;
     let portrait = args.image.clone().unwrap_or_else(|| samples.portrait());
@@ -61,7 +57,7 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         let picture = samples.folder().join(format!("{size}.ppm"));
         stage_portrait(&studio, &portrait, size, &picture)?;
         let take = samples.folder().join(format!("{size}.mp4"));
-        let pipeline = pipeline(machine, &args.engine, (picture.clone(), long_voice.clone(), take))?;
+        let pipeline = pipeline(machine, engine.as_ref(), (picture.clone(), long_voice.clone(), take))?;
         measured.push((size, picture, pipeline));
     }
     let mut rows = Vec::new();
@@ -239,11 +235,11 @@ impl FrameSink for Counter {
 /// One job as `talkie generate` does it, children included.
 fn pipeline(
     machine: &MachineArgs,
-    engine: &str,
+    engine: &dyn Engine,
     (picture, voice, take): (PathBuf, PathBuf, PathBuf),
 ) -> Result<Pipeline, Complaint> {
     let spec = TakeSpec {
-        engine: engine.to_owned(),
+        engine: engine.card().name.to_owned(),
         subject: SubjectSpec::Picture(Source::Path(picture)),
         voice: VoiceSpec::File { source: Source::Path(voice), start: None, duration: None },
         prompt: None,
@@ -255,13 +251,12 @@ fn pipeline(
         crf: 20,
     };
     let target = Target::File { path: take, existing: Existing::Replace };
-    let engine = machine::engine(engine)?;
     let before = usage::cpu_with_children();
     let begun = Instant::now();
     let memory = usage::MemoryWatch::start();
     let studio = machine::studio(machine, TtsChoice::default())?;
     let nobody: Arc<dyn Watcher> = Arc::new(|_: &jobs::Event| {});
-    let take = jobs::make(&studio, engine.as_ref(), (spec, target), &nobody, &Stop::new()).map_err(fault)?;
+    let take = jobs::make(&studio, engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
     drop(studio);
     let elapsed = begun.elapsed();
     Ok(Pipeline {

@@ -167,6 +167,9 @@ pub struct GenerateArgs {
     /// What of the picture comes out
     #[arg(long, value_enum)]
     pub crop: Option<Crop>,
+    /// What finds the face: `official`, with the checkpoints of the official code, or `face`, built in (engine musetalk)
+    #[arg(long, value_name = "NAME")]
+    pub detector: Option<String>,
     /// Seed of the motion; equal seeds give equal takes (default: a new one, told in the report)
     #[arg(long)]
     pub seed: Option<u64>,
@@ -359,6 +362,13 @@ pub struct BenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+impl DataArgs {
+    /// For commands that have no such flag.
+    pub fn of_environment() -> Self {
+        Self { data: std::env::var_os("TALKIE_DATA").filter(|data| !data.is_empty()).map(PathBuf::from) }
+    }
 }
 
 /// Where a server keeps everything.

@@ -1,5 +1,8 @@
 //! How the nets compute on this machine's CPU: `[compute]` of the configuration, told to the kernels once.
 
+#[cfg(feature = "neural")]
+use std::time::Duration;
+
 use contract::Complaint;
 #[cfg(feature = "neural")]
 use layers::kernels::{Config as Kernels, Profile};
@@ -12,7 +15,32 @@ pub struct ComputeConfig {
     pub threads: Option<u32>,
     /// MiB that weights may take beyond their files' size, in the forms that multiply fastest; default: half of the machine's memory.
     pub transformed_mib: Option<u64>,
+    /// `strict` (default) or `fast`: products of bf16 values where their error is bounded.
+    pub profile: ProfileChoice,
+    /// Seconds without work after which the nets leave memory; default 900, 0: never.
+    pub idle_unload_seconds: Option<u64>,
 }
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileChoice {
+    #[default]
+    Strict,
+    Fast,
+}
+
+#[cfg(feature = "neural")]
+impl From<ProfileChoice> for Profile {
+    fn from(choice: ProfileChoice) -> Self {
+        match choice {
+            ProfileChoice::Strict => Profile::Strict,
+            ProfileChoice::Fast => Profile::Fast,
+        }
+    }
+}
+
+#[cfg(feature = "neural")]
+const IDLE_UNLOAD: Duration = Duration::from_secs(900);
 
 /// Far more than pay: each thread holds memory of its own.
 const MOST_THREADS: u64 = 1024;
@@ -31,6 +59,12 @@ impl ComputeConfig {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "neural")]
+    pub fn idle_unload(&self) -> Option<Duration> {
+        let after = self.idle_unload_seconds.map_or(IDLE_UNLOAD, Duration::from_secs);
+        (!after.is_zero()).then_some(after)
     }
 
     /// To be called once, before the first net is loaded.
@@ -66,7 +100,9 @@ mod tests {
     #[test]
     fn both_have_limits() {
         let check = |threads, transformed_mib| {
-            ComputeConfig { threads, transformed_mib }.check().map_err(|c| c.message)
+            ComputeConfig { threads, transformed_mib, ..ComputeConfig::default() }
+                .check()
+                .map_err(|c| c.message)
         };
         for (threads, mib) in [(None, None), (Some(1), Some(0)), (Some(1024), Some(MOST_MIB))] {
             assert_eq!(check(threads, mib), Ok(()));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use contract::Complaint;
 use serde_json::json;
 
-use crate::cli::MachineArgs;
+use crate::cli::{DataArgs, MachineArgs};
 use crate::config::Config;
 use crate::{machine, say};
 
@@ -45,13 +45,14 @@ fn examine(machine: &MachineArgs) -> Vec<Check> {
         Ok(config) => {
             checks.push(works("configuration", "in order"));
             media(&config, &mut checks);
+            checks.push(weights(&config));
         }
         Err(complaint) => checks.push(broken("configuration", &complaint)),
     }
     checks.push(cpu());
     checks.push(disk());
     checks.push(gpu());
-    checks.push(weights());
+
     checks
 }
 
@@ -160,16 +161,24 @@ fn gpu() -> Check {
     }
 }
 
-fn weights() -> Check {
+fn weights(config: &Config) -> Check {
+    let engines = match machine::engines(config, &DataArgs::of_environment()) {
+        Ok(engines) => engines,
+        Err(complaint) => return broken("weights", &complaint),
+    };
     let mut names = Vec::new();
-    for engine in machine::engines() {
-        let card = engine.card();
+    for card in engines.cards() {
         for weights in &card.weights {
-            let origin = if weights.embedded { "built in" } else { "to be fetched" };
+            let origin = if weights.embedded { "built in" } else { "on this machine" };
             names.push(format!("{} for {} ({origin})", weights.name, card.name));
         }
     }
-    works("weights", names.join(", "))
+    match engines.absent.first() {
+        None => works("weights", names.join(", ")),
+        Some((name, why)) => {
+            without("weights", format!("{}; none for {name}", names.join(", ")), why.hint.clone())
+        }
+    }
 }
 
 fn works(name: &'static str, detail: impl Into<String>) -> Check {

@@ -5,15 +5,26 @@ use std::process::ExitCode;
 use contract::{Complaint, Device, EngineCard, SubjectKind};
 use serde_json::json;
 
+use crate::cli::{DataArgs, MachineArgs};
+use crate::config::Config;
 use crate::{machine, say, wire};
 
-pub fn run(json: bool) -> Result<ExitCode, Complaint> {
-    let engines = machine::engines();
-    let cards: Vec<&EngineCard> = engines.iter().map(|engine| engine.card()).collect();
+pub fn run(machine: &MachineArgs, json: bool) -> Result<ExitCode, Complaint> {
+    let engines = machine::engines(&Config::load(machine)?, &DataArgs::of_environment())?;
+    let cards = engines.cards();
     if json {
-        say::line(json!({ "engines": cards.iter().map(|card| as_json(card)).collect::<Vec<_>>() }))?;
+        let absent = engines.absent.iter().map(
+            |(name, why)| json!({ "name": name, "code": why.code, "message": why.message, "hint": why.hint }),
+        );
+        say::line(
+            json!({ "engines": cards.iter().map(as_json).collect::<Vec<_>>(), "absent": absent.collect::<Vec<_>>() }),
+        )?;
     } else {
         cards.iter().try_for_each(|card| say::line(as_text(card)))?;
+        engines
+            .absent
+            .iter()
+            .try_for_each(|(name, why)| say::line(format_args!("{name}: not here: {why}")))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -32,7 +43,7 @@ fn as_text(card: &EngineCard) -> String {
     row("face", format!("at least {} px wide", card.min_face));
     row("memory", format!("about {} MiB a session", card.memory_mib));
     for weights in &card.weights {
-        let origin = if weights.embedded { "built in" } else { "to be fetched" };
+        let origin = if weights.embedded { "built in" } else { "on this machine" };
         row("weights", format!("{} ({origin}, sha256 {}…)", weights.name, &weights.sha256[..12]));
     }
     for setting in &card.settings {

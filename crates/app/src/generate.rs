@@ -11,7 +11,8 @@ use contract::{Complaint, Landmarks, Settings, Stop, Value};
 use jobs::{Fault, Source, SubjectSpec, Take, TakeSpec, Target, VoiceSpec, Watcher};
 use store::Existing;
 
-use crate::cli::{Crop, GenerateArgs, MachineArgs, VoiceArgs};
+use crate::cli::{Crop, DataArgs, GenerateArgs, MachineArgs, VoiceArgs};
+use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::terminal::{Audience, Screen};
 use crate::wire;
@@ -69,7 +70,9 @@ impl<F: Into<Fault>> From<F> for Ended {
 fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
     let (spec, target) = what(args)?;
-    let engine = machine::engine(&spec.engine)?;
+    let config = Config::load(machine)?;
+    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&spec.engine)?;
+    machine::compute(&config)?;
     let studio = machine::studio(machine, speech)?;
     let stop = Stop::new();
     let caught = {
@@ -90,6 +93,9 @@ fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
     let mut sent = settings(&args.settings)?;
     if let Some(size) = args.size {
         sent.insert("size".to_owned(), Value::Int(i64::from(size)));
+    }
+    if let Some(detector) = args.detector {
+        sent.insert("detector".to_owned(), Value::Text(detector));
     }
     if let Some(crop) = args.crop {
         let name = match crop {

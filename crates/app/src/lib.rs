@@ -15,6 +15,8 @@ mod generate;
 mod job_list;
 mod machine;
 mod models;
+#[cfg(feature = "neural")]
+mod musetalk;
 mod samples;
 mod say;
 mod score;
@@ -49,7 +51,7 @@ pub fn talkie() -> ExitCode {
         #[cfg(feature = "neural")]
         Command::Verify(args) => verify::run(&cli.machine, &args),
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
-        Command::Engines(args) => engines::run(args.json),
+        Command::Engines(args) => engines::run(&cli.machine, args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
         Command::Serve(args) => serve::run(&cli.machine, &args),
         Command::Takeover(args) => takeover::run(&cli.machine, &args),

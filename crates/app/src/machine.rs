@@ -2,27 +2,81 @@
 
 use std::sync::Arc;
 
-use contract::{Complaint, Engine};
+use contract::{Complaint, Engine, EngineCard};
 use engine_puppet::Puppet;
 use jobs::Studio;
 use media::{Limits, ToolPaths, Tools, Tts, TtsBackend, TtsConfig, TtsEndpoint};
 
-use crate::cli::{self, MachineArgs};
+use crate::cli::{self, DataArgs, MachineArgs};
 use crate::config::Config;
+#[cfg(feature = "neural")]
+use crate::models::surroundings;
+#[cfg(feature = "neural")]
+use crate::serve::{data_place, originals::Originals};
 
-/// Every engine of this program, in the order in which they are listed.
-pub fn engines() -> Vec<Arc<dyn Engine>> {
-    vec![Arc::new(Puppet::new())]
+/// The engines of this program.
+pub struct Engines {
+    /// Those that can work here, in the order in which they are listed.
+    pub ready: Vec<Arc<dyn Engine>>,
+    /// Those that cannot, and why.
+    pub absent: Vec<(&'static str, Complaint)>,
 }
 
-pub fn engine(name: &str) -> Result<Arc<dyn Engine>, Complaint> {
-    let engines = engines();
-    let names: Vec<_> = engines.iter().map(|engine| engine.card().name).collect();
-    let unknown = || {
-        let hint = format!("this program has: {}", names.join(", "));
+impl Engines {
+    pub fn find(&self, name: &str) -> Result<Arc<dyn Engine>, Complaint> {
+        if let Some(engine) = self.ready.iter().find(|engine| engine.card().name == name) {
+            return Ok(Arc::clone(engine));
+        }
+        let absent = self.absent.iter().find(|(absent, _)| *absent == name);
+        Err(absent.map_or_else(|| self.unknown(name), |(_, why)| why.clone()))
+    }
+
+    fn unknown(&self, name: &str) -> Complaint {
+        let names = self
+            .ready
+            .iter()
+            .map(|engine| engine.card().name)
+            .chain(self.absent.iter().map(|(name, _)| *name));
+        let hint = format!("this program has: {}", names.collect::<Vec<_>>().join(", "));
         Complaint::new("unknown_engine", format!("there is no engine `{name}`"), hint)
-    };
-    engines.iter().find(|engine| engine.card().name == name).cloned().ok_or_else(unknown)
+    }
+
+    pub fn cards(&self) -> Vec<EngineCard> {
+        self.ready.iter().map(|engine| engine.card().clone()).collect()
+    }
+}
+
+/// `data`: the data folder, below which the weights lie if nothing else is said.
+#[cfg(feature = "neural")]
+pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
+    let mut engines = built_in();
+    let data = data_place(data, config)?;
+    let here = std::env::current_dir().unwrap_or_else(|_| data.clone());
+    let originals = Originals::read(&data, &here)?;
+    let places = surroundings::places(None, config, &data);
+    match crate::musetalk::engine(&places, &originals, &config.compute) {
+        Ok(engine) => engines.ready.push(Arc::new(engine)),
+        Err(why) => engines.absent.push(("musetalk", why)),
+    }
+    Ok(engines)
+}
+
+#[cfg(not(feature = "neural"))]
+pub fn engines(_: &Config, _: &DataArgs) -> Result<Engines, Complaint> {
+    Ok(built_in())
+}
+
+/// The engines that need no weights.
+pub fn built_in() -> Engines {
+    Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new() }
+}
+
+/// To be called once, before an engine works.
+pub fn compute(config: &Config) -> Result<(), Complaint> {
+    #[cfg(feature = "neural")]
+    config.compute.tell(config.compute.profile.into())?;
+    let _ = config;
+    Ok(())
 }
 
 /// What a command line may say about speech.

@@ -23,6 +23,7 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     let _log = serve::log::start(&config.serve)?;
     let data = serve::data_folder(&args.data, &config)?;
     let socket = socket()?;
+    machine::compute(&config)?;
     let studio = machine::studio(machine, TtsChoice::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -32,7 +33,7 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     let store = runtime.block_on(serve::rooms::store(&config, &data))?;
     let shop = Shop {
         studio,
-        engines: machine::engines(),
+        engines: machine::engines(&config, &args.data)?.ready,
         store,
         runtime: runtime.handle().clone(),
         slots: args.slots,

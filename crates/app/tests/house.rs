@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
     ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
-    ("engine-musetalk", &["contract", "encoders", "golden", "layers"]),
+    ("engine-musetalk", &["contract", "encoders", "face", "golden", "layers"]),
     ("engine-svd", &["contract", "encoders", "golden", "layers"]),
     (
         "app",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     Act, Complaint, EngineCard, FaceReport, Frame, FrameSource, Settings, SourceError, Value, VideoFormat,
-    Warning,
+    Warning, Weights,
 };
 
 pub trait Engine: Send + Sync {
@@ -97,6 +97,8 @@ pub struct Report {
     pub face: Option<FaceReport>,
     /// The settings used, resolved: sent > preset > default.
     pub settings: Vec<(String, Value)>,
+    /// What it was made with: of the card's weights, those that this take needed.
+    pub weights: Vec<Weights>,
     pub timings: Vec<Timing>,
 }
 

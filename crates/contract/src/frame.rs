@@ -145,6 +145,10 @@ pub struct SourceFormat {
 pub trait FrameSource: Send {
     fn format(&self) -> SourceFormat;
     fn next(&mut self) -> Result<Option<Frame>, SourceError>;
+    /// Of a clip that turns back for ever: how many frames it has, as soon as one of them has come again.
+    fn turns_after(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Why a source of frames or sound broke off.

@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use encoders::kl_vae::KlDecoder;
 use layers::Probe;
 
+use crate::face_crop::{SIDE, to_bytes};
 use crate::nets::positional::with_positions;
 use crate::nets::unet::Unet;
 
-/// Sides of the face in pixels, and of its latents.
-pub const SIDE: usize = 256;
+/// Of a face's latents.
 pub const LATENT_SIDE: usize = 32;
 /// The masked face's four, then the reference's.
 pub const LATENT_CHANNELS: usize = 8;
@@ -40,27 +40,11 @@ impl Generator {
     pub fn decode(&self, predicted: &Tensor) -> Result<Vec<Vec<u8>>> {
         let pictures = self.decoder.forward(&(predicted / self.scaling)?)?; // (b, 256, 256, 3)
         let values: Vec<f32> = pictures.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(values
-            .chunks(SIDE * SIDE * 3)
-            .map(|picture| picture.iter().copied().map(byte).collect())
-            .collect())
-    }
-}
-
-/// -1..1 to 0..255, in the order of the reference and rounded as numpy does.
-fn byte(value: f32) -> u8 {
-    ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_rounded_to_even() {
-        let rows = [(-2.0, 0), (-1.0, 0), (1.0, 255), (7.0, 255), (0.0, 128), (f32::NAN, 0)];
-        for (value, want) in rows {
-            assert_eq!(byte(value), want, "{value}");
-        }
+        let bytes = |picture: &[f32]| {
+            let mut bytes = vec![0; picture.len()];
+            to_bytes(picture, &mut bytes);
+            bytes
+        };
+        Ok(values.chunks(SIDE * SIDE * 3).map(bytes).collect())
     }
 }

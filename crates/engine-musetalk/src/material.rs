@@ -7,10 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use contract::EngineError;
 
 use crate::checkpoints::Encoder;
-use crate::generator::{LATENTS, SIDE};
+use crate::face_crop::{FaceCropper, SIDE, to_masked_numbers, to_numbers};
+use crate::generator::LATENTS;
 use crate::mask::{MaskMaker, MaskRule, SoftMask};
-use crate::picture::lanczos::Lanczos;
-use crate::picture::{Level, Plane, Rect, Rgb, View};
+use crate::picture::{Plane, Rect, View};
 use crate::sight::{Seen, Sight};
 use crate::steady::Placed;
 
@@ -29,8 +29,7 @@ pub struct Maker {
     encoder: Arc<Encoder>,
     device: Device,
     masks: MaskMaker,
-    lanczos: Lanczos,
-    face: Rgb,
+    cropper: FaceCropper,
     /// Boxes stay inside the frame.
     clipped: bool,
 }
@@ -47,8 +46,7 @@ impl Maker {
         (rule, clipped): (MaskRule, bool),
     ) -> Result<Self, EngineError> {
         let masks = MaskMaker::new(rule).map_err(failed)?;
-        let face = Rgb::blank((SIDE, SIDE)).map_err(failed)?;
-        Ok(Self { sight, encoder, device, masks, lanczos: Lanczos::new(Level::best()), face, clipped })
+        Ok(Self { sight, encoder, device, masks, cropper: FaceCropper::default(), clipped })
     }
 
     pub fn see(&mut self, frame: View<3>) -> Result<Option<Seen>, EngineError> {
@@ -62,10 +60,9 @@ impl Maker {
         if self.clipped {
             place = place.meet(&Rect::new(0, 0, w as i32, h as i32));
         }
-        let Some(crop) = frame.cut(place) else { return Ok(None) };
         let Ok(square) = self.masks.rule().square(place) else { return Ok(None) };
-        self.lanczos.resize(crop, &mut self.face.view_mut());
-        let latents = self.encoder.latents(self.face.view(), &self.device).map_err(failed)?;
+        let Some(face) = self.cropper.crop(frame, place) else { return Ok(None) };
+        let latents = self.encoder.latents(face, &self.device).map_err(failed)?;
         let input = self.masks.parser_input(frame, place).map_err(failed)?;
         let labels = self.sight.parse(input, square, &placed.seen)?;
         let mask = self.masks.make(labels.view(), place).map_err(failed)?;
@@ -87,16 +84,10 @@ impl Encoder {
     /// face: `SIDE` x `SIDE` in RGB -> (32, 32, 8). The mean of the posterior, which the weights were trained with; the official code takes a
     /// random sample of it.
     pub fn latents(&self, face: View<3>, device: &Device) -> candle_core::Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(2 * SIDE * SIDE * 3);
-        // below its middle the masked face is black, which is -1 here
-        for masked in [true, false] {
-            for (y, row) in face.rows().enumerate() {
-                let hidden = masked && y >= SIDE / 2;
-                values.extend(
-                    row.iter().map(|&byte| if hidden { -1.0 } else { (f32::from(byte) / 255.0 - 0.5) / 0.5 }),
-                );
-            }
-        }
+        let mut values = vec![0.0; 2 * SIDE * SIDE * 3];
+        let (masked, whole) = values.split_at_mut(SIDE * SIDE * 3);
+        to_masked_numbers(face, masked);
+        to_numbers(face, whole);
         let both = Tensor::from_vec(values, (2, SIDE, SIDE, 3), device)?;
         let mean = (self.encode(&both)? * self.scaling)?; // (2, 32, 32, 4)
         let both = Tensor::cat(&[mean.get(0)?, mean.get(1)?], 2)?; // (32, 32, 8)

@@ -92,7 +92,7 @@ impl Roll {
     }
 }
 
-fn place(turning: Turning, step: u64, length: u64) -> u64 {
+pub fn place(turning: Turning, step: u64, length: u64) -> u64 {
     if length < 2 {
         return 0;
     }

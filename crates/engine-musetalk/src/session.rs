@@ -20,7 +20,7 @@ use crate::avatar;
 use crate::blend::Paster;
 use crate::checkpoints::Nets;
 use crate::device::{Coming, Device};
-use crate::generator::SIDE;
+use crate::face_crop::SIDE;
 use crate::mask::MaskRule;
 use crate::material::{Maker, Material};
 use crate::person::{Filmed, Person, Prepared, Shot};

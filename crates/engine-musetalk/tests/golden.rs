@@ -18,11 +18,12 @@ fn registry() -> Registry {
 }
 
 /// Cases of the kit in `goldens/` that this crate answers to.
-const CASES: [&str; 18] = [
+const CASES: [&str; 19] = [
     "bbox_logic",
     "bisenet",
     "classic_v1_audio",
     "classic_v1_blend",
+    "end_to_end",
     "image_ops",
     "masks_blend",
     "masks_blend_offline",

@@ -24,6 +24,12 @@ pub struct Puppet {
     card: EngineCard,
 }
 
+/// Of the net that reads the voice.
+pub fn weights() -> Vec<Weights> {
+    let net = speech::weights_card();
+    vec![Weights { name: net.name.into(), sha256: net.sha256.into(), embedded: true }]
+}
+
 impl Default for Puppet {
     fn default() -> Self {
         Self::new()
@@ -32,12 +38,11 @@ impl Default for Puppet {
 
 impl Puppet {
     pub fn new() -> Self {
-        let net = speech::weights_card();
         let card = EngineCard {
             name: "puppet",
             summary: "warps one portrait or clip to a voice; built in, no download, CPU, faster than real time",
             device: Device::Cpu,
-            weights: vec![Weights { name: net.name.into(), sha256: net.sha256.into(), embedded: true }],
+            weights: weights(),
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: true,

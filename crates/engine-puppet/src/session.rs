@@ -9,6 +9,7 @@ use contract::{
 use speech::MouthPose;
 
 use crate::clip::{Clip, Follower};
+use crate::engine::weights;
 use crate::framing::{Framer, Framing};
 use crate::level::Level;
 use crate::motion::Motions;
@@ -150,6 +151,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
         frames: done,
         face: Some(found.report),
         settings: take.options.report(framing.out.longest()),
+        weights: weights(),
         timings: vec![
             Timing { stage: Stage::Preparing, elapsed: clock.preparing },
             Timing { stage: Stage::Conditioning, elapsed: clock.conditioning },

@@ -113,7 +113,7 @@ pub fn film(
         fps: format.fps,
         size: format.size,
         engine: card.name.to_owned(),
-        weights: card.weights.clone(),
+        weights: report.weights,
         seed: spec.seed,
         face: report.face,
         settings: report.settings,

@@ -262,6 +262,14 @@ impl FrameSource for Bouncing {
             None => Ok(Some(self.pull()?)),
         }
     }
+
+    fn turns_after(&self) -> Option<u64> {
+        match &self.leg {
+            Leg::First { .. } => None,
+            Leg::Kept { frames, .. } => Some(frames.len() as u64),
+            Leg::Forward { length, .. } | Leg::Backward { length, .. } => Some(*length),
+        }
+    }
 }
 
 #[cfg(test)]

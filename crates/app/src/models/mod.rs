@@ -2,7 +2,7 @@
 
 mod listing;
 mod screen;
-mod surroundings;
+pub mod surroundings;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::cli::{MachineArgs, ModelsAction, ModelsArgs, PullArgs};
 use crate::config::Config;
+use crate::serve::data_place;
 use crate::terminal::Audience;
 use crate::{say, signals};
 use screen::ByteBar;
@@ -23,7 +24,8 @@ use screen::ByteBar;
 pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complaint> {
     let config = Config::load(machine)?;
     let catalogue = Catalogue::built_in();
-    let places = surroundings::places(args, &config)?;
+    let mut places = surroundings::places(args.models.clone(), &config, &data_place(&args.data, &config)?);
+    places.folders.splice(0..0, args.folders.iter().cloned());
     match &args.action {
         ModelsAction::List { names } if args.json => listing::json(&catalogue, names, &places),
         ModelsAction::List { names } if names.is_empty() => listing::table(&catalogue, &places),

@@ -1,26 +1,23 @@
 //! What this machine says of weights: the folders of Talkie, of the hub's and torch's own libraries, the token, the proxy. All
 //! of it is read here and handed on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::Complaint;
 use models::{Access, Places, ProxyChoice};
 
-use crate::cli::{ModelsArgs, PullArgs};
+use crate::cli::PullArgs;
 use crate::config::Config;
-use crate::serve::data_place;
 
 const HUB: &str = "https://huggingface.co";
 
-pub fn places(args: &ModelsArgs, config: &Config) -> Result<Places, Complaint> {
-    let root = match args.models.clone().or_else(|| config.models.dir.clone()) {
-        Some(root) => root,
-        None => data_place(&args.data, config)?.join("models"),
-    };
-    let mut folders = args.folders.clone();
-    folders.extend(config.models.folders.iter().cloned());
-    Ok(Places { root, folders, hub_caches: hub_caches(), torch_home: torch_home() })
+/// `models`: a folder that a flag names; `data`: the data folder.
+pub fn places(models: Option<PathBuf>, config: &Config, data: &Path) -> Places {
+    let root = models.or_else(|| path("TALKIE_MODELS")).or_else(|| config.models.dir.clone());
+    let root = root.unwrap_or_else(|| data.join("models"));
+    let folders = config.models.folders.clone();
+    Places { root, folders, hub_caches: hub_caches(), torch_home: torch_home() }
 }
 
 pub fn access(args: &PullArgs, config: &Config) -> Result<Access, Complaint> {

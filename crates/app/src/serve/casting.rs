@@ -1,10 +1,11 @@
 //! Which engine plays for which dialect. One that was named plays, whatever else is there. Weights that are configured
 //! are used or the dialect says why not. Only while no weights are configured anywhere does puppet stand in, and says so.
 
-use contract::{Complaint, EngineCard};
+use contract::Complaint;
 
 use super::originals::Originals;
 use super::settings::{Dialect, ServeSettings};
+use crate::machine::Engines;
 
 pub const STAND_IN: &str = "puppet";
 
@@ -22,23 +23,23 @@ pub fn cast(
     dialect: Dialect,
     settings: &ServeSettings,
     originals: &Originals,
-    engines: &[EngineCard],
+    engines: &Engines,
 ) -> Result<Casting, Complaint> {
     if let Some(name) = settings.engines.get(dialect.name()).or(settings.engine.as_ref()) {
-        if engines.iter().any(|card| card.name == name) {
-            return Ok(Casting::Chosen(name.clone()));
-        }
-        let names: Vec<_> = engines.iter().map(|card| card.name).collect();
-        return Err(Complaint::new(
-            "unknown_engine",
-            format!("there is no engine `{name}`"),
-            format!("this program has: {}", names.join(", ")),
-        ));
+        return engines.find(name).map(|engine| Casting::Chosen(engine.card().name.to_owned()));
+    }
+    let own = own_engine(dialect);
+    if let Some(Ok(engine)) = own.map(|name| engines.find(name)) {
+        return Ok(Casting::Chosen(engine.card().name.to_owned()));
     }
     if let Some((variable, path)) = originals.weights(dialect) {
-        return Ok(Casting::Nobody(unloadable(dialect, variable, path)));
+        let absent = own.and_then(|own| engines.absent.iter().find(|(name, _)| *name == own));
+        let why = absent.map_or_else(|| unloadable(dialect, variable, path), |(_, why)| why.clone());
+        return Ok(Casting::Nobody(why));
     }
-    if originals.any_weights() {
+    let fetched =
+        engines.ready.iter().any(|engine| engine.card().weights.iter().any(|weights| !weights.embedded));
+    if originals.any_weights() || fetched {
         return Ok(Casting::Nobody(Complaint::new(
             "no_engine",
             format!("no weights are configured for {}, only for other dialects", dialect.name()),
@@ -49,6 +50,14 @@ pub fn cast(
         )));
     }
     Ok(Casting::StandIn(STAND_IN.to_owned()))
+}
+
+/// Whose part the dialect is.
+fn own_engine(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::MuseTalk | Dialect::MuseTalkS3 => Some("musetalk"),
+        Dialect::InfiniteTalk | Dialect::Svd | Dialect::Fal | Dialect::All => None,
+    }
 }
 
 fn unloadable(dialect: Dialect, variable: &str, path: &str) -> Complaint {
@@ -77,9 +86,9 @@ mod tests {
 
     #[test]
     fn a_stand_in_plays_only_while_no_weights_are_configured_anywhere() {
-        let cards: Vec<_> = crate::machine::engines().iter().map(|engine| engine.card().clone()).collect();
+        let engines = crate::machine::built_in();
         let check = |settings: &ServeSettings, lines: &str, dialect| {
-            cast(dialect, settings, &originals(lines), &cards)
+            cast(dialect, settings, &originals(lines), &engines)
         };
         let plain = ServeSettings::default();
         assert_eq!(check(&plain, "", Dialect::Svd).unwrap(), Casting::StandIn("puppet".into()));

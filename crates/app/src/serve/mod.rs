@@ -5,7 +5,7 @@ mod casting;
 pub mod keys;
 mod listener;
 pub mod log;
-mod originals;
+pub mod originals;
 #[cfg(feature = "otel")]
 mod otel;
 mod probes;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use contract::{Complaint, EngineCard};
+use contract::Complaint;
 use dialects::front_door::{self, House};
 use jobs::crew::{WorkerCommand, Workers};
 use jobs::{Clock, Darkroom, Desk, DeskConfig, Retention};
@@ -20,6 +20,7 @@ use super::Stage;
 use super::casting::{self, Casting};
 use super::originals::Originals;
 use super::settings::{Dialect, FalSettings, OnHangup, ServeSettings, StreamPace};
+use crate::cli::DataArgs;
 use crate::config::Config;
 use crate::machine;
 
@@ -69,7 +70,8 @@ impl Rooms {
 pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let Stage { config, data, originals, .. } = stage;
     let settings = &config.serve;
-    let cards: Vec<EngineCard> = machine::engines().iter().map(|engine| engine.card().clone()).collect();
+    let engines = machine::engines(config, &DataArgs { data: Some(data.clone()) })?;
+    let cards = engines.cards();
     let store = store(config, data).await?;
     let musetalk_s3 = musetalk_s3(config, data, originals);
     check_bucket(&store, &musetalk_s3)?;
@@ -94,7 +96,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let mut remarks = Vec::new();
     let served = settings.dialects()?;
     for dialect in CAST {
-        let casting = casting::cast(dialect, settings, originals, &cards)?;
+        let casting = casting::cast(dialect, settings, originals, &engines)?;
         if served.contains(&dialect) {
             remarks.extend(remark(dialect, &casting));
         }

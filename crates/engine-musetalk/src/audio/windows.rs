@@ -38,6 +38,14 @@ impl Padding {
         Ok(Self { left, right })
     }
 
+    pub fn left(self) -> usize {
+        self.left
+    }
+
+    pub fn right(self) -> usize {
+        self.right
+    }
+
     /// Rows of a window.
     pub fn rows(self) -> usize {
         2 * (self.left + self.right + 1)

@@ -5,6 +5,7 @@ mod blending;
 mod boxes;
 mod chunks;
 mod classic_audio;
+mod end_to_end;
 mod image_ops;
 mod mel;
 mod picture;
@@ -22,6 +23,7 @@ pub fn register(registry: &mut Registry) {
         &bisenet::FaceParsing as &dyn Case,
         &chunks::Chunks,
         &classic_audio::ClassicAudio,
+        &end_to_end::EndToEnd,
         &mel::LogMel,
         &blending::Blending,
         &blending::ClassicBlending,

@@ -110,5 +110,5 @@ fn play(act: Act, out: &mut dyn FrameSink) -> Result<Report, EngineError> {
         out.frame(Frame::new(size, Layout::I420, data).expect("it is as large as it says"))?;
         out.stage(Stage::Rendering, at + 1, frames)?;
     }
-    Ok(Report { frames, face: None, settings: Vec::new(), timings: Vec::new() })
+    Ok(Report { frames, face: None, settings: Vec::new(), weights: Vec::new(), timings: Vec::new() })
 }

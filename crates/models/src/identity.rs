@@ -1,0 +1,87 @@
+//! Which bytes a file of weights holds: its SHA-256, for the report of whatever is made with it. Where a pull wrote it down that is taken, else it is
+//! computed once and remembered as long as the file's length and time of change stay.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use contract::{Complaint, Stop};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::fresh::Fresh;
+use crate::places::Found;
+use crate::pull::OWN_FOLDER;
+use crate::sum::{Sum, unreadable};
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    bytes: u64,
+    changed_s: i64,
+    changed_ns: i64,
+    sha256: String,
+}
+
+/// `root`: the models folder, where what was computed is remembered; `hashing` hears of it before a file is read whole.
+pub fn identity(root: &Path, found: &Found, hashing: &mut dyn FnMut(&Path)) -> Result<String, Complaint> {
+    let known = found
+        .receipt
+        .as_ref()
+        .filter(|receipt| receipt.bytes == found.bytes)
+        .and_then(|receipt| receipt.sum());
+    if let Some(Sum::Sha256(sum)) = known {
+        return Ok(sum);
+    }
+    let path = std::fs::canonicalize(&found.path).map_err(|error| unreadable(&found.path, &error))?;
+    let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+    let place = remembered_at(root, &path);
+    let as_it_is = |sha256: String| Remembered {
+        bytes: metadata.len(),
+        changed_s: metadata.mtime(),
+        changed_ns: metadata.mtime_nsec(),
+        sha256,
+    };
+    let text = std::fs::read(&place).unwrap_or_default();
+    if let Ok(before) = serde_json::from_slice::<Remembered>(&text)
+        && before == as_it_is(before.sha256.clone())
+    {
+        return Ok(before.sha256);
+    }
+    hashing(&path);
+    let sum = Sum::Sha256(String::new()).of(&path, &Stop::new(), &mut |_| {})?;
+    // a folder that cannot be written to costs the time again, nothing else
+    let _ = remember(&place, &as_it_is(sum.clone()));
+    Ok(sum)
+}
+
+fn remembered_at(root: &Path, path: &Path) -> PathBuf {
+    let name = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
+    root.join(OWN_FOLDER).join("sums").join(format!("{name}.json"))
+}
+
+fn remember(place: &Path, what: &Remembered) -> Result<(), Complaint> {
+    let fresh = Fresh::create(place)?;
+    serde_json::to_writer(&fresh.file, what).map_err(|error| unreadable(place, &error.into()))?;
+    fresh.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Kind;
+
+    #[test]
+    fn a_file_is_read_once_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.bin");
+        std::fs::write(&path, "abc").unwrap();
+        let found =
+            |bytes| Found { path: path.clone(), kind: Kind::Folder, bytes, hub_sha256: None, receipt: None };
+        let mut read = 0;
+        let mut sum = |bytes| identity(folder.path(), &found(bytes), &mut |_| read += 1).unwrap();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!([sum(3), sum(3)], [abc, abc]);
+        std::fs::write(&path, "abcd").unwrap();
+        assert_ne!(sum(4), abc);
+        assert_eq!(read, 2);
+    }
+}
