@@ -220,7 +220,7 @@ fn nothing_jumps_where_encodings_meet() {
     let (default, usual) = steps(&heard(Hearing::Default), 25 * 25);
     println!("strict {strict}, default {default}, usual {usual}");
     assert!(strict > 5.0 * usual, "the official segments meet with a jump: {strict} {usual}");
-    assert!(default < 2.0 * usual + 0.1 * strict, "{default} {usual} {strict}");
+    assert!(default < 0.25 * strict, "half a second of frames shares the difference: {default} {strict}");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_spoken_frame_waits_for_no_more_than_its_latency() {
         let plan = plan(Hearing::Default, fps);
         let windows = Centred::new(plan.fps, plan.padding).unwrap();
         let latency = plan.pace.latency(windows);
-        assert!(latency <= 0.371, "{latency}");
+        assert!(latency <= 0.351, "{latency}");
         let voice = Voice::new(sound(12 * 16_000), &[320], Kind::Spoken);
         let read = voice.read.clone();
         let mut ear = Ear::open(whisper(), Box::new(voice), &plan).unwrap();

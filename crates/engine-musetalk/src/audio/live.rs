@@ -4,7 +4,9 @@
 //! the one buffer to the other. A window is taken whole from the first encoding that heard enough.
 //!
 //! Algorithmic latency: a frame is ready when the sound was heard that its window ends with, and `margin` rows more, rounded up to a chunk. With
-//! `Pace::default()` and paddings of 2 that is at most 0.37 s after the frame's time: 0.12 s of window, 0.04 s margin, 0.20 s chunk, 0.01 s rounding.
+//! `Pace::default()` and paddings of 2 that is at most 0.35 s after the frame's time: 0.12 s of window, 0.02 s margin, 0.20 s
+//! chunk, 0.01 s rounding. With that margin all that the encoder's convolutions see of a window was heard; `docs/musetalk-ear.md` has
+//! what more would change, and what the encoder costs.
 //!
 //! The ceiling of the log-mel is the loudest band of the last 30 s heard; the official one also knows what is still to come of its 30 s.
 
@@ -16,7 +18,7 @@ use super::features::{Bounds, Cutter, Encoder, Seam, Stretch, mixed};
 use super::listener::Listener;
 use super::mel::{Frame, MelStream, SILENT, WINDOW, ceiling};
 use super::windows::{Centred, MAX_PADDING};
-use super::{ROW, SEGMENT_ROWS};
+use super::{RATE_HZ, ROW, SEGMENT_ROWS, silence};
 
 /// How often a live voice is encoded, and how much of it. All in rows of 20 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { positions: 300, chunk: 10, margin: 2 }
+        Self { positions: 300, chunk: 10, margin: 1 }
     }
 }
 
@@ -45,10 +47,11 @@ impl Pace {
         })
     }
 
-    /// Seconds from a frame's time to the sound that makes it ready, at most.
+    /// Seconds from a frame's time to the sound that makes it ready, at most. Half a row is the distance to the nearest one.
     pub fn latency(self, windows: Centred) -> f64 {
-        let rows = windows.padding().after() + self.margin + self.chunk;
-        (rows as f64 + 0.5) * ROW as f64 / f64::from(super::RATE_HZ)
+        let row = ROW as f64 / f64::from(RATE_HZ);
+        let window = ((windows.padding().after() + self.margin) as f64 + 0.5) * row;
+        window.max(silence::REACH) + self.chunk as f64 * row
     }
 }
 
@@ -220,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_pace_holds_a_chunks_windows() {
-        assert_eq!(Pace::new(300, 10, 2), Some(Pace::default()));
+        assert_eq!(Pace::new(300, 10, 1), Some(Pace::default()));
         for (positions, chunk, margin) in [(250, 10, 2), (300, 0, 2), (100, 10, 2), (3000, 10, 2)] {
             assert_eq!(Pace::new(positions, chunk, margin), None);
         }
@@ -237,8 +240,8 @@ mod tests {
             while listener.window(frame).unwrap().is_some() {
                 frame += 1;
             }
-            // 0.2 s a chunk, less the window's 22 rows and the margin's 2
-            assert_eq!(frame, (chunks * 10).saturating_sub(24 - 2) / 2, "after {chunks} chunks");
+            // 10 rows a chunk, less the window's 22 and the margin; a frame every 2
+            assert_eq!(frame, (chunks * 10 + 2).saturating_sub(22 + 1) / 2, "after {chunks} chunks");
             assert!(listener.frames.len() <= 600 && listener.peaks.falling.len() <= 3_000);
         }
         listener.finish().unwrap();

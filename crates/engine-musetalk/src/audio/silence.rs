@@ -27,6 +27,8 @@ const OPEN_DB: f64 = 25.0;
 const SHUT_DB: f64 = 35.0;
 /// Hops the gate is open before voice and after it.
 const AHEAD: u64 = 10;
+/// Seconds of sound from a frame's time on that its gate needs.
+pub const REACH: f64 = (AHEAD + 1) as f64 / HOP_HZ as f64;
 const HOLD: u64 = 20;
 /// Seconds from shut to open and back.
 const ATTACK: f64 = 0.08;
