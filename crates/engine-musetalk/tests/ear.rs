@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use contract::{EngineError, Fps, Pcm, SourceError, VoiceSource};
+use contract::{EngineError, Pcm, SourceError, VoiceSource};
 use engine_musetalk::audio::ear::{Ear, Heard, Hearing, Plan};
 use engine_musetalk::audio::live::Pace;
 use engine_musetalk::audio::windows::{Centred, Padding};
@@ -148,11 +148,16 @@ fn takes_are_as_long_as_their_profile_says() {
         (Hearing::Default, Kind::File, 501_920, "29.97", 940),
         (Hearing::Default, Kind::File, 480_000, "25", 750),
         (Hearing::Strict, Kind::File, 480_000, "25", 750),
+        (Hearing::Default, Kind::File, 480_039, "25", 750),
+        (Hearing::Default, Kind::File, 480_040, "25", 750), // the first encoding is full without its end
+        (Hearing::Default, Kind::File, 480_320, "25", 751), // one row more than it holds
+        (Hearing::Default, Kind::File, 800_040, "25", 1250),
         (Hearing::Default, Kind::File, 800_000, "12", 600),
         (Hearing::Default, Kind::File, 20_000, "60", 75),
         (Hearing::Default, Kind::Spoken, 100_000, "23.976", 150),
         (Hearing::Default, Kind::Spoken, 3_200, "25", 5),
         (Hearing::Default, Kind::Spoken, 96_000, "25", 150), // the buffer moves on with the last piece
+        (Hearing::Default, Kind::Spoken, 99_199, "25", 155),
         (Hearing::Default, Kind::File, 0, "25", 1),
         (Hearing::Default, Kind::Spoken, 0, "25", 1),
         (Hearing::Classic, Kind::File, 16_000, "25", 27),
@@ -220,7 +225,7 @@ fn nothing_jumps_where_encodings_meet() {
     let (default, usual) = steps(&heard(Hearing::Default), 25 * 25);
     println!("strict {strict}, default {default}, usual {usual}");
     assert!(strict > 5.0 * usual, "the official segments meet with a jump: {strict} {usual}");
-    assert!(default < 2.0 * usual + 0.1 * strict, "{default} {usual} {strict}");
+    assert!(default < 0.25 * strict, "half a second of frames shares the difference: {default} {strict}");
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn a_spoken_frame_waits_for_no_more_than_its_latency() {
         let plan = plan(Hearing::Default, fps);
         let windows = Centred::new(plan.fps, plan.padding).unwrap();
         let latency = plan.pace.latency(windows);
-        assert!(latency <= 0.371, "{latency}");
+        assert!(latency <= 0.351, "{latency}");
         let voice = Voice::new(sound(12 * 16_000), &[320], Kind::Spoken);
         let read = voice.read.clone();
         let mut ear = Ear::open(whisper(), Box::new(voice), &plan).unwrap();
@@ -323,5 +328,4 @@ fn frames_are_foretold() {
     let voice = Voice::new(sound(16_000), &[4_000], Kind::File);
     let ear = Ear::open(whisper(), Box::new(voice), &plan(Hearing::Default, "30")).unwrap();
     assert_eq!((ear.frames(), ear.expected_frames()), (None, Some(30)));
-    assert_eq!(Fps::whole(30).frames_in(16_000, 16_000), 30);
 }
