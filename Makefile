@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-load cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-load cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -72,6 +72,11 @@ bench-kernels:
 bench-nets:
 	@scripts/setup.sh run
 	@benches/nets/run.sh
+
+## what MuseTalk does to pictures, against OpenCV and Pillow; the table for docs/bench.md on standard output
+bench-pictures:
+	@scripts/setup.sh run
+	@benches/pictures/run.sh
 
 ## a weight file of 3.4 GB as tensors against a plain read of it
 bench-load: build

@@ -37,6 +37,10 @@ pub fn warp<const C: usize>(from: View<C>, to_source: &Affine, to: &mut ViewMut<
         for (out, step) in to.row_mut(row).chunks_exact_mut(C).zip(&steps) {
             let at = [0, 1].map(|axis| (start[axis] + step[axis]) >> PLACE_TO_STEP);
             let [x, y] = at.map(|v| v.div_euclid(STEPS));
+            if x < -1 || y < -1 || x > last_x || y > last_y {
+                out.fill(0);
+                continue;
+            }
             let [beside, below] = at.map(|v| v.rem_euclid(STEPS) as u32);
             let weights = [
                 (STEPS as u32 - beside) * (STEPS as u32 - below),
