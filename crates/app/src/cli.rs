@@ -567,7 +567,16 @@ pub enum ModelsAction {
         /// What the values depend on besides name and shape
         #[arg(long, default_value = "public")]
         salt: String,
+        /// `full`: as large as the released files; `tiny`: the same nets with a few channels, for trying things out
+        #[arg(long, value_enum, default_value = "full")]
+        scale: SeedScale,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SeedScale {
+    Full,
+    Tiny,
 }
 
 #[derive(Args)]

@@ -100,7 +100,11 @@ impl Tolerance {
     /// case of the same net (`half`) may be; without one, as far as `BF16_REL_L2`, and pictures as far as `BF16_STEPS`. What bounds single outputs stays.
     pub fn with_bf16_products(&self, half: Option<&Self>) -> Self {
         let mut entries = self.0.clone();
-        entries.remove("max_abs");
+        // of a pipeline: two nets, one after the other, each as far as bf16 takes it
+        let whole_steps = entries.remove("max_abs").filter(|steps| *steps >= 1.0);
+        if let Some(steps) = whole_steps.filter(|_| !entries.contains_key("u8_max_abs")) {
+            entries.insert("u8_max_abs".into(), 2.0 * BF16_STEPS * steps);
+        }
         if let Some(steps) = entries.get_mut("u8_max_abs") {
             *steps = steps.max(BF16_STEPS);
             entries.remove("u8_max_fraction");
@@ -192,5 +196,7 @@ mod tests {
         let fast = of(r#"{"rel_l2": 1e-5, "max_abs": 1e-4, "full_rel_l2": 0.08}"#).with_bf16_products(None);
         assert_eq!(fast.bound("pred", DType::F32), floats(Some(BF16_REL_L2), None));
         assert_eq!(fast.bound("8000x1_full", DType::F32), floats(Some(0.08), None));
+        let pipeline = of(r#"{"rel_l2": 0.002, "max_abs": 3}"#).with_bf16_products(None);
+        assert_eq!(pipeline.bound("frames_u8", DType::U8), integers(36.0, 1.0));
     }
 }

@@ -69,6 +69,8 @@ pub struct File {
     /// Not needed by any set: another form of a file that is.
     pub optional: bool,
     pub seed: Option<Seeding>,
+    /// Stem in `assets/tiny` of what stands for it in a tiny model: a key inventory, or a config.
+    pub tiny: Option<String>,
     /// Too large to be seeded on disk: whoever needs it computes it from the inventory.
     pub computed: bool,
 }
@@ -254,6 +256,7 @@ impl Component {
             sha256: None,
             optional: false,
             seed: None,
+            tiny: None,
             computed: false,
         }
     }
@@ -329,6 +332,7 @@ impl File {
             sha256: wire.sha256,
             optional: wire.optional,
             seed,
+            tiny: wire.tiny,
             computed: wire.computed,
         })
     }
@@ -406,6 +410,7 @@ struct FileWire {
     form: Option<Form>,
     nested: Option<String>,
     dtype: Option<String>,
+    tiny: Option<String>,
     #[serde(default)]
     computed: bool,
 }

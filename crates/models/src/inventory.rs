@@ -3,15 +3,28 @@
 use contract::Complaint;
 use serde::Deserialize;
 
-/// The inventories that are built in, by the stem of their file.
+/// Files that are built in, by the stem of their name.
 macro_rules! built_in {
-    ($($name:literal),+ $(,)?) => {
-        const BUILT_IN: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../../goldens/keys/", $name, ".json")))),+];
+    ($table:ident, $folder:literal, $($name:literal),+ $(,)?) => {
+        const $table: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!($folder, $name, ".json")))),+];
     };
 }
 
 built_in!(
+    TINY,
+    "../assets/tiny/",
+    "musetalk_unet",
+    "musetalk_unet.config",
+    "sd_vae",
+    "sd_vae.config",
+    "whisper",
+    "whisper.config",
+);
+
+built_in!(
+    BUILT_IN,
+    "../../../goldens/keys/",
     "bisenet",
     "clip_xlm_roberta",
     "dwpose",
@@ -83,11 +96,18 @@ impl Tensor {
 }
 
 impl Inventory {
+    /// Of a released file.
     pub fn named(name: &str) -> Result<Self, Complaint> {
-        let wrong =
-            |why: String| Complaint::new("bad_inventory", format!("the key inventory {name} {why}"), "");
-        let text = BUILT_IN.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
-        let text = text.ok_or_else(|| wrong("is not built in".to_owned()))?;
+        Self::parse(name, find(BUILT_IN, name)?)
+    }
+
+    /// Of the tiny model that stands for one.
+    pub fn tiny(name: &str) -> Result<Self, Complaint> {
+        Self::parse(name, find(TINY, name)?)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Complaint> {
+        let wrong = |why: String| wrong(name, &why);
         let wire: Wire =
             serde_json::from_str(text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let tensor = |(key, shape, dtype): (String, Vec<u64>, String)| match Dtype::named(&dtype) {
@@ -100,6 +120,20 @@ impl Inventory {
         }
         Ok(Self { tensors })
     }
+}
+
+/// The config of a tiny model, as it stands in its file.
+pub fn tiny_config(name: &str) -> Result<&'static str, Complaint> {
+    find(TINY, name)
+}
+
+fn find(table: &[(&str, &'static str)], name: &str) -> Result<&'static str, Complaint> {
+    let text = table.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text);
+    text.ok_or_else(|| wrong(name, "is not built in"))
+}
+
+fn wrong(name: &str, why: &str) -> Complaint {
+    Complaint::new("bad_inventory", format!("the key inventory {name} {why}"), "")
 }
 
 #[derive(Deserialize)]

@@ -29,5 +29,5 @@ pub use name::Name;
 pub use places::{Found, Kind, Places};
 pub use pull::{Checksums, OnMisfit, PullEvent, PullOrder, Teller, pull};
 pub use room::readable;
-pub use seed::{SeedEvent, seed};
+pub use seed::{Scale, SeedEvent, seed};
 pub use sum::Sum;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use contract::{Complaint, Stop};
 use models::{
-    Catalogue, Checksums, Component, File, OnMisfit, Places, Progress, PullOrder, SeedEvent, Selection,
-    Teller, Wanted, check, pull, seed,
+    Catalogue, Checksums, Component, File, OnMisfit, Places, Progress, PullOrder, Scale, SeedEvent,
+    Selection, Teller, Wanted, check, pull, seed,
 };
 use serde_json::json;
 
-use crate::cli::{MachineArgs, ModelsAction, ModelsArgs, PullArgs};
+use crate::cli::{MachineArgs, ModelsAction, ModelsArgs, PullArgs, SeedScale};
 use crate::config::Config;
 use crate::serve::data_place;
 use crate::terminal::Audience;
@@ -43,9 +43,13 @@ pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complai
             let listed = listed(&selection, &places)?;
             compare(&with(&selection, &listed), &places, args.json)
         }
-        ModelsAction::Seed { names, out, salt } => {
+        ModelsAction::Seed { names, out, salt, scale } => {
             let selection = catalogue.select(names)?;
-            write_seeded(&selection, (salt, out), args.json)
+            let scale = match scale {
+                SeedScale::Full => Scale::Full,
+                SeedScale::Tiny => Scale::Tiny,
+            };
+            write_seeded(&selection, (salt, scale, out), args.json)
         }
     }
 }
@@ -162,7 +166,7 @@ fn compare(selection: &Selection<'_>, places: &Places, json: bool) -> Result<Exi
 
 fn write_seeded(
     selection: &Selection<'_>,
-    (salt, folder): (&str, &std::path::Path),
+    (salt, scale, folder): (&str, Scale, &std::path::Path),
     json: bool,
 ) -> Result<ExitCode, Complaint> {
     let (stop, caught) = stopping()?;
@@ -174,7 +178,7 @@ fn write_seeded(
         }
     };
     let mut label = String::new();
-    let outcome = seed(&selection.files, salt, folder, &stop, &mut |event| match event {
+    let outcome = seed(&selection.files, (salt, scale), folder, &stop, &mut |event| match event {
         SeedEvent::Begun { wanted, bytes } => {
             label = wanted.label();
             bar.begin(&label, bytes);
@@ -187,6 +191,10 @@ fn write_seeded(
         SeedEvent::NoWeights { wanted } => {
             bar.line(format_args!("{}: left out, no weights", wanted.label()));
             tell(json!({ "event": "left_out", "file": wanted.label(), "why": "no weights" }));
+        }
+        SeedEvent::NotAtScale { wanted } => {
+            bar.line(format_args!("{}: left out, there is none at this scale", wanted.label()));
+            tell(json!({ "event": "left_out", "file": wanted.label(), "why": "not at this scale" }));
         }
         SeedEvent::Computed { wanted } => {
             bar.line(format_args!("{}: left out, computed from its keys", wanted.label()));

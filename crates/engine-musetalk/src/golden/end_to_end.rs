@@ -136,6 +136,11 @@ impl Way {
         let mut paster = Paster::default();
         let (mut stored, mut stored_realtime, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..cfg.n_output_frames {
+            let (offline_here, realtime_here) =
+                (at.is_multiple_of(cfg.frame_stride as u64), at % REALTIME.0 == REALTIME.1);
+            if !offline_here && !realtime_here {
+                continue;
+            }
             let index = place(Turning::Twice, at, frames.len() as u64) as usize;
             let predicted =
                 nets.generator.predict(&[&latents[index]], &[&contexts[at as usize]], &Probe::off())?;
@@ -152,10 +157,10 @@ impl Way {
                 paster.paste(&mut frame.view_mut(), View::new(&face, (SIDE, SIDE))?, boxes[index], mask);
                 Ok(bytes(&frame)?.flip(&[2])?)
             };
-            if at.is_multiple_of(cfg.frame_stride as u64) {
+            if offline_here {
                 stored.push(paste(&offline.of(boxes[index])?)?);
             }
-            if at % REALTIME.0 == REALTIME.1 {
+            if realtime_here {
                 stored_realtime.push(paste(&realtime.of(boxes[index])?)?);
             }
         }

@@ -14,7 +14,7 @@ use contract::{Complaint, Stop};
 
 use crate::catalogue::{Form, Seeding, Wanted};
 use crate::fresh::{self, Fresh};
-use crate::inventory::{Dtype, Inventory, Tensor};
+use crate::inventory::{self, Dtype, Inventory, Tensor};
 use crate::room;
 use crate::seeded::{Filling, Stream, filling};
 
@@ -38,32 +38,73 @@ pub enum SeedEvent<'a> {
     NoWeights {
         wanted: Wanted<'a>,
     },
+    /// There is none at this scale.
+    NotAtScale {
+        wanted: Wanted<'a>,
+    },
     /// Computed from the inventory by whoever needs it.
     Computed {
         wanted: Wanted<'a>,
     },
 }
 
+/// How large the models are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// As the released ones.
+    Full,
+    /// The same nets with a few channels, and the configs that say so: a take in seconds.
+    Tiny,
+}
+
+/// What is written in a file's place.
+enum Content {
+    Weights(Form, Option<String>, Vec<Tensor>),
+    Config(&'static str),
+}
+
+impl Content {
+    fn bytes(&self) -> u64 {
+        match self {
+            Content::Weights(form, _, tensors) => on_disk(*form, tensors),
+            Content::Config(text) => text.len() as u64,
+        }
+    }
+}
+
 /// Writes the seeded files of `wanted` below `folder`; `tell` hears of each.
 pub fn seed(
     wanted: &[Wanted<'_>],
-    salt: &str,
+    (salt, scale): (&str, Scale),
     folder: &Path,
     stop: &Stop,
     tell: &mut dyn FnMut(SeedEvent<'_>),
 ) -> Result<(), Complaint> {
     let mut plan = Vec::new();
     for &wanted in wanted {
-        match &wanted.file.seed {
-            Some(seeding) => plan.push((wanted, seeding, tensors(seeding)?)),
-            None if wanted.file.computed => tell(SeedEvent::Computed { wanted }),
-            None => tell(SeedEvent::NoWeights { wanted }),
+        match (scale, &wanted.file.seed, &wanted.file.tiny) {
+            (Scale::Full, Some(seeding), _) => {
+                plan.push((
+                    wanted,
+                    Content::Weights(seeding.form, seeding.nested.clone(), tensors(seeding)?),
+                ));
+            }
+            (Scale::Tiny, Some(seeding), Some(tiny)) => {
+                let tensors = Inventory::tiny(tiny)?.tensors;
+                plan.push((wanted, Content::Weights(seeding.form, seeding.nested.clone(), tensors)));
+            }
+            (Scale::Tiny, None, Some(tiny)) => {
+                plan.push((wanted, Content::Config(inventory::tiny_config(tiny)?)))
+            }
+            (Scale::Tiny, _, None) => tell(SeedEvent::NotAtScale { wanted }),
+            (Scale::Full, None, _) if wanted.file.computed => tell(SeedEvent::Computed { wanted }),
+            (Scale::Full, None, _) => tell(SeedEvent::NoWeights { wanted }),
         }
     }
     std::fs::create_dir_all(folder).map_err(|error| fresh::unwritable(folder, &error))?;
-    let needed = plan.iter().map(|(_, seeding, tensors)| on_disk(seeding.form, tensors)).sum();
+    let needed = plan.iter().map(|(_, content)| content.bytes()).sum();
     room::check(folder, needed)?;
-    if let Some((wanted, ..)) = plan.iter().find(|(wanted, ..)| wanted.file.place.under(folder).exists()) {
+    if let Some((wanted, _)) = plan.iter().find(|(wanted, _)| wanted.file.place.under(folder).exists()) {
         let message = format!("{} is there already", wanted.file.place.under(folder).display());
         return Err(Complaint::new(
             "file_exists",
@@ -71,17 +112,22 @@ pub fn seed(
             "seeded weights replace nothing: name another folder",
         ));
     }
-    for (wanted, seeding, tensors) in plan {
-        tell(SeedEvent::Begun { wanted, bytes: on_disk(seeding.form, &tensors) });
+    for (wanted, content) in plan {
+        tell(SeedEvent::Begun { wanted, bytes: content.bytes() });
         let path = wanted.file.place.under(folder);
         let fresh = Fresh::create(&path)?;
         let mut pen = Pen { out: BufWriter::with_capacity(BLOCK, &fresh.file), salt, stop, tell };
-        let written = match seeding.form {
-            Form::Safetensors => safetensors::write(&mut pen, &tensors),
-            Form::SafetensorsShard => safetensors::write(&mut pen, shards::first(&tensors)),
-            Form::SafetensorsIndex => shards::write_index(&mut pen, &tensors, wanted.file.path.file_name()),
-            Form::TorchZip => torch_zip::write(&mut pen, &tensors, seeding.nested.as_deref()),
-            Form::TorchLegacy => torch_legacy::write(&mut pen, &tensors),
+        let written = match &content {
+            Content::Config(text) => pen.bytes(text.as_bytes()),
+            Content::Weights(form, nested, tensors) => match form {
+                Form::Safetensors => safetensors::write(&mut pen, tensors),
+                Form::SafetensorsShard => safetensors::write(&mut pen, shards::first(tensors)),
+                Form::SafetensorsIndex => {
+                    shards::write_index(&mut pen, tensors, wanted.file.path.file_name())
+                }
+                Form::TorchZip => torch_zip::write(&mut pen, tensors, nested.as_deref()),
+                Form::TorchLegacy => torch_legacy::write(&mut pen, tensors),
+            },
         };
         let written = written.and_then(|()| pen.out.flush());
         drop(pen);
