@@ -54,7 +54,7 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
     let here = std::env::current_dir().unwrap_or_else(|_| data.clone());
     let originals = Originals::read(&data, &here)?;
     let places = surroundings::places(None, config, &data);
-    match crate::musetalk::engine(&places, &originals, &config.compute) {
+    match crate::musetalk::engine(&places, &originals, config) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }

@@ -4,22 +4,60 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use contract::{Complaint, Weights};
+use contract::{Complaint, Settings, Value, Weights};
 use engine_musetalk::{Checkpoints, FaceFiles, File, Musetalk, Version};
 use models::{Catalogue, Found, Places, identity};
 
-use crate::compute::ComputeConfig;
+use crate::config::Config;
 use crate::say;
 use crate::serve::originals::Originals;
 
 /// The engine, or why there is none: which file is missing and how to get it.
-pub fn engine(
-    places: &Places,
-    originals: &Originals,
-    compute: &ComputeConfig,
-) -> Result<Musetalk, Complaint> {
+pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result<Musetalk, Complaint> {
     let files = checkpoints(places, originals)?;
-    Ok(Musetalk::new(files, candle_core::Device::Cpu, compute.idle_unload()))
+    let defaults = defaults(originals, &config.musetalk.settings)?;
+    Musetalk::new(files, candle_core::Device::Cpu, (defaults, config.compute.idle_unload()))
+}
+
+/// The variables of the original server that are settings of the engine, and those settings. What it keeps for requests
+/// (`MUSETALK_BBOX_SHIFT`, `MUSETALK_BATCH_SIZE`) its dialect sends.
+const VARIABLES: [(&str, &str); 6] = [
+    ("MUSETALK_EXTRA_MARGIN", "extra_margin"),
+    ("MUSETALK_AUDIO_PADDING_LENGTH_LEFT", "audio_padding_length_left"),
+    ("MUSETALK_AUDIO_PADDING_LENGTH_RIGHT", "audio_padding_length_right"),
+    ("MUSETALK_PARSING_MODE", "parsing_mode"),
+    ("MUSETALK_LEFT_CHEEK_WIDTH", "left_cheek_width"),
+    ("MUSETALK_RIGHT_CHEEK_WIDTH", "right_cheek_width"),
+];
+
+/// `[musetalk.settings]` over the variables.
+fn defaults(
+    originals: &Originals,
+    configured: &BTreeMap<String, toml::Value>,
+) -> Result<Settings, Complaint> {
+    let variables =
+        VARIABLES.into_iter().filter_map(|(variable, name)| Some((name, originals.text(variable)?)));
+    let mut sent: BTreeMap<String, Value> =
+        variables.map(|(name, text)| (name.to_owned(), Value::Text(text.to_owned()))).collect();
+    if let Some(version) = originals.text("MUSETALK_VERSION") {
+        sent.insert("version".to_owned(), Value::Text(version.to_owned()));
+    }
+    for (name, value) in configured {
+        let value = match value {
+            toml::Value::String(text) => Value::Text(text.clone()),
+            toml::Value::Integer(number) => Value::Int(*number),
+            toml::Value::Float(number) => Value::Float(*number),
+            toml::Value::Boolean(switch) => Value::Bool(*switch),
+            other => {
+                let message = format!(
+                    "musetalk.settings.{name} is {other}, it must be a text, a number, true or false"
+                );
+                return Err(Complaint::new("bad_config", message, "correct it"));
+            }
+        };
+        sent.insert(name.clone(), value);
+    }
+    Ok(Settings { preset: None, sent })
 }
 
 fn checkpoints(places: &Places, originals: &Originals) -> Result<Checkpoints, Complaint> {

@@ -29,6 +29,7 @@ const MIN_FACE: u32 = 32;
 
 pub struct Musetalk {
     card: EngineCard,
+    defaults: Settings,
     nets: Arc<Nets>,
     cache: Arc<Cache>,
     /// Started with the first session.
@@ -36,8 +37,14 @@ pub struct Musetalk {
 }
 
 impl Musetalk {
-    /// `idle_unload`: after how long without work the nets leave memory; `None`: never.
-    pub fn new(files: Checkpoints, device: candle_core::Device, idle_unload: Option<Duration>) -> Self {
+    /// `defaults`: what whoever runs this machine wants where a user says nothing. `idle_unload`: after how long without work the nets leave
+    /// memory; `None`: never.
+    pub fn new(
+        files: Checkpoints,
+        device: candle_core::Device,
+        (defaults, idle_unload): (Settings, Option<Duration>),
+    ) -> Result<Self, Complaint> {
+        Options::parse(&defaults, files.usual_version())?;
         let card = EngineCard {
             name: "musetalk",
             summary: "MuseTalk: redraws the mouth of a clip or a portrait to a voice, with neural nets",
@@ -57,7 +64,15 @@ impl Musetalk {
             settings: cards(files.usual_version()),
         };
         let nets = Arc::new(Nets::new(files, device, idle_unload));
-        Self { card, nets, cache: Arc::default(), device: Mutex::default() }
+        Ok(Self { card, defaults, nets, cache: Arc::default(), device: Mutex::default() })
+    }
+
+    /// What was sent, over the defaults.
+    fn over_defaults(&self, sent: &Settings) -> Settings {
+        let mut all = self.defaults.clone();
+        all.preset = sent.preset.clone();
+        all.sent.extend(sent.sent.iter().map(|(name, value)| (name.clone(), value.clone())));
+        all
     }
 
     fn shared(&self) -> Result<Shared, EngineError> {
@@ -81,7 +96,7 @@ impl Engine for Musetalk {
         settings: &Settings,
         out: &mut dyn AvatarSink,
     ) -> Result<(), EngineError> {
-        let options = Options::parse(settings, self.nets.files().usual_version())?;
+        let options = Options::parse(&self.over_defaults(settings), self.nets.files().usual_version())?;
         self.nets.files().unet(options.version)?;
         let _in_use = self.nets.in_use();
         let rule = match options.profile {
@@ -116,7 +131,8 @@ impl Engine for Musetalk {
     }
 
     fn start(&self, act: Act, out: Box<dyn FrameSink + Send>) -> Result<Session, EngineError> {
-        let take = check(act, self.nets.files())?;
+        let settings = self.over_defaults(&act.settings);
+        let take = check(act, settings, self.nets.files())?;
         let shared = self.shared()?;
         let (session, end) = Session::pair();
         std::thread::Builder::new()
@@ -127,8 +143,8 @@ impl Engine for Musetalk {
     }
 }
 
-fn check(act: Act, files: &Checkpoints) -> Result<Take, EngineError> {
-    let options = Options::parse(&act.settings, files.usual_version())?;
+fn check(act: Act, settings: Settings, files: &Checkpoints) -> Result<Take, EngineError> {
+    let options = Options::parse(&settings, files.usual_version())?;
     files.unet(options.version)?;
     let range = if options.profile == Profile::Default { DEFAULT_FPS_RANGE } else { FPS_RANGE };
     if !(range.0..=range.1).contains(&act.fps.as_f64()) {
@@ -169,5 +185,5 @@ fn check(act: Act, files: &Checkpoints) -> Result<Take, EngineError> {
         return Err(Complaint::new("no_frames", message, "ask for a longer take").into());
     }
     let (subject, length, fps) = (act.subject, act.length, act.fps);
-    Ok(Take { subject, voice, length, fps, settings: act.settings, batch: options.batch_size })
+    Ok(Take { subject, voice, length, fps, settings, sent: act.settings, batch: options.batch_size })
 }

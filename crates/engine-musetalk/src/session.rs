@@ -50,6 +50,8 @@ pub struct Take {
     pub length: Length,
     pub fps: Fps,
     pub settings: Settings,
+    /// What its user sent of them.
+    pub sent: Settings,
     /// Frames that are made at a time, at most.
     pub batch: usize,
 }
@@ -107,7 +109,7 @@ fn drive(shared: &Shared, take: Take, cues: &Cues) -> Result<(), EngineError> {
     let usual = card.as_ref().and_then(avatar::Card::version).unwrap_or(nets.files().usual_version());
     let options = Options::parse(&take.settings, usual)?;
     if let Some(card) = &card {
-        card.check(&options, take.settings.sent.iter())?;
+        card.check(&options, take.sent.sent.iter())?;
     }
     let mut clock = Clock::default();
     tell(cues, Cue::Stage(Stage::Loading))?;

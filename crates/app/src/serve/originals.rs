@@ -18,7 +18,7 @@ const WEIGHTS: [(Dialect, &[&str]); 4] = [
     (Dialect::Svd, &["SVD_DIR"]),
 ];
 
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 18] = [
     "PORT",
     "OUTPUT_DIR",
     "MOTION_FRAME",
@@ -30,6 +30,13 @@ const OTHERS: [&str; 11] = [
     "MUSETALK_BATCH_SIZE",
     "MUSETALK_BBOX_SHIFT",
     "MUSETALK_RESULT_DIR",
+    "MUSETALK_GPU_ID",
+    "MUSETALK_EXTRA_MARGIN",
+    "MUSETALK_AUDIO_PADDING_LENGTH_LEFT",
+    "MUSETALK_AUDIO_PADDING_LENGTH_RIGHT",
+    "MUSETALK_PARSING_MODE",
+    "MUSETALK_LEFT_CHEEK_WIDTH",
+    "MUSETALK_RIGHT_CHEEK_WIDTH",
 ];
 
 /// The variables that are set, by their upper-case names, each with where it came from.

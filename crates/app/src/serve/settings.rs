@@ -212,6 +212,8 @@ pub struct MuseTalkSettings {
     pub pace: StreamPace,
     /// JPEG quality, 1 to 100; default 80.
     pub jpeg_quality: Option<u8>,
+    /// Settings of the engine musetalk where a request says nothing, by their names.
+    pub settings: std::collections::BTreeMap<String, toml::Value>,
 }
 
 #[derive(Clone, Default, Deserialize)]

@@ -143,6 +143,8 @@ pub fn request(query: &Fitting, config: &Fitting) -> Result<InferenceRequest, Re
         parsing_mode: config.text("parsing_mode").to_owned(),
         left_cheek_width: int("left_cheek_width"),
         right_cheek_width: int("right_cheek_width"),
+        audio_padding_length_left: int("audio_padding_length_left"),
+        audio_padding_length_right: int("audio_padding_length_right"),
         result_dir: config.text("result_dir").to_owned(),
         output_vid_name: optional("output_vid_name"),
         s3_bucket: optional("s3_bucket"),
@@ -216,14 +218,17 @@ pub async fn preparation(
         bbox_shift: request.bbox_shift,
         version: request.version.clone(),
     };
-    let words = format!("prepare {avatar:?} {note:?}");
-    let twin = fingerprint(room.dialect, &words, &[&video]).await;
-    let owner = avatar.owner.clone();
     let sent = vec![
+        ("version", Value::Text(request.version.clone())),
         ("bbox_shift", Value::Int(request.bbox_shift)),
         ("extra_margin", Value::Int(request.extra_margin)),
         ("parsing_mode", Value::Text(request.parsing_mode.clone())),
+        ("left_cheek_width", Value::Int(request.left_cheek_width)),
+        ("right_cheek_width", Value::Int(request.right_cheek_width)),
     ];
+    let words = format!("prepare {avatar:?} {note:?} {sent:?}");
+    let twin = fingerprint(room.dialect, &words, &[&video]).await;
+    let owner = avatar.owner.clone();
     let prepare =
         PrepareSpec { engine: card.name.to_owned(), avatar, source: video, settings: settings(card, sent) };
     Order {
@@ -255,9 +260,8 @@ pub async fn take(
     let fps = fps.ok_or_else(|| Refused::bad(format!("fps is {}, it must be at least 1", request.fps)))?;
     let sent = vec![
         ("batch_size", Value::Int(request.batch_size)),
-        ("parsing_mode", Value::Text(request.parsing_mode.clone())),
-        ("left_cheek_width", Value::Int(request.left_cheek_width)),
-        ("right_cheek_width", Value::Int(request.right_cheek_width)),
+        ("audio_padding_length_left", Value::Int(request.audio_padding_length_left)),
+        ("audio_padding_length_right", Value::Int(request.audio_padding_length_right)),
     ];
     let owner = name.owner.clone();
     let take = TakeSpec {

@@ -20,6 +20,8 @@ pub struct InferenceRequest {
     pub parsing_mode: String,
     pub left_cheek_width: i64,
     pub right_cheek_width: i64,
+    pub audio_padding_length_left: i64,
+    pub audio_padding_length_right: i64,
     pub result_dir: String,
     pub output_vid_name: Option<String>,
     pub s3_bucket: Option<String>,
