@@ -196,8 +196,8 @@ pub struct SubjectArgs {
     /// A portrait: any picture that ffmpeg reads
     #[arg(long, short, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// A clip of a person; every frame of it is animated
-    #[arg(long, value_name = "FILE")]
+    /// A clip of a person, or a folder of pictures of it; every frame is animated
+    #[arg(long, value_name = "FILE|DIR")]
     pub video: Option<PathBuf>,
 }
 

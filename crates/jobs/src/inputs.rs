@@ -88,6 +88,10 @@ fn open_subject(
             return Ok(OpenedSubject { subject, fps, content, warnings: Vec::new() });
         }
     };
+    if kind == Kind::Clip && local.path.is_dir() {
+        let clip = media::album(&studio.tools, &local.path, clip_spec(card, spec.fps), &studio.limits, stop);
+        return Ok(filmed(clip.map_err(|error| naming(&local, error))?));
+    }
     let path = Asset::open(&local.path).map_err(|complaint| hiding(&local, complaint))?.path().to_owned();
     match kind {
         Kind::Picture => {
@@ -102,11 +106,14 @@ fn open_subject(
         Kind::Clip => {
             let clip = clip_spec(card, spec.fps);
             let clip = media::clip(&studio.tools, &path, clip, &studio.limits, stop);
-            let clip = clip.map_err(|error| naming(&local, error))?;
-            let subject = Subject::Clip(clip.source);
-            Ok(OpenedSubject { subject, fps: clip.fps, content: Content::Moving, warnings: clip.warnings })
+            Ok(filmed(clip.map_err(|error| naming(&local, error))?))
         }
     }
+}
+
+fn filmed(clip: media::Clip) -> OpenedSubject {
+    let subject = Subject::Clip(clip.source);
+    OpenedSubject { subject, fps: clip.fps, content: Content::Moving, warnings: clip.warnings }
 }
 
 /// A clip as the engine wants it.

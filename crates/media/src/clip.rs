@@ -243,7 +243,7 @@ impl Bouncing {
 }
 
 /// 0 1 2 3 2 1 0 1 …: the place of step `step` in a clip of `length` frames.
-fn bounce(step: usize, length: usize) -> usize {
+pub(crate) fn bounce(step: usize, length: usize) -> usize {
     if length < 2 {
         return 0;
     }

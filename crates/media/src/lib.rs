@@ -2,6 +2,7 @@
 //! Users' files are opened here but parsed only in caged children; frames and samples stream, nothing holds a whole
 //! clip. Blocking, on the caller's thread: no tokio.
 
+mod album;
 mod arriving;
 mod child;
 mod clip;
@@ -23,6 +24,7 @@ mod turn;
 mod voice;
 mod webp;
 
+pub use album::album;
 pub use arriving::arriving;
 pub use clip::{Clip, ClipSpec, clip, clip_once};
 pub use error::MediaError;
