@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-load cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-load musetalk-full cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -62,6 +62,10 @@ fuzz:
 bench-http: build
 	@scripts/setup.sh clients
 	@benches/http/run.sh
+
+## MuseTalk at full size on seeded weights, through the command line and its dialect (slow: 4 GB of disk, some minutes)
+musetalk-full: build
+	@scripts/musetalk-full.sh
 
 ## CPU kernels against PyTorch, layer by layer; tables for docs/bench.md on standard output
 bench-kernels:

@@ -56,11 +56,15 @@ def job(kind, net, n):
         x = x.to(dtype)
         return x.to(memory_format=torch.channels_last) if kind != "f32" else x
 
-    if net == "vae_decode":
+    if net in ("vae_decode", "vae_encode"):
         from diffusers import AutoencoderKL
         vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
                             down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
-        vae, z = ready(fill(vae, "bench_vae")), picture(given("z", 1, 4, n[0], n[0]))
+        vae = ready(fill(vae, "bench_vae"))
+        if net == "vae_encode":
+            x = picture(given("x", 1, 3, n[0], n[0]))
+            return lambda: vae.encode(x).latent_dist.mean.permute(0, 2, 3, 1)
+        z = picture(given("z", 1, 4, n[0], n[0]))
         return lambda: vae.decode(z).sample.permute(0, 2, 3, 1)
     if net == "unet":
         from diffusers import UNet2DConditionModel

@@ -11,6 +11,7 @@ import numpy as np
 # what it is, ours (example of a crate), the job, whether the outputs are comparable
 NETS = [
     ("SD VAE decode, 256x256", "engine-musetalk", "vae_decode 32", True),
+    ("SD VAE encode, 256x256", "engine-musetalk", "vae_encode 256", True),
     ("MuseTalk UNet 32x32, batch 4", "engine-musetalk", "unet 4 32", True),
     ("MuseTalk UNet 32x32, batch 1", "engine-musetalk", "unet 1 32", True),
     ("Wan VAE decode, 1 + 4 frames of 256x256", "engine-infinitetalk", "wan_decode 2 32", False),

@@ -1,11 +1,11 @@
 //! Our side of `benches/nets` for MuseTalk's nets, at full size with seeded weights. `THREADS PROFILE` configure the kernels; then a
-//! line `vae_decode SIDE` or `unet BATCH SIDE` loads a net and runs it once, `go N` runs it N times and prints the CPU
+//! line `vae_decode SIDE`, `vae_encode SIDE` or `unet BATCH SIDE` loads a net and runs it once, `go N` runs it N times and prints the CPU
 //! time of each run in milliseconds, `out FILE` writes the last result as f32 values, channels last.
 
 use std::io::{BufRead, Write};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
-use encoders::kl_vae::{KlDecoder, KlVaeConfig};
+use encoders::kl_vae::{KlDecoder, KlEncoder, KlVaeConfig};
 use engine_musetalk::nets::unet::{Unet, UnetConfig};
 use golden::{Seeded, affine};
 use layers::Probe;
@@ -36,6 +36,11 @@ fn job(line: &[&str]) -> Result<Job> {
             let z = picture("z", [1, number(side)?, 4])?;
             Ok(Box::new(move || net.forward(&z)))
         }
+        ["vae_encode", side] => {
+            let net = KlEncoder::load(&KlVaeConfig::sd(), vb("bench_vae"))?;
+            let x = picture("x", [1, number(side)?, 3])?;
+            Ok(Box::new(move || Ok(net.forward(&x)?.mean)))
+        }
         ["unet", batch, side] => {
             let net = Unet::load(&UnetConfig::musetalk(), vb("bench_unet"))?;
             let batch = number(batch)?;
@@ -43,7 +48,7 @@ fn job(line: &[&str]) -> Result<Job> {
             let audio = affine("bench", "audio", &[batch, 50, 384], UNIT)?;
             Ok(Box::new(move || net.forward(&latents, &audio, &Probe::off())))
         }
-        _ => bail!("known are `vae_decode SIDE` and `unet BATCH SIDE`, not {line:?}"),
+        _ => bail!("known are `vae_decode SIDE`, `vae_encode SIDE` and `unet BATCH SIDE`, not {line:?}"),
     }
 }
 
