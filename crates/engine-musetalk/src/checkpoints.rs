@@ -80,13 +80,6 @@ impl Checkpoints {
         })
     }
 
-    /// All that is here.
-    pub fn cards(&self) -> Vec<Weights> {
-        let face = self.face.iter().flat_map(FaceFiles::each);
-        let all = self.unets.values().chain([&self.vae, &self.whisper]).chain(face);
-        all.map(|file| file.card.clone()).collect()
-    }
-
     /// What a take with these options is made with.
     pub fn used(&self, options: &Options) -> Result<Vec<Weights>, Complaint> {
         let face = match options.detector {

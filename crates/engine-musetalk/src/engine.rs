@@ -44,12 +44,12 @@ impl Musetalk {
         device: candle_core::Device,
         (defaults, idle_unload): (Settings, Option<Duration>),
     ) -> Result<Self, Complaint> {
-        Options::parse(&defaults, files.usual_version())?;
+        let usual = Options::parse(&defaults, files.usual_version())?;
         let card = EngineCard {
             name: "musetalk",
             summary: "MuseTalk: redraws the mouth of a clip or a portrait to a voice, with neural nets",
             device: if device.is_cpu() { DeviceKind::Cpu } else { DeviceKind::Cuda },
-            weights: files.cards(),
+            weights: files.used(&usual)?,
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: false,
@@ -61,7 +61,7 @@ impl Musetalk {
             max_longest: LONGEST,
             min_face: MIN_FACE,
             memory_mib: 8_000,
-            settings: cards(files.usual_version()),
+            settings: cards(usual.version),
         };
         let nets = Arc::new(Nets::new(files, device, idle_unload));
         Ok(Self { card, defaults, nets, cache: Arc::default(), device: Mutex::default() })
