@@ -35,18 +35,21 @@ impl Left<'_> {
     }
 }
 
-/// Rows `range` of x: (rows, k).
+/// Rows `range` of x: (rows, k). The tiles of 16 rows follow each other, so that a product reads them in one run.
 pub(crate) fn pack_rows<'a>(ctx: &'a Context, x: &[f32], k: usize, range: Range<usize>) -> Left<'a> {
-    let (rows, blocks) = (range.len().next_multiple_of(ROWS), k.div_ceil(DEPTH));
-    let mut data = ctx.scratch().take::<u16>(blocks * rows * DEPTH);
+    const TILE: usize = ROWS * DEPTH;
+    let (rows, blocks) = (range.len(), k.div_ceil(DEPTH));
+    let mut data = ctx.scratch().take::<u16>(blocks * rows.next_multiple_of(ROWS) * DEPTH);
     let x = &x[range.start * k..range.end * k];
-    round(Rounded { x, c: k, pitch: DEPTH, plane: rows * DEPTH }, &mut data);
-    let tiles = (0..range.len()).step_by(ROWS).map(|row| Rows {
-        start: (row * ROW_BYTES) as u32,
+    for (x, to) in x.chunks(ROWS * k).zip(data.chunks_exact_mut(blocks * TILE)) {
+        round(Rounded { x, c: k, pitch: DEPTH, plane: TILE }, to);
+    }
+    let tiles = (0..rows).step_by(ROWS).map(|row| Rows {
+        start: (row * blocks * ROW_BYTES) as u32,
         first: (range.start + row) as u32,
-        count: ROWS.min(range.len() - row) as u32,
+        count: ROWS.min(rows - row) as u32,
     });
-    let steps = (0..blocks).map(|block| (block * rows * ROW_BYTES) as u32);
+    let steps = (0..blocks).map(|block| (block * ROWS * ROW_BYTES) as u32);
     Left { row_bytes: ROW_BYTES, steps: steps.collect(), tiles: tiles.collect(), data }
 }
 
@@ -81,25 +84,42 @@ mod x86 {
     use super::{DEPTH, Rounded};
     use std::arch::x86_64::*;
 
+    /// Blocks that are written by turns: each may lie in a page of its own, and a core foresees the places of few of them.
+    const TOGETHER: usize = 16;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn round(rounded: Rounded, rows: usize, to: *mut u16) {
         let Rounded { x, c, pitch, plane } = rounded;
         let (whole, rest) = (c / DEPTH, c % DEPTH);
         let low = ((1u64 << rest.min(16)) - 1) as __mmask16;
         let high = ((1u64 << rest.saturating_sub(16)) - 1) as __mmask16;
-        for row in 0..rows {
-            // SAFETY: blocks of the row lie in x, or are cut off by the masks; the caller checked the target.
-            unsafe {
-                let mut from = x.as_ptr().add(row * c);
-                let mut to = to.add(row * pitch);
-                for _ in 0..whole {
-                    store(to, _mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
-                    from = from.add(DEPTH);
-                    to = to.add(plane);
+        let mut first = 0;
+        while first < whole {
+            let blocks = TOGETHER.min(whole - first);
+            for row in 0..rows {
+                // SAFETY: whole blocks of the row lie in x; the caller checked the target.
+                unsafe {
+                    let mut from = x.as_ptr().add(row * c + first * DEPTH);
+                    let mut to = to.add(row * pitch + first * plane);
+                    for _ in 0..blocks {
+                        // the machine foresees no jump to the next row
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(c).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(c + 16).cast());
+                        store(to, _mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+                        from = from.add(DEPTH);
+                        to = to.wrapping_add(plane);
+                    }
                 }
-                if rest > 0 {
+            }
+            first += blocks;
+        }
+        if rest > 0 {
+            for row in 0..rows {
+                // SAFETY: the masks cut off what is not of this row.
+                unsafe {
+                    let from = x.as_ptr().add(row * c + whole * DEPTH);
                     let second = _mm512_maskz_loadu_ps(high, from.wrapping_add(16));
-                    store(to, _mm512_maskz_loadu_ps(low, from), second);
+                    store(to.add(row * pitch + whole * plane), _mm512_maskz_loadu_ps(low, from), second);
                 }
             }
         }

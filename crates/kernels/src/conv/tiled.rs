@@ -12,9 +12,9 @@ use std::ops::Range;
 /// How pixels lie in a strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// 32 channels of a pixel side by side, a plane for each 32; a tile is part of an output row
+    /// 32 channels of a pixel side by side, in each line a run of pixels for each 32; a tile is part of an output row
     Blocks,
-    /// the same with a copy for each column of the kernel and each row of a stride, each as wide as the output: a tile goes on
+    /// a plane for each 32 channels, with a copy for each column of the kernel and each row of a stride, each as wide as the output: a tile goes on
     /// in the next row, for pictures narrower than a tile or little wider
     Copies,
     /// few channels: pixels as they lie, a kernel's row is one run of values
@@ -112,6 +112,14 @@ struct Plan {
     copies: usize,
 }
 
+/// Distances in a strip, in values.
+#[derive(Clone, Copy)]
+struct Apart {
+    line: usize,
+    copy: usize,
+    block: usize,
+}
+
 /// Output rows of one picture within a strip.
 struct Part {
     picture: usize,
@@ -150,6 +158,11 @@ impl Plan {
         plan
     }
 
+    /// Blocks of 32 channels.
+    fn blocks(&self, spec: &ConvSpec) -> usize {
+        if self.form == Form::Runs { 1 } else { spec.in_channels.div_ceil(DEPTH) }
+    }
+
     /// Lines below a row's first one that its kernel sees.
     fn reach(&self, spec: &ConvSpec) -> usize {
         spec.dilation[0] * (spec.kernel[0] - 1)
@@ -171,23 +184,28 @@ impl Plan {
             lines += self.lines(spec, rows);
             row += rows;
         }
-        // values of one copy of one phase, of all of a block of channels
-        let copy = lines * self.width * self.pitch;
-        let plane = copy * self.phases * self.copies;
-        let blocks = if self.form == Form::Runs { 1 } else { spec.in_channels.div_ceil(DEPTH) };
+        let blocks = self.blocks(spec);
+        let run = self.width * self.pitch;
+        // distances of lines, of copies of a phase, of blocks of channels
+        let apart = match self.form {
+            Form::Copies => {
+                Apart { line: run, copy: lines * run, block: lines * run * self.phases * self.copies }
+            }
+            Form::Blocks | Form::Runs => Apart { line: blocks * run, copy: 0, block: run },
+        };
         let row_values = if self.form == Form::Copies { DEPTH } else { spec.stride[1] * self.pitch };
         // the last tile may begin at the last pixel, and a run may end behind it
         let behind = ROWS * row_values + spec.kernel[1] * self.pitch + DEPTH;
-        let mut data = ctx.scratch().take::<u16>(blocks * plane + behind);
-        data[blocks * plane..].fill(0);
+        let mut data = ctx.scratch().take::<u16>(lines * blocks * run * self.phases * self.copies + behind);
+        let end = data.len() - behind;
+        data[end..].fill(0);
         for part in &parts {
             for phase in 0..self.phases {
                 for line in 0..self.lines(spec, part.rows) {
                     for shift in 0..self.copies {
-                        let at = (shift * self.phases + phase) * copy
-                            + (part.line + line) * self.width * self.pitch;
+                        let at = (shift * self.phases + phase) * apart.copy + (part.line + line) * apart.line;
                         let y = part.y * spec.stride[0] + line * self.phases + phase;
-                        self.line(call, (part.picture, y, shift), &mut data[at..], plane);
+                        self.line(call, (part.picture, y, shift), &mut data[at..], apart.block);
                     }
                 }
             }
@@ -209,26 +227,26 @@ impl Plan {
                 }
             } else {
                 for row in 0..part.rows {
-                    let line = (part.line + row * spec.stride[0]) * self.width;
+                    let line = (part.line + row * spec.stride[0]) * apart.line;
                     for x in (0..out.w).step_by(ROWS) {
-                        tile((line + x * spec.stride[1]) * self.pitch, row * out.w + x, out.w - x);
+                        tile(line + x * spec.stride[1] * self.pitch, row * out.w + x, out.w - x);
                     }
                 }
             }
         }
-        let steps = self.steps(spec, (copy, plane));
+        let steps = self.steps(spec, apart);
         Left { data, row_bytes: row_values * size_of::<u16>(), steps, tiles }
     }
 
     /// Where each 32 values of k lie, in bytes from a tile's start.
-    fn steps(&self, spec: &ConvSpec, (copy, plane): (usize, usize)) -> Vec<u32> {
+    fn steps(&self, spec: &ConvSpec, apart: Apart) -> Vec<u32> {
         let [kh, kw] = spec.kernel;
         let line = |ky: usize| {
             let y = ky * spec.dilation[0];
-            y % self.phases * copy + y / self.phases * self.width * self.pitch
+            y % self.phases * apart.copy + y / self.phases * apart.line
         };
         let column = |kx: usize| match self.form {
-            Form::Copies => kx * self.phases * copy,
+            Form::Copies => kx * self.phases * apart.copy,
             Form::Blocks | Form::Runs => kx * spec.dilation[1] * self.pitch,
         };
         let values: Vec<usize> = if self.form == Form::Runs {
@@ -236,8 +254,7 @@ impl Plan {
             (0..kh).flat_map(|ky| (0..row).map(move |j| line(ky) + j * DEPTH)).collect()
         } else {
             let taps: Vec<usize> = (0..kh * kw).map(|tap| line(tap / kw) + column(tap % kw)).collect();
-            let blocks = spec.in_channels.div_ceil(DEPTH);
-            (0..blocks).flat_map(|block| taps.iter().map(move |tap| block * plane + tap)).collect()
+            (0..self.blocks(spec)).flat_map(|b| taps.iter().map(move |tap| b * apart.block + tap)).collect()
         };
         values.into_iter().map(|at| (at * size_of::<u16>()) as u32).collect()
     }
@@ -245,7 +262,7 @@ impl Plan {
     /// One padded line: row y of a padded picture, from column `shift` of the kernel on.
     fn line(&self, call: &Call, (picture, y, shift): (usize, usize, usize), to: &mut [u16], plane: usize) {
         let (spec, input, c) = (call.spec, call.input, call.spec.in_channels);
-        let blocks = if self.form == Form::Runs { 1 } else { c.div_ceil(DEPTH) };
+        let blocks = self.blocks(spec);
         let mut clear = |pixels: Range<usize>| {
             for block in 0..blocks {
                 let at = block * plane;
