@@ -30,6 +30,15 @@ pub fn zeros(len: usize) -> Vec<f32> {
     values
 }
 
+/// From this size on a result goes past the caches: it would fall out of them before anyone reads it, and what lay there before
+/// need not be fetched. At 33 MB that doubled the speed of writing, at 16 MB the reader paid for it.
+const STREAMED: usize = 24 << 20;
+
+/// Whether a result of `len` values at `to` is written past the caches; only whole lines can be.
+pub(crate) fn is_streamed(len: usize, to: *const f32) -> bool {
+    len * size_of::<f32>() >= STREAMED && to.addr().is_multiple_of(64)
+}
+
 /// Without effect where the system has no such pages.
 #[cfg(not(target_os = "linux"))]
 fn ask_for_large_pages<T>(_: &mut [T]) {}

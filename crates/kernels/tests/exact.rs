@@ -439,7 +439,7 @@ fn check_attention(shape: Shape, masking: Masking) {
             }
         }
     }
-    for ctx in contexts(Profile::Strict) {
+    for ctx in contexts(Profile::Strict).into_iter().chain(contexts(Profile::Fast)) {
         let (many, few) = (Strides::blnd(queries, heads, dim), Strides::blnd(keys, heads, dim));
         let mut out = vec![f32::NAN; q.len()];
         let attention = Attention {
@@ -459,7 +459,10 @@ fn check_attention(shape: Shape, masking: Masking) {
         };
         attention.run(&ctx, &mut out, many).unwrap();
         let error = relative_rms(&out, &truth);
-        assert!(error <= 3e-6, "{shape:?} {masking:?} on {}: {error:e}", ctx.isa().name());
+        // scores are large here: what rounding does to them the weights show twice
+        let rounds = ctx.isa() == Isa::Amx && ctx.profile() == Profile::Fast;
+        let bound = if rounds { 1e-2 } else { 3e-6 };
+        assert!(error <= bound, "{shape:?} {masking:?} on {}: {error:e}", ctx.isa().name());
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Left<'a> {
     /// bytes from the start of rows to their tile, for each 32 values of k
     pub steps: Vec<u32>,
     pub tiles: Vec<Rows>,
+    /// rows of the whole target, of which these are some
+    pub all: usize,
 }
 
 impl Left<'_> {
@@ -38,11 +40,11 @@ impl Left<'_> {
 /// Rows `range` of x: (rows, k). The tiles of 16 rows follow each other, so that a product reads them in one run.
 pub(crate) fn pack_rows<'a>(ctx: &'a Context, x: &[f32], k: usize, range: Range<usize>) -> Left<'a> {
     const TILE: usize = ROWS * DEPTH;
-    let (rows, blocks) = (range.len(), k.div_ceil(DEPTH));
+    let (rows, blocks, all) = (range.len(), k.div_ceil(DEPTH), x.len() / k);
     let mut data = ctx.scratch().take::<u16>(blocks * rows.next_multiple_of(ROWS) * DEPTH);
     let x = &x[range.start * k..range.end * k];
     for (x, to) in x.chunks(ROWS * k).zip(data.chunks_exact_mut(blocks * TILE)) {
-        round(Rounded { x, c: k, pitch: DEPTH, plane: TILE }, to);
+        round(Rounded { x, c: k, stride: k, pitch: DEPTH, plane: TILE }, to);
     }
     let tiles = (0..rows).step_by(ROWS).map(|row| Rows {
         start: (row * blocks * ROW_BYTES) as u32,
@@ -50,26 +52,28 @@ pub(crate) fn pack_rows<'a>(ctx: &'a Context, x: &[f32], k: usize, range: Range<
         count: ROWS.min(rows - row) as u32,
     });
     let steps = (0..blocks).map(|block| (block * ROWS * ROW_BYTES) as u32);
-    Left { row_bytes: ROW_BYTES, steps: steps.collect(), tiles: tiles.collect(), data }
+    Left { row_bytes: ROW_BYTES, steps: steps.collect(), tiles: tiles.collect(), all, data }
 }
 
 /// Where rounded rows go: block j of 32 values of row i to `j * plane + i * pitch`, zeros behind the last value of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Rounded<'a> {
-    /// (rows, c)
+    /// rows of c values
     pub x: &'a [f32],
     pub c: usize,
+    /// distance of rows
+    pub stride: usize,
     pub pitch: usize,
     pub plane: usize,
 }
 
 /// Rounds to the nearest, ties to even; what is smaller than 2^-126 becomes zero.
 pub(crate) fn round(rounded: Rounded, to: &mut [u16]) {
-    let Rounded { x, c, pitch, plane } = rounded;
-    let rows = x.len() / c;
-    if rows == 0 {
+    let Rounded { x, c, stride, pitch, plane } = rounded;
+    if x.len() < c {
         return;
     }
+    let rows = (x.len() - c) / stride + 1;
     let reach = (c.div_ceil(DEPTH) - 1) * plane + (rows - 1) * pitch + DEPTH;
     assert!(reach <= to.len(), "rounded rows reach value {reach} of {}", to.len());
     #[cfg(target_arch = "x86_64")]
@@ -89,7 +93,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn round(rounded: Rounded, rows: usize, to: *mut u16) {
-        let Rounded { x, c, pitch, plane } = rounded;
+        let Rounded { x, c, stride, pitch, plane } = rounded;
         let (whole, rest) = (c / DEPTH, c % DEPTH);
         let low = ((1u64 << rest.min(16)) - 1) as __mmask16;
         let high = ((1u64 << rest.saturating_sub(16)) - 1) as __mmask16;
@@ -99,12 +103,12 @@ mod x86 {
             for row in 0..rows {
                 // SAFETY: whole blocks of the row lie in x; the caller checked the target.
                 unsafe {
-                    let mut from = x.as_ptr().add(row * c + first * DEPTH);
+                    let mut from = x.as_ptr().add(row * stride + first * DEPTH);
                     let mut to = to.add(row * pitch + first * plane);
                     for _ in 0..blocks {
                         // the machine foresees no jump to the next row
-                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(c).cast());
-                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(c + 16).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(stride).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(stride + 16).cast());
                         store(to, _mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
                         from = from.add(DEPTH);
                         to = to.wrapping_add(plane);
@@ -117,7 +121,7 @@ mod x86 {
             for row in 0..rows {
                 // SAFETY: the masks cut off what is not of this row.
                 unsafe {
-                    let from = x.as_ptr().add(row * c + whole * DEPTH);
+                    let from = x.as_ptr().add(row * stride + whole * DEPTH);
                     let second = _mm512_maskz_loadu_ps(high, from.wrapping_add(16));
                     store(to.add(row * pitch + whole * plane), _mm512_maskz_loadu_ps(low, from), second);
                 }

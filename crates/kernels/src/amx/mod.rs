@@ -8,7 +8,7 @@ mod weights;
 
 pub(crate) use left::{Left, Rounded, Rows, round};
 pub(crate) use product::{LEFT_BYTES, Target, multiply, multiply_rows, shares};
-pub(crate) use tiles::is_granted;
+pub(crate) use tiles::{Block, Configured, Lines, Tall, Wide, block, is_granted};
 pub(crate) use weights::TileWeights;
 
 /// Rows of a tile.

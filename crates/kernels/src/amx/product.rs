@@ -1,15 +1,15 @@
 //! C (rows, n) = A B by tiles: for each panel of B all rows of A, sums in tiles over the whole of k.
 
-use super::left::{Left, pack_rows};
-use super::tiles::{Block, Configured, Sums, Tall, WIDTH, block};
+use super::left::{Left, Rows, pack_rows};
+use super::tiles::{Block, Configured, Lines, Sums, Tall, WIDTH, block};
 use super::weights::{Panel, TileWeights};
-use super::{DEPTH, ROWS};
+use super::{COLUMNS, DEPTH, ROWS};
 use crate::activation::{Act, apply};
 use crate::context::Context;
 use crate::finish::Finish;
 use crate::gemm::tile::Init;
 use crate::isa::Op;
-use crate::memory::Shared;
+use crate::memory::{Shared, is_streamed};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -75,6 +75,7 @@ pub(crate) unsafe fn multiply(
     assert_eq!(left.steps.len(), weights.steps(), "both sides have one k");
     assert!(left.is_whole(), "a tile reaches beyond the left side");
     let data = left.data.as_ptr().cast::<u8>();
+    let streams = is_streamed(left.all * weights.n(), target.c.ptr());
     let mut sums = Sums([0.0; 2 * ROWS * WIDTH]);
     // SAFETY: the caller's promise.
     let tiles = unsafe { Configured::new() };
@@ -83,14 +84,56 @@ pub(crate) unsafe fn multiply(
             let a = [&pair[0], &pair[pair.len() - 1]].map(|rows| data.wrapping_add(rows.start as usize));
             let tall = if pair.len() == 2 { Tall::Two } else { Tall::One };
             let (rows, steps) = (left.row_bytes, left.steps.as_slice());
+            let first = pair[0].first as usize;
+            let apart = weights.n() * size_of::<f32>();
+            let goal = target.c.ptr().wrapping_add(first * weights.n() + panel.first);
+            let whole = panel.is_whole() && is_run(pair);
+            let init = if whole && !streams { target.init(first, weights.n(), &panel) } else { None };
+            let goal = Lines { at: goal, apart };
+            let (init, to) = match init {
+                Some(init) => (init, goal),
+                None => (Lines::NONE, Lines { at: sums.0.as_mut_ptr(), apart: WIDTH * size_of::<f32>() }),
+            };
             // SAFETY: all tiles lie within both sides as asserted; rows and columns of the target by the caller's promise.
             unsafe {
-                block(&tiles, Block { a, tall, rows, steps, b: panel.b, wide: panel.wide }, &mut sums);
+                block(
+                    &tiles,
+                    Block { a, tall, rows, steps, b: panel.b, wide: panel.wide, init, sums: to, goal },
+                );
+                if to.at == goal.at {
+                    continue;
+                }
                 for (rows, sums) in pair.iter().zip(sums.0.chunks_exact(ROWS * WIDTH)) {
                     let range = rows.first as usize..(rows.first + rows.count) as usize;
-                    ctx.isa().run(Finished::new((&target, weights.n()), &panel, range, sums));
+                    ctx.isa().run(Finished::new((&target, weights.n(), streams), &panel, range, sums));
                 }
             }
+        }
+    }
+}
+
+/// Whether whole tiles make rows of the target that follow each other.
+fn is_run(pair: &[Rows]) -> bool {
+    let whole = ROWS as u32;
+    pair.iter().all(|rows| rows.count == whole)
+        && pair.windows(2).all(|pair| pair[0].first + whole == pair[1].first)
+}
+
+impl Target<'_> {
+    /// Where tiles that become rows of the target as they are begin: all that is to be done is one addition, or none.
+    fn init(&self, row: usize, n: usize, panel: &Panel) -> Option<Lines> {
+        if self.finish.act != Act::Identity {
+            return None;
+        }
+        let offset = row * n + panel.first;
+        match (self.bias, self.finish.init(self.c, offset, n)) {
+            (None, Init::Zero) => Some(Lines::NONE),
+            // one row for all
+            (Some(bias), Init::Zero) => Some(Lines { at: bias[panel.first..].as_ptr().cast_mut(), apart: 0 }),
+            (None, Init::Rows(at, apart)) => {
+                Some(Lines { at: at.cast_mut(), apart: apart * size_of::<f32>() })
+            }
+            (Some(_), Init::Rows(..)) => None,
         }
     }
 }
@@ -106,10 +149,17 @@ struct Finished<'a> {
     /// null: none
     bias: *const f32,
     act: Act,
+    /// past the caches
+    streams: bool,
 }
 
 impl<'a> Finished<'a> {
-    fn new((target, n): (&Target, usize), panel: &Panel, rows: Range<usize>, sums: &'a [f32]) -> Self {
+    fn new(
+        (target, n, streams): (&Target, usize, bool),
+        panel: &Panel,
+        rows: Range<usize>,
+        sums: &'a [f32],
+    ) -> Self {
         let offset = rows.start * n + panel.first;
         Self {
             sums,
@@ -120,6 +170,7 @@ impl<'a> Finished<'a> {
             init: target.finish.init(target.c, offset, n),
             bias: target.bias.map_or(std::ptr::null(), |bias| bias[panel.first..].as_ptr()),
             act: target.finish.act,
+            streams: streams && n.is_multiple_of(COLUMNS),
         }
     }
 }
@@ -140,10 +191,16 @@ impl Op for Finished<'_> {
                     if let Init::Rows(init, stride) = self.init {
                         v = S::add(v, S::load_part(init.add(row * stride + column), n));
                     }
-                    S::store_part(self.c.add(row * self.stride + column), apply::<S>(self.act, v), n);
+                    let v = apply::<S>(self.act, v);
+                    let to = self.c.add(row * self.stride + column);
+                    if self.streams && n == S::LANES { S::stream(to, v) } else { S::store_part(to, v, n) }
                 }
             }
             column += S::LANES;
+        }
+        if self.streams {
+            // SAFETY: a fence.
+            unsafe { S::fence() }
         }
     }
 }

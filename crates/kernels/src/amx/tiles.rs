@@ -14,37 +14,54 @@ pub(super) const WIDTH: usize = 2 * COLUMNS;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) use here::is_granted;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) use here::{Configured, block};
+pub(crate) use here::{Configured, block};
 
 /// A block of sums: its left side's tiles begin at `a`, one or two of them, `rows` bytes from row to row; `steps` are the
 /// distances of the tiles of k from there. `b` holds for each step one or two tiles of the right side.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub a: [*const u8; 2],
     pub tall: Tall,
     pub rows: usize,
     pub steps: &'a [u32],
     pub b: *const u8,
     pub wide: Wide,
+    /// what the sums begin with; null: zeros
+    pub init: Lines,
+    pub sums: Lines,
+    /// where the sums go in the end, which is fetched meanwhile, two rows a step
+    pub goal: Lines,
+}
+
+/// Rows of f32: where the first one lies, and the bytes from row to row.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Lines {
+    pub at: *mut f32,
+    pub apart: usize,
+}
+
+impl Lines {
+    pub const NONE: Self = Self { at: std::ptr::null_mut(), apart: 0 };
 }
 
 /// Tiles one below the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tall {
+pub(crate) enum Tall {
     One,
     Two,
 }
 
 /// Tiles side by side.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wide {
+pub(crate) enum Wide {
     One,
     Two,
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod here {
-    use super::{Block, Sums, Tall, Wide};
+    use super::{Block, Lines, Tall, Wide};
     use std::arch::asm;
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     use std::marker::PhantomData;
@@ -116,31 +133,80 @@ mod here {
         }
     }
 
-    /// The instructions of a step of k and of what is stored, for one size of block. Tiles 0 to 3 hold sums, 4 and 5 the right
-    /// side, 6 and 7 the left.
+    /// What the instructions read from memory: there are not registers enough for all.
+    #[repr(C)]
+    struct Given {
+        a: [*const u8; 2],
+        init: Lines,
+        sums: Lines,
+        /// steps after the first ones
+        rest: usize,
+    }
+
+    /// The instructions of one size of block. Tiles 0 to 3 hold sums, 4 and 5 the right side, 6 and 7 the left.
     macro_rules! sums {
-        ($block:ident, $sums:ident, $width:literal, [$($clear:literal),*], [$($step:literal),*], [$($store:literal),*]) => {
+        (
+            $block:ident, $given:ident, $width:literal, clear [$($clear:literal),*],
+            load [$($load:literal),*] [$($load_below:literal),*],
+            step [$($step:literal),*], store [$($store:literal),*] [$($store_below:literal),*]
+        ) => {
             asm!(
+                "mov {second}, [{given} + 16]",
+                "test {second}, {second}",
+                "jz 5f",
+                "mov {at}, [{given} + 24]",
+                $($load,)*
+                "shl {at}, 4",
+                "add {second}, {at}",
+                "shr {at}, 4",
+                $($load_below,)*
+                "jmp 2f",
+                "5:",
                 $($clear,)*
                 "2:",
+                "prefetchw [{goal}]",
+                "prefetchw [{goal} + 64]",
+                "prefetchw [{goal} + {goal_apart}]",
+                "prefetchw [{goal} + {goal_apart} + 64]",
+                "lea {goal}, [{goal} + 2*{goal_apart}]",
                 "mov {at:e}, dword ptr [{steps}]",
-                "lea {second}, [{at} + {a1}]",
-                "add {at}, {a0}",
+                "mov {second}, [{given} + 8]",
+                "add {second}, {at}",
+                "add {at}, [{given}]",
                 $($step,)*
                 concat!("add {b}, ", $width),
                 "add {steps}, 4",
                 "dec {left}",
                 "jnz 2b",
+                "mov {left}, [{given} + 48]",
+                "test {left}, {left}",
+                "jz 4f",
+                "3:",
+                "mov {at:e}, dword ptr [{steps}]",
+                "mov {second}, [{given} + 8]",
+                "add {second}, {at}",
+                "add {at}, [{given}]",
+                $($step,)*
+                concat!("add {b}, ", $width),
+                "add {steps}, 4",
+                "dec {left}",
+                "jnz 3b",
+                "4:",
+                "mov {second}, [{given} + 32]",
+                "mov {at}, [{given} + 40]",
                 $($store,)*
-                a0 = in(reg) $block.a[0],
-                a1 = in(reg) $block.a[1],
+                "shl {at}, 4",
+                "add {second}, {at}",
+                "shr {at}, 4",
+                $($store_below,)*
+                given = in(reg) &raw const $given,
                 rows = in(reg) $block.rows,
                 steps = inout(reg) $block.steps.as_ptr() => _,
-                left = inout(reg) $block.steps.len() => _,
+                left = inout(reg) $block.steps.len().min(super::ROWS) => _,
                 b = inout(reg) $block.b => _,
                 line = in(reg) 64usize,
-                sums = in(reg) $sums.0.as_mut_ptr(),
-                sums_line = in(reg) 4 * super::WIDTH,
+                goal = inout(reg) $block.goal.at => _,
+                goal_apart = in(reg) $block.goal.apart,
                 at = out(reg) _,
                 second = out(reg) _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -153,20 +219,22 @@ mod here {
     /// Sums of the block, all of its rows and columns.
     ///
     /// # Safety
-    /// Tiles are configured; there is at least one step; 16 rows of 64 bytes lie at each step of each of A's tiles, whole
-    /// tiles for each step at b.
+    /// There is at least one step; 16 rows of 64 bytes lie at each step of each of A's tiles, whole tiles for each step at b;
+    /// the block's rows and columns of `sums` and, if there is one, of `init` exist.
     #[inline(always)]
-    pub(crate) unsafe fn block(_: &Configured, block: Block, sums: &mut Sums) {
+    pub(crate) unsafe fn block(_: &Configured, block: Block) {
         debug_assert!(!block.steps.is_empty());
-        // SAFETY: the caller's promise.
+        let rest = block.steps.len().saturating_sub(super::ROWS);
+        let given = Given { a: block.a, init: block.init, sums: block.sums, rest };
+        // SAFETY: the caller's promise; tiles are configured, of which there is proof.
         unsafe {
             match (block.tall, block.wide) {
                 (Tall::Two, Wide::Two) => sums!(
-                    block,
-                    sums,
-                    "2048",
-                    ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
-                    [
+                    block, given, "2048",
+                    clear ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
+                    load ["tileloadd tmm0, [{second} + {at}*1]", "tileloadd tmm1, [{second} + {at}*1 + 64]"]
+                    ["tileloadd tmm2, [{second} + {at}*1]", "tileloadd tmm3, [{second} + {at}*1 + 64]"],
+                    step [
                         "tileloadd tmm4, [{b} + {line}*1]",
                         "tileloadd tmm6, [{at} + {rows}*1]",
                         "tdpbf16ps tmm0, tmm6, tmm4",
@@ -176,58 +244,45 @@ mod here {
                         "tdpbf16ps tmm2, tmm7, tmm4",
                         "tdpbf16ps tmm3, tmm7, tmm5"
                     ],
-                    [
-                        "tilestored [{sums} + {sums_line}*1], tmm0",
-                        "tilestored [{sums} + {sums_line}*1 + 64], tmm1",
-                        "tilestored [{sums} + {sums_line}*1 + 2048], tmm2",
-                        "tilestored [{sums} + {sums_line}*1 + 2112], tmm3"
-                    ]
+                    store ["tilestored [{second} + {at}*1], tmm0", "tilestored [{second} + {at}*1 + 64], tmm1"]
+                    ["tilestored [{second} + {at}*1], tmm2", "tilestored [{second} + {at}*1 + 64], tmm3"]
                 ),
                 (Tall::Two, Wide::One) => sums!(
-                    block,
-                    sums,
-                    "1024",
-                    ["tilezero tmm0", "tilezero tmm2"],
-                    [
+                    block, given, "1024",
+                    clear ["tilezero tmm0", "tilezero tmm2"],
+                    load ["tileloadd tmm0, [{second} + {at}*1]"] ["tileloadd tmm2, [{second} + {at}*1]"],
+                    step [
                         "tileloadd tmm4, [{b} + {line}*1]",
                         "tileloadd tmm6, [{at} + {rows}*1]",
                         "tdpbf16ps tmm0, tmm6, tmm4",
                         "tileloadd tmm7, [{second} + {rows}*1]",
                         "tdpbf16ps tmm2, tmm7, tmm4"
                     ],
-                    [
-                        "tilestored [{sums} + {sums_line}*1], tmm0",
-                        "tilestored [{sums} + {sums_line}*1 + 2048], tmm2"
-                    ]
+                    store ["tilestored [{second} + {at}*1], tmm0"] ["tilestored [{second} + {at}*1], tmm2"]
                 ),
                 (Tall::One, Wide::Two) => sums!(
-                    block,
-                    sums,
-                    "2048",
-                    ["tilezero tmm0", "tilezero tmm1"],
-                    [
+                    block, given, "2048",
+                    clear ["tilezero tmm0", "tilezero tmm1"],
+                    load ["tileloadd tmm0, [{second} + {at}*1]", "tileloadd tmm1, [{second} + {at}*1 + 64]"] [],
+                    step [
                         "tileloadd tmm4, [{b} + {line}*1]",
                         "tileloadd tmm6, [{at} + {rows}*1]",
                         "tdpbf16ps tmm0, tmm6, tmm4",
                         "tileloadd tmm5, [{b} + {line}*1 + 1024]",
                         "tdpbf16ps tmm1, tmm6, tmm5"
                     ],
-                    [
-                        "tilestored [{sums} + {sums_line}*1], tmm0",
-                        "tilestored [{sums} + {sums_line}*1 + 64], tmm1"
-                    ]
+                    store ["tilestored [{second} + {at}*1], tmm0", "tilestored [{second} + {at}*1 + 64], tmm1"] []
                 ),
                 (Tall::One, Wide::One) => sums!(
-                    block,
-                    sums,
-                    "1024",
-                    ["tilezero tmm0"],
-                    [
+                    block, given, "1024",
+                    clear ["tilezero tmm0"],
+                    load ["tileloadd tmm0, [{second} + {at}*1]"] [],
+                    step [
                         "tileloadd tmm4, [{b} + {line}*1]",
                         "tileloadd tmm6, [{at} + {rows}*1]",
                         "tdpbf16ps tmm0, tmm6, tmm4"
                     ],
-                    ["tilestored [{sums} + {sums_line}*1], tmm0"]
+                    store ["tilestored [{second} + {at}*1], tmm0"] []
                 ),
             }
         }
@@ -237,7 +292,7 @@ mod here {
 /// Elsewhere there are no tiles, and `Isa::Amx` is never reached.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod nowhere {
-    use super::{Block, Sums};
+    use super::Block;
 
     pub(crate) fn is_granted() -> bool {
         false
@@ -251,11 +306,11 @@ mod nowhere {
         }
     }
 
-    pub(crate) unsafe fn block(_: &Configured, _: Block, _: &mut Sums) {
+    pub(crate) unsafe fn block(_: &Configured, _: Block) {
         unreachable!("this machine has no tiles")
     }
 }
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) use nowhere::is_granted;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(super) use nowhere::{Configured, block};
+pub(crate) use nowhere::{Configured, block};

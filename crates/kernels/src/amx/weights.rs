@@ -27,6 +27,13 @@ pub(crate) struct Panel {
     pub columns: usize,
 }
 
+impl Panel {
+    /// Whether all columns of its tiles count.
+    pub(super) fn is_whole(&self) -> bool {
+        self.columns.is_multiple_of(COLUMNS)
+    }
+}
+
 impl TileWeights {
     /// Bytes of a matrix of `steps` tiles of k.
     pub fn bytes_of(steps: usize, n: usize) -> usize {

@@ -235,7 +235,7 @@ impl Plan {
             }
         }
         let steps = self.steps(spec, apart);
-        Left { data, row_bytes: row_values * size_of::<u16>(), steps, tiles }
+        Left { data, row_bytes: row_values * size_of::<u16>(), steps, tiles, all: out.pixels() }
     }
 
     /// Where each 32 values of k lie, in bytes from a tile's start.
@@ -291,11 +291,11 @@ impl Plan {
             run(&source[..count], &mut to[first * c..]);
         } else if stride == 1 {
             let x = &source[..(end - first) * c];
-            round(Rounded { x, c, pitch: DEPTH, plane }, &mut to[first * DEPTH..]);
+            round(Rounded { x, c, stride: c, pitch: DEPTH, plane }, &mut to[first * DEPTH..]);
         } else {
             for i in 0..end - first {
                 let x = &source[i * stride * c..][..c];
-                round(Rounded { x, c, pitch: DEPTH, plane }, &mut to[(first + i) * DEPTH..]);
+                round(Rounded { x, c, stride: c, pitch: DEPTH, plane }, &mut to[(first + i) * DEPTH..]);
             }
         }
     }
@@ -304,11 +304,11 @@ impl Plan {
 /// Rounds a run of values.
 fn run(x: &[f32], to: &mut [u16]) {
     let whole = x.len() / DEPTH * DEPTH;
-    round(Rounded { x: &x[..whole], c: DEPTH, pitch: DEPTH, plane: 0 }, to);
+    round(Rounded { x: &x[..whole], c: DEPTH, stride: DEPTH, pitch: DEPTH, plane: 0 }, to);
     let mut rest = [0u16; DEPTH];
     if whole < x.len() {
         let x = &x[whole..];
-        round(Rounded { x, c: x.len(), pitch: 0, plane: 0 }, &mut rest);
+        round(Rounded { x, c: x.len(), stride: x.len(), pitch: 0, plane: 0 }, &mut rest);
         to[whole..whole + x.len()].copy_from_slice(&rest[..x.len()]);
     }
 }
