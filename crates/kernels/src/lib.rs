@@ -35,7 +35,7 @@ pub use format::{bf16, q8_0};
 pub use isa::Isa;
 pub use linear::{Linear, Weight};
 pub use matmul::{Matmul, Right};
-pub use memory::zeros;
+pub use memory::room;
 pub use norm::{GroupNorm, RowKind, RowNorm};
 pub use softmax::softmax;
 pub use upsample::upsample2;
