@@ -30,20 +30,28 @@ def job(kind, op, n):
         q = torch.randn(batch, queries, heads, dim).transpose(1, 2)
         k = torch.randn(batch, keys, heads, dim).transpose(1, 2)
         v = torch.randn(batch, keys, heads, dim).transpose(1, 2)
+        if kind == "bf16":
+            q, k, v = q.bfloat16(), k.bfloat16(), v.bfloat16()
         return lambda: F.scaled_dot_product_attention(q, k, v)
     if op == "matmul":
         m, columns, k = n
         a, b = torch.randn(m, k), torch.randn(k, columns)
+        if kind == "bf16":
+            a, b = a.bfloat16(), b.bfloat16()
         return lambda: a @ b
     if op == "groupnorm":
         batch, c, h, w = n
         norm, x = torch.nn.GroupNorm(32, c), torch.randn(batch, c, h, w)
-        if kind == "cl":
+        if kind != "f32":
             x = x.to(memory_format=torch.channels_last)
+        if kind == "bf16":
+            norm, x = norm.bfloat16(), x.bfloat16()
         return lambda: F.silu(norm(x))
     if op == "layernorm":
         rows, c = n
         norm, x = torch.nn.LayerNorm(c), torch.randn(rows, c)
+        if kind == "bf16":
+            norm, x = norm.bfloat16(), x.bfloat16()
         return lambda: norm(x)
     raise ValueError(op)
 

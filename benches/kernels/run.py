@@ -2,6 +2,7 @@
 best of all turns. Prints the tables of docs/bench.md ("Kernels")."""
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -80,7 +81,8 @@ def main():
     parser.add_argument("--isa", default="")
     parser.add_argument("--only", default="", help="rows that begin so: conv, attention, 'attention 4x8x64'")
     options = parser.parse_args()
-    command = ["target/release/examples/bench", str(options.threads), options.profile]
+    target = os.environ.get("CARGO_TARGET_DIR", "target")
+    command = [f"{target}/release/examples/bench", str(options.threads), options.profile]
     ours = Side(command + ([options.isa] if options.isa else []))
     peers = {k: Side(["target/peer-torch/bin/python", "benches/kernels/peer.py", str(options.threads)])
              for k in ("f32", "cl", "bf16")}
@@ -104,12 +106,13 @@ def main():
     others = [other for other in OTHERS if wanted(*other[1:3])]
     if others:
         print("\n**Other operations**\n")
-        print("| operation | ours | ours, ms | PyTorch f32, ms | ratio |")
-        print("| --- | --- | --- | --- | --- |")
+        print("| operation | ours | ours, ms | PyTorch f32, ms | ratio | PyTorch bf16, ms | ratio |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for variant, op, numbers, kind in others:
-            name, own, (peer,) = compare(ours, peers, (variant, op, numbers, (kind,)), options)
+            name, own, (f32, bf16) = compare(ours, peers, (variant, op, numbers, (kind, "bf16")), options)
             shape = "x".join(map(str, numbers))
-            print(f"| {op} {shape} | {name} | {own:.3f} | {peer:.3f} | {peer / own:.2f} |", flush=True)
+            print(f"| {op} {shape} | {name} | {own:.3f} | {f32:.3f} | {f32 / own:.2f} "
+                  f"| {bf16:.3f} | {bf16 / own:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,12 +51,14 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", default="strict", choices=["strict", "fast"])
-    parser.add_argument("--peer", default="f32", choices=["f32", "cl", "bf16"], help="cl: f32, channels last")
+    parser.add_argument("--peers", default="f32,bf16", help="some of f32, cl (f32, channels last), bf16 (channels last)")
     parser.add_argument("--only", default="", help="a part of a net's name")
     options = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.threads} threads each\n")
-    print(f"| net | ours ({options.profile}), ms | PyTorch {options.peer}, ms | ratio | outputs apart, rel L2 |")
-    print("| --- | --- | --- | --- | --- |")
+    kinds = options.peers.split(",")
+    heads = [column for kind in kinds for column in (f"PyTorch {kind}, ms", "ratio")]
+    print(f"| net | ours ({options.profile}), ms | {' | '.join(heads)} | from {kinds[0]}'s output, rel L2 |")
+    print("| --- | --- |" + " --- | --- |" * len(kinds) + " --- |")
     for title, crate, net, comparable in NETS:
         if options.only not in title:
             continue
@@ -64,18 +66,21 @@ def main():
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         name = crate.replace("engine-", "") + "-nets"
         ours = Side([f"{target}/release/examples/{name}", str(options.threads), options.profile])
-        peer = Side(["target/peer-torch/bin/python", "benches/nets/peer.py", str(options.threads), options.peer])
-        for side in (ours, peer):
+        python = "target/peer-torch/bin/python"
+        peers = [Side([python, "benches/nets/peer.py", str(options.threads), kind]) for kind in kinds]
+        sides = [ours, *peers]
+        for side in sides:
             side.ask(net)
-        times = ([], [])
+        times = [[] for _ in sides]
         for _ in range(options.turns):
-            for column, side in zip(times, (ours, peer)):
+            for column, side in zip(times, sides):
                 column.append(float(side.ask("go 1")))
         with tempfile.TemporaryDirectory() as folder:
-            apart = f"{distance(ours, peer, folder):.1e}" if comparable else "other weights"
-        own, other = min(times[0]), min(times[1])
-        print(f"| {title} | {own:.0f} | {other:.0f} | {other / own:.2f} | {apart} |", flush=True)
-        for side in (ours, peer):
+            apart = f"{distance(ours, peers[0], folder):.1e}" if comparable else "other weights"
+        own, *others = [min(column) for column in times]
+        cells = " | ".join(f"{other:.0f} | {other / own:.2f}" for other in others)
+        print(f"| {title} | {own:.0f} | {cells} | {apart} |", flush=True)
+        for side in sides:
             side.close()
 
 

@@ -9,7 +9,7 @@ const THREADS: u32 = 128;
 /// The head sizes that have a kernel; smaller heads are filled up with zeros.
 const ROOMS: [usize; 5] = [48, 64, 80, 128, 160];
 
-/// Strides in values. `y` is dense: (b, lq, n, d).
+/// Strides in values. `y` is dense: (b, lq, n, d), or (l, n, d) of sequences one behind the other.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttentionParams {
@@ -21,6 +21,9 @@ pub struct AttentionParams {
     pub bias: Address,
     /// Zero, or one u32 for each of the batch: its true number of keys.
     pub lengths: Address,
+    /// Zero, or b + 1 u32 and b + 1 more: where the queries of each of b sequences begin, and the last ones end, then the same of
+    /// their keys. The batch strides are zero then, and `queries` and `keys` are those of the longest.
+    pub starts: Address,
     pub bias_batch: u64,
     pub bias_head: u64,
     pub bias_query: u64,

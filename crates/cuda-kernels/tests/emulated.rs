@@ -437,6 +437,73 @@ fn windows_of_a_convolution() {
 }
 
 /// What a query may look at.
+#[test]
+fn attention_of_sequences_one_behind_the_other() {
+    let card = Card::new();
+    let (queries, keys) = ([70, 3, 1, 64], [33, 3, 40, 65]);
+    let (heads, dim) = (2, 40);
+    let starts = |lengths: &[usize]| -> Vec<u32> {
+        let ends = lengths.iter().scan(0, |end, length| {
+            *end += *length as u32;
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).collect()
+    };
+    let (q_starts, k_starts) = (starts(&queries), starts(&keys));
+    let all: Vec<u32> = [q_starts.clone(), k_starts.clone()].concat();
+    let total = |starts: &[u32]| starts[starts.len() - 1] as usize;
+    for (dtype, bound) in [ALL[1], ALL[2]] {
+        let q = Values::of(dtype, &noise(total(&q_starts) * heads * dim, 1));
+        let k = Values::of(dtype, &noise(total(&k_starts) * heads * dim, 2));
+        let v = Values::of(dtype, &noise(total(&k_starts) * heads * dim, 3));
+        let y = Values::room(dtype, total(&q_starts) * heads * dim);
+        let (row, head) = ((heads * dim) as u64, dim as u64);
+        let params = AttentionParams {
+            q: q.at(),
+            k: k.at(),
+            v: v.at(),
+            y: y.at(),
+            starts: all.as_ptr() as Address,
+            q_row: row,
+            q_head: head,
+            k_row: row,
+            k_head: head,
+            v_row: row,
+            v_head: head,
+            queries: 70,
+            keys: 65,
+            heads: heads as u32,
+            dim: dim as u32,
+            scale: 0.4,
+            ..AttentionParams::default()
+        };
+        card.run(&attention(dtype, (4, 70, 65), (heads, dim)).unwrap(), &params.packs());
+        let (q, k, v) = (q.wide(), k.wide(), v.wide());
+        let mut want = Vec::new();
+        for i in 0..4 {
+            for query in q_starts[i] as usize..q_starts[i + 1] as usize {
+                for h in 0..heads {
+                    let at = |row: usize| (row * heads + h) * dim;
+                    let seen = k_starts[i] as usize..k_starts[i + 1] as usize;
+                    let logits: Vec<f64> = seen
+                        .clone()
+                        .map(|j| {
+                            (0..dim).map(|c| q[at(query) + c] * k[at(j) + c]).sum::<f64>() * f64::from(0.4f32)
+                        })
+                        .collect();
+                    let high = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let weights: Vec<f64> = logits.iter().map(|l| (l - high).exp()).collect();
+                    let sum: f64 = weights.iter().sum();
+                    want.extend((0..dim).map(|c| {
+                        weights.iter().zip(seen.clone()).map(|(w, j)| w / sum * v[at(j) + c]).sum::<f64>()
+                    }));
+                }
+            }
+        }
+        check(&format!("{dtype:?} sequences"), &y, &want, 2.0 * bound);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Mask {
     Full,
@@ -476,6 +543,7 @@ fn attention_in_one_pass() {
                 y: y.at(),
                 bias: if matches!(mask, Mask::Bias) { bias.at() } else { 0 },
                 lengths: if matches!(mask, Mask::Lengths) { lengths.as_ptr() as Address } else { 0 },
+                starts: 0,
                 bias_batch: (lq * lk) as u64,
                 bias_head: 0,
                 bias_query: lk as u64,

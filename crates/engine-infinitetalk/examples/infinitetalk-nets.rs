@@ -9,6 +9,10 @@ use engine_infinitetalk::nets::wan_vae::{WanVae, WanVaeConfig};
 use golden::{Seeded, affine};
 use layers::kernels::{Config, Profile};
 
+/// The allocator of the programs that users run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// CPU time of the process, in milliseconds.
 fn cpu_ms() -> f64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -11,6 +11,10 @@ use golden::{Seeded, affine};
 use layers::Probe;
 use layers::kernels::{Config, Profile};
 
+/// The allocator of the programs that users run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// CPU time of the process, in milliseconds.
 fn cpu_ms() -> f64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -1,6 +1,8 @@
 //! Which vector instructions a kernel is compiled for, and the one place where that choice becomes a call.
 //! A kernel is written once as an [`Op`] over [`Simd`] and compiled three to four times.
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::simd::Simd;
 use crate::simd::portable::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -17,10 +19,12 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with `vdpbf16ps`
     Avx512Bf16,
+    /// the same with AMX: tiles of bf16 are multiplied whole; everything else is `Avx512Bf16`
+    Amx,
 }
 
 impl Isa {
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// The most this machine can run.
     pub fn detect() -> Isa {
@@ -33,7 +37,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx512 && is_x86_feature_detected!("avx512bf16") {
-                return Isa::Avx512Bf16;
+                return if amx::is_granted() { Isa::Amx } else { Isa::Avx512Bf16 };
             }
             if avx512 {
                 return Isa::Avx512;
@@ -51,7 +55,13 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512-bf16",
+            Isa::Amx => "amx-bf16",
         }
+    }
+
+    /// Whether pairs of bf16 are multiplied by an instruction of their own.
+    pub(crate) fn multiplies_bf16(self) -> bool {
+        self >= Isa::Avx512Bf16
     }
 
     /// f32 lanes of a vector
@@ -61,9 +71,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Bf16 => Avx512::<false>::LANES,
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Avx512::<false>::LANES,
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => Portable::LANES,
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Portable::LANES,
         }
     }
 
@@ -74,9 +84,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::COLS,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Bf16 => Avx512::<false>::COLS,
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Avx512::<false>::COLS,
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => Portable::COLS,
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Portable::COLS,
         }
     }
 
@@ -95,9 +105,9 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => x86::avx512(op),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Bf16 => x86::avx512_bf16(op),
+                Isa::Avx512Bf16 | Isa::Amx => x86::avx512_bf16(op),
                 #[cfg(not(target_arch = "x86_64"))]
-                Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => op.run::<Portable>(),
+                Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => op.run::<Portable>(),
             }
         }
     }

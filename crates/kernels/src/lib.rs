@@ -1,11 +1,12 @@
 //! CPU kernels of the neural engines: f32 slices in and out, channels last (NHWC) between convolutions. Each kernel is written
-//! once over a vector type and compiled for AVX-512 (with and without bf16 products), AVX2 and any other machine; which one runs
-//! is decided at run time (`Isa`). Refuses slices whose lengths do not fit. No tensor type, no graph, no files: that is `layers`.
+//! once over a vector type and compiled for AVX-512 (with and without bf16 products), AVX2 and any other machine; products of
+//! bf16 have a form for AMX's tiles too. Which one runs is decided at run time (`Isa`). Refuses slices whose lengths do not fit. No tensor type, no graph, no files: that is `layers`.
 
 // registers are arrays of a fixed length, two or three of them indexed at once: iterators would hide which
 #![allow(clippy::needless_range_loop)]
 
 mod activation;
+mod amx;
 mod attention;
 mod context;
 mod conv;
@@ -34,7 +35,7 @@ pub use format::{bf16, q8_0};
 pub use isa::Isa;
 pub use linear::{Linear, Weight};
 pub use matmul::{Matmul, Right};
-pub use memory::zeros;
+pub use memory::room;
 pub use norm::{GroupNorm, RowKind, RowNorm};
 pub use softmax::softmax;
 pub use upsample::upsample2;

@@ -1,6 +1,7 @@
 //! y = x W^T + b with W held in f32, bf16 or q8_0. Activations stay f32 unless the profile allows bf16 products: stored
 //! bf16 and q8_0 are widened chunk by chunk, exactly, on their way into the product.
 
+use crate::amx::{DEPTH, Target, TileWeights, multiply_rows};
 use crate::context::{Context, Profile};
 use crate::error::{Error, Result, check_len, check_positive};
 use crate::finish::Finish;
@@ -36,6 +37,8 @@ enum Held {
     F32(Panels<f32>),
     /// multiplied as bf16, activations rounded
     Bf16(Panels<u16>),
+    /// the same by AMX's tiles
+    Amx(TileWeights),
     /// widened to f32 on the way
     Widened(Panels<u16>),
     Q8(Q8Panels),
@@ -55,24 +58,33 @@ impl Linear {
             check_len("linear bias", bias.len(), outputs)?;
         }
         let count = outputs * inputs;
-        let rounds = ctx.profile() == Profile::Fast && ctx.isa() == Isa::Avx512Bf16;
+        let rounds = ctx.profile() == Profile::Fast && ctx.isa().multiplies_bf16();
         let layout = Layout::new(ctx.isa(), inputs, outputs);
         let paired = Layout::new(ctx.isa(), inputs.next_multiple_of(2), outputs);
         let pairs = |get: &(dyn Fn(usize) -> u16 + Sync)| {
             Panels::pack(ctx, 1, paired, |_, k, o| if k < inputs { get(o * inputs + k) } else { 0 })
         };
+        let products = |get: &(dyn Fn(usize) -> u16 + Sync)| {
+            if ctx.isa() != Isa::Amx {
+                return Held::Bf16(pairs(get));
+            }
+            let steps = inputs.div_ceil(DEPTH);
+            Held::Amx(TileWeights::pack(ctx, steps, outputs, |k, o| {
+                if k < inputs { get(o * inputs + k) } else { 0 }
+            }))
+        };
         let held = match weight {
             Weight::F32(w) => {
                 check_len("linear weights", w.len(), count)?;
                 if rounds {
-                    Held::Bf16(pairs(&|i| u16::from_f32(w[i])))
+                    products(&|i| u16::from_f32(w[i]))
                 } else {
                     Held::F32(Panels::of(ctx, &Matrix::of_columns(layout, w, inputs)))
                 }
             }
             Weight::Bf16(w) => {
                 check_len("linear weights", w.len(), count)?;
-                if rounds { Held::Bf16(pairs(&|i| w[i])) } else { Held::Widened(pairs(&|i| w[i])) }
+                if rounds { products(&|i| w[i]) } else { Held::Widened(pairs(&|i| w[i])) }
             }
             Weight::Q8_0(bytes) => Held::Q8(Q8Panels::pack(ctx, layout, bytes)?),
         };
@@ -92,6 +104,7 @@ impl Linear {
         match self.held {
             Held::F32(_) => "linear-f32",
             Held::Bf16(_) => "linear-bf16",
+            Held::Amx(_) => "linear-amx",
             Held::Widened(_) => "linear-bf16-widened",
             Held::Q8(_) => "linear-q8_0",
         }
@@ -102,6 +115,7 @@ impl Linear {
         match &self.held {
             Held::F32(p) => p.bytes(),
             Held::Bf16(p) | Held::Widened(p) => p.bytes(),
+            Held::Amx(weights) => weights.bytes(),
             Held::Q8(p) => p.values.bytes() + p.scales.bytes(),
         }
     }
@@ -127,6 +141,9 @@ impl Linear {
                     let product =
                         Product { rows, a: &a, a_stride: panels.layout().k, c, c_stride, bias, finish };
                     multiply(ctx, product, &Plain { panels, matrix: 0 });
+                }
+                Held::Amx(weights) => {
+                    multiply_rows(ctx, (x, self.inputs), weights, Target { c, bias, finish });
                 }
                 Held::Widened(panels) => {
                     let product = Product { rows, a: x, a_stride: self.inputs, c, c_stride, bias, finish };

@@ -5,7 +5,7 @@ use crate::activation::{Act, apply};
 use crate::context::Context;
 use crate::error::{Error, Result, check_len, check_positive};
 use crate::isa::Op;
-use crate::memory::Shared;
+use crate::memory::{Shared, is_streamed};
 use crate::simd::Simd;
 
 /// Pixels whose f32 sums are added up before they go into f64.
@@ -50,6 +50,7 @@ impl GroupNorm {
             return Ok(());
         }
         let (scale, shift) = self.coefficients(ctx, n, x);
+        let streams = is_streamed(y.len(), y.as_ptr()) && c.is_multiple_of(16);
         let y = Shared::new(y);
         let part = TASK.div_ceil(c);
         let parts = pixels.div_ceil(part);
@@ -66,6 +67,7 @@ impl GroupNorm {
                     scale: &scale[picture * c..][..c],
                     shift: &shift[picture * c..][..c],
                     act,
+                    streams,
                 });
             }
         });
@@ -174,6 +176,8 @@ struct Affine<'a> {
     scale: &'a [f32],
     shift: &'a [f32],
     act: Act,
+    /// past the caches
+    streams: bool,
 }
 
 impl Op for Affine<'_> {
@@ -189,10 +193,12 @@ impl Op for Affine<'_> {
                 while channel + S::LANES <= c {
                     let scale = S::load(self.scale.as_ptr().add(channel));
                     let shift = S::load(self.shift.as_ptr().add(channel));
-                    S::store(
-                        y.add(channel),
-                        apply::<S>(self.act, S::fma(S::load(x.add(channel)), scale, shift)),
-                    );
+                    let v = apply::<S>(self.act, S::fma(S::load(x.add(channel)), scale, shift));
+                    if self.streams {
+                        S::stream(y.add(channel), v)
+                    } else {
+                        S::store(y.add(channel), v)
+                    }
                     channel += S::LANES;
                 }
                 let n = c - channel;
@@ -203,6 +209,10 @@ impl Op for Affine<'_> {
                     S::store_part(y.add(channel), apply::<S>(self.act, v), n);
                 }
             }
+        }
+        if self.streams {
+            // SAFETY: a fence.
+            unsafe { S::fence() }
         }
     }
 }

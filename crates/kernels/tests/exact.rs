@@ -17,6 +17,9 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 fn contexts(profile: Profile) -> Vec<Context> {
     let best = Isa::detect();
+    if best != Isa::Amx {
+        println!("skipped on this machine, which has no AMX: products by its tiles");
+    }
     Isa::ALL
         .into_iter()
         .filter(|isa| *isa <= best)
@@ -230,7 +233,7 @@ fn a_picked_variant_computes_the_layer_and_replaces_its_weights() {
             let factor = match variant {
                 Variant::Winograd4 => 36.0 / 9.0,
                 Variant::Winograd2 => 16.0 / 9.0,
-                Variant::DirectBf16 => 0.5,
+                Variant::DirectBf16 | Variant::TiledAmx => 0.5,
                 _ => 1.0,
             };
             assert_eq!(layer.weight_bytes(), (w.len() as f64 * 4.0 * factor) as usize, "{}", variant.name());
@@ -321,7 +324,8 @@ fn check_linear(rows: usize, inputs: usize, outputs: usize) {
                 let mut y = vec![f32::NAN; rows * outputs];
                 layer.forward(&x, &mut y, Finish::act(Act::Gelu)).unwrap();
                 let error = relative_rms(&y, truth);
-                let bound = if layer.variant() == "linear-bf16" { 5e-3 } else { 3e-6 };
+                let rounds = matches!(layer.variant(), "linear-bf16" | "linear-amx");
+                let bound = if rounds { 5e-3 } else { 3e-6 };
                 assert!(
                     error <= bound,
                     "{} on {}: {rows} x {inputs} -> {outputs}: {error:e}",
@@ -435,7 +439,7 @@ fn check_attention(shape: Shape, masking: Masking) {
             }
         }
     }
-    for ctx in contexts(Profile::Strict) {
+    for ctx in contexts(Profile::Strict).into_iter().chain(contexts(Profile::Fast)) {
         let (many, few) = (Strides::blnd(queries, heads, dim), Strides::blnd(keys, heads, dim));
         let mut out = vec![f32::NAN; q.len()];
         let attention = Attention {
@@ -455,7 +459,10 @@ fn check_attention(shape: Shape, masking: Masking) {
         };
         attention.run(&ctx, &mut out, many).unwrap();
         let error = relative_rms(&out, &truth);
-        assert!(error <= 3e-6, "{shape:?} {masking:?} on {}: {error:e}", ctx.isa().name());
+        // scores are large here: what rounding does to them the weights show twice
+        let rounds = ctx.isa() == Isa::Amx && ctx.profile() == Profile::Fast;
+        let bound = if rounds { 1e-2 } else { 3e-6 };
+        assert!(error <= bound, "{shape:?} {masking:?} on {}: {error:e}", ctx.isa().name());
     }
 }
 

@@ -1,4 +1,5 @@
-//! Scaled dot-product attention on (b, l, n, d): self or cross, masked, or with keys of differing length.
+//! Scaled dot-product attention on (b, l, n, d): self or cross, masked, or with keys of differing length; and on sequences of
+//! differing length one behind the other, (l, n, d), each of which sees its own keys only.
 
 use candle_core::{DType, Device, Error, Layout, Result, Storage, Tensor, bail};
 
@@ -44,6 +45,84 @@ pub(crate) fn check_lengths(lengths: &[usize], b: usize, lk: usize) -> Result<()
         bail!("a key length is between 1 and {lk}, not {wrong}");
     }
     Ok(())
+}
+
+/// How long the sequences are that lie one behind the other in one tensor, without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a> {
+    /// queries of each
+    pub queries: &'a [usize],
+    /// keys of each
+    pub keys: &'a [usize],
+}
+
+impl Sequences<'_> {
+    fn check(&self, lq: usize, lk: usize) -> Result<()> {
+        let Self { queries, keys } = *self;
+        if queries.len() != keys.len() || queries.is_empty() {
+            bail!(
+                "{} lengths of queries and {} of keys are not those of sequences",
+                queries.len(),
+                keys.len()
+            );
+        }
+        for (what, lengths, all) in [("queries", queries, lq), ("keys", keys, lk)] {
+            if lengths.contains(&0) {
+                bail!("a sequence has at least one of its {what}, not 0");
+            }
+            let sum = lengths.iter().sum::<usize>();
+            if sum != all {
+                bail!("sequences of {sum} {what} were given {all}");
+            }
+        }
+        Ok(())
+    }
+
+    /// (first query, queries, first key, keys) of each
+    fn places(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        self.queries.iter().zip(self.keys).scan((0, 0), |(query, key), (queries, keys)| {
+            let place = (*query, *queries, *key, *keys);
+            (*query, *key) = (*query + queries, *key + keys);
+            Some(place)
+        })
+    }
+
+    /// Where the queries of each begin, and the last ones end, then the same of the keys.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn starts(&self) -> Vec<u32> {
+        let starts = |lengths: &[usize]| {
+            let ends = lengths.iter().scan(0, |end, length| {
+                *end += *length as u32;
+                Some(*end)
+            });
+            std::iter::once(0).chain(ends).collect::<Vec<u32>>()
+        };
+        [starts(self.queries), starts(self.keys)].concat()
+    }
+}
+
+/// q: (lq, n, d), k, v: (lk, n, d), sequences one behind the other -> (lq, n, d); each query sees the keys of its sequence.
+pub fn attention_of(q: &Tensor, k: &Tensor, v: &Tensor, sequences: &Sequences, scale: f64) -> Result<Tensor> {
+    let ((lq, n, d), (lk, nk, dk)) = (q.dims3()?, k.dims3()?);
+    if (nk, dk) != (n, d) || v.dims() != k.dims() {
+        bail!(
+            "attention needs (l, n, d) of one kind, not q {:?}, k {:?}, v {:?}",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
+    }
+    sequences.check(lq, lk)?;
+    let one = |x: &Tensor| x.unsqueeze(0);
+    if let Some(card) = Card::attends([&one(q)?, &one(k)?, &one(v)?]) {
+        return card.attention_of([q, k, v], sequences, scale);
+    }
+    let parts = sequences.places().map(|(query, queries, key, keys)| {
+        let part = |x: &Tensor, first, length| one(&x.narrow(0, first, length)?);
+        let (q, k, v) = (part(q, query, queries)?, part(k, key, keys)?, part(v, key, keys)?);
+        attention(&q, &k, &v, &Mask::Full, scale)?.squeeze(0)
+    });
+    Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
 }
 
 /// q: (b, lq, n, d), k, v: (b, lk, n, d) -> (b, lq, n, d); softmax over the keys of `scale` * q k, in f32.
@@ -196,6 +275,38 @@ mod tests {
         let bias =
             Tensor::from_vec((0..7).map(|j| j as f32 * 0.2).collect(), (1, 1, 1, 7), &Device::Cpu).unwrap();
         check(&Mask::Bias(&bias), &|_, j| f64::from(j as f32 * 0.2));
+    }
+
+    #[test]
+    fn sequences_one_behind_the_other_see_their_own_keys() {
+        let (queries, keys) = ([3, 1, 5], [2, 7, 4]);
+        let (q, k, v) = (wave((1, 9, 3, 4), 0.7), wave((1, 13, 3, 4), 0.31), wave((1, 13, 3, 4), 0.13));
+        let one = |x: &Tensor| x.squeeze(0).unwrap();
+        let sequences = Sequences { queries: &queries, keys: &keys };
+        let got = attention_of(&one(&q), &one(&k), &one(&v), &sequences, 0.5).unwrap();
+        assert_eq!(got.dims(), [9, 3, 4]);
+        let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+        // by the definition, sequence after sequence
+        let (mut query, mut key, mut want) = (0, 0, Vec::new());
+        for (lq, lk) in queries.into_iter().zip(keys) {
+            let part = |x: &Tensor, first, length| x.narrow(1, first, length).unwrap();
+            let (q, k, v) = (part(&q, query, lq), part(&k, key, lk), part(&v, key, lk));
+            want.extend(expected(&q, &k, &v, &|_, _| 0.0, 0.5));
+            (query, key) = (query + lq, key + lk);
+        }
+        for (got, want) in got.iter().zip(want) {
+            assert!((f64::from(*got) - want).abs() < 1e-6, "{got} is not {want}");
+        }
+        for (queries, keys, words) in [
+            (&[3, 1, 4][..], &[2, 7, 4][..], "sequences of 8 queries were given 9"),
+            (&[3, 1, 5], &[2, 7, 5], "sequences of 14 keys were given 13"),
+            (&[9], &[6, 7], "1 lengths of queries and 2 of keys"),
+            (&[9, 0], &[6, 7], "at least one of its queries"),
+        ] {
+            let error =
+                attention_of(&one(&q), &one(&k), &one(&v), &Sequences { queries, keys }, 0.5).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}, not {words}");
+        }
     }
 
     #[test]

@@ -86,9 +86,9 @@ pub(crate) fn owned(x: &Tensor) -> Result<Vec<f32>> {
     read(&x.to_dtype(DType::F32)?, |values: &[f32]| Ok(values.to_vec()))
 }
 
-/// What `fill` writes, as a tensor of this shape.
+/// What `fill` writes, all of it, as a tensor of this shape.
 pub(crate) fn make(shape: &[usize], fill: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Tensor> {
-    let mut values = kernels::zeros(shape.iter().product());
+    let mut values = kernels::room(shape.iter().product());
     fill(&mut values)?;
     Tensor::from_vec(values, shape, &Device::Cpu)
 }

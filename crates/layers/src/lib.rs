@@ -25,7 +25,7 @@ mod upsample;
 pub mod weights;
 
 pub use activation::{Activation, geglu};
-pub use attention::{Mask, attention};
+pub use attention::{Mask, Sequences, attention, attention_of};
 pub use card::open as open_card;
 pub use card_error::CardError;
 pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};

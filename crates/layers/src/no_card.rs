@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::activation::Activation;
-use crate::attention::Mask;
+use crate::attention::{Mask, Sequences};
 use crate::card_error::CardError;
 use crate::conv3d::Conv3dConfig;
 use crate::rope::Pairing;
@@ -26,6 +26,15 @@ impl Card {
     }
 
     pub(crate) fn attention(self, _qkv: [&Tensor; 3], _mask: &Mask, _scale: f64) -> Result<Tensor> {
+        match self {}
+    }
+
+    pub(crate) fn attention_of(
+        self,
+        _qkv: [&Tensor; 3],
+        _sequences: &Sequences,
+        _scale: f64,
+    ) -> Result<Tensor> {
         match self {}
     }
 

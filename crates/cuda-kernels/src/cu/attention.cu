@@ -1,6 +1,7 @@
 // Attention in one pass over the keys (online softmax, Milakov and Gimelshein 2018; tiling as FlashAttention-2, Dao 2023), for bf16 and
 // f16 with sums in f32: (b, lq, n, d) x (b, lk, n, d) -> (b, lq, n, d). A warp keeps 16 queries, their logits and their output in
 // registers; memory does not grow with the number of keys. Logits may be given an addend, and keys behind a length are not seen.
+// Sequences may lie one behind the other, each seeing its own keys.
 #include "mma.cuh"
 #include "number.cuh"
 
@@ -13,6 +14,7 @@ struct AttentionParams {
   void *y;
   const float *bias;           // null, or added to the scaled logits at b bias_batch + n bias_head + q bias_query + k
   const unsigned *lengths;     // null, or the number of keys of each batch entry
+  const unsigned *starts;      // null, or where the queries of each sequence begin and the last ones end, then the same of the keys
   unsigned long long bias_batch, bias_head, bias_query;
   unsigned long long q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head;  // strides, in values
   unsigned queries, keys, heads, dim;
@@ -44,10 +46,15 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
   alignas(16) __shared__ T keys[2][KEYS][ROOM], values[2][KEYS][ROOM];  // one tile in use, one on its way
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = lane / 4, pair = lane % 4 * 2;
   const unsigned batch = blockIdx.z, head = blockIdx.y, from = blockIdx.x * QUERIES + warp * 16;
-  const unsigned seen = p.lengths ? min(p.lengths[batch], p.keys) : p.keys;
+  const unsigned *k_starts = p.starts ? p.starts + gridDim.z + 1 : nullptr;
+  const size_t q_first = p.starts ? p.starts[batch] : (size_t)batch * p.queries, k_first = p.starts ? k_starts[batch] : 0;
+  const unsigned queries = p.starts ? p.starts[batch + 1] - p.starts[batch] : p.queries;
+  const unsigned own = p.starts ? k_starts[batch + 1] - k_starts[batch] : p.keys;
+  const unsigned seen = p.lengths ? min(p.lengths[batch], own) : own;
+  if (blockIdx.x * QUERIES >= queries) return;  // the whole block: a shorter sequence than the longest
   const T zero = narrow<T>(0.0f);
-  const T *k_head = (const T *)p.k + batch * p.k_batch + head * p.k_head;
-  const T *v_head = (const T *)p.v + batch * p.v_batch + head * p.v_head;
+  const T *k_head = (const T *)p.k + batch * p.k_batch + k_first * p.k_row + head * p.k_head;
+  const T *v_head = (const T *)p.v + batch * p.v_batch + k_first * p.v_row + head * p.v_head;
 
   load_tile<T, D>(keys[0], k_head, p.k_row, 0, seen, p);
   load_tile<T, D>(values[0], v_head, p.v_row, 0, seen, p);
@@ -55,14 +62,14 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
 
   // queries from + row and from + row + 8, as the left operand of the product
   unsigned q[D / 16][4];
-  const T *q_head = (const T *)p.q + batch * p.q_batch + head * p.q_head;
+  const T *q_head = (const T *)p.q + batch * p.q_batch + (p.starts ? q_first : 0) * p.q_row + head * p.q_head;
 #pragma unroll
   for (int i = 0; i < D / 16; i++)
 #pragma unroll
     for (int r = 0; r < 4; r++) {
       const unsigned query = from + row + r % 2 * 8, at = i * 16 + pair + r / 2 * 8;
       const T *x = q_head + query * p.q_row + at;
-      const bool in = query < p.queries;
+      const bool in = query < queries;
       q[i][r] = two(in && at < p.dim ? x[0] : zero, in && at + 1 < p.dim ? x[1] : zero);
     }
 
@@ -97,7 +104,7 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
         const unsigned key = first + n * 8 + pair + r % 2, query = from + row + r / 2 * 8;
         float v = logits[n][r] * p.scale;
         if (key >= seen) v = -INFINITY;
-        else if (p.bias && query < p.queries)
+        else if (p.bias && query < queries)
           v += p.bias[batch * p.bias_batch + head * p.bias_head + query * p.bias_query + key];
         logits[n][r] = v;
         high[r / 2] = fmaxf(high[r / 2], v);
@@ -156,8 +163,8 @@ template <typename T, int D> __device__ void attention(const AttentionParams &p)
 #pragma unroll
     for (int r = 0; r < 4; r++) {
       const unsigned query = from + row + r / 2 * 8, at = j * 8 + pair + r % 2;
-      if (query < p.queries && at < p.dim)
-        ((T *)p.y)[(((size_t)batch * p.queries + query) * p.heads + head) * p.dim + at] = narrow<T>(out[j][r] / sum[r / 2]);
+      if (query < queries && at < p.dim)
+        ((T *)p.y)[((q_first + query) * p.heads + head) * p.dim + at] = narrow<T>(out[j][r] / sum[r / 2]);
     }
 }
 

@@ -1,8 +1,9 @@
 //! softmax(q k^T scale + mask) v without the matrix of scores: blocks of queries pass blocks of keys, maximum and sum are
 //! kept and corrected as they grow (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
-//! A query that may see no key at all gets zeros.
+//! A query that may see no key at all gets zeros. Under the fast profile both products are made of bf16 values where the machine has AMX.
 
 mod tile;
+mod tiled;
 
 use crate::context::Context;
 use crate::error::{Error, Result, check_len, check_positive};
@@ -115,7 +116,7 @@ impl Attention<'_> {
     pub fn run(&self, ctx: &Context, out: &mut [f32], strides: Strides) -> Result<()> {
         self.check(out.len(), strides)?;
         let shape = self.shape;
-        let plan = Plan::new(ctx.isa(), &shape);
+        let plan = Plan::new(ctx, &shape);
         let heads = shape.batch * shape.heads;
         let at_once = (PACKED_BYTES / 4 / plan.head()).max(ctx.threads()).min(heads);
         let mut packed = ctx.scratch().take::<f32>(at_once * plan.head());
@@ -144,7 +145,8 @@ impl Attention<'_> {
             ctx.parallel(count.div_ceil(together) * blocks, |i| {
                 let (slot, start) = (i / blocks * together, i % blocks * plan.rows);
                 let mut scores = ctx.scratch().take::<f32>(plan.scores());
-                let mut sums = ctx.scratch().take::<f32>(plan.rows * shape.dim);
+                let mut sums = ctx.scratch().take::<f32>(plan.sums());
+                let mut rounded = ctx.scratch().take::<u16>(plan.rounded());
                 for slot in slot..(slot + together).min(count) {
                     let tile = Tile {
                         attention: self,
@@ -155,7 +157,7 @@ impl Attention<'_> {
                         packed: shared.ptr().wrapping_add(slot * plan.head()),
                     };
                     // SAFETY: each task has its own queries of its own heads.
-                    unsafe { tile.run(ctx, (&mut scores, &mut sums), (out, strides)) };
+                    unsafe { tile.run(ctx, (&mut scores, &mut sums, &mut rounded), (out, strides)) };
                 }
             });
             first += count;

@@ -1,8 +1,10 @@
 //! One block of queries of one head: scores, weights and weighted sums, block of keys by block of keys.
 
+use super::tiled::Tiles;
 use super::{Attention, Mask, Shape, Strides, View};
 use crate::activation::exp2;
-use crate::context::Context;
+use crate::amx::{DEPTH, ROWS as TILE_ROWS};
+use crate::context::{Context, Profile};
 use crate::gemm::matrix::Matrix;
 use crate::gemm::panels::Layout;
 use crate::gemm::tile::{Block, Init, ROWS, RowStarts};
@@ -26,16 +28,22 @@ pub(super) struct Plan {
     /// queries of a block
     pub rows: usize,
     /// keys of a block, a multiple of every vector's length
-    step: usize,
+    pub step: usize,
+    /// how keys and values are packed for AMX, where it multiplies
+    tiles: Option<Tiles>,
 }
 
 impl Plan {
-    pub fn new(isa: Isa, shape: &Shape) -> Self {
+    pub fn new(ctx: &Context, shape: &Shape) -> Self {
+        let isa = ctx.isa();
+        let tiles =
+            (isa == Isa::Amx && ctx.profile() == Profile::Fast).then(|| Tiles::new(shape.dim, shape.keys));
+        let (rows, keys) = if tiles.is_some() { (TILE_ROWS, DEPTH) } else { (ROWS, 16) };
         // blocks of one size: a last one of few rows or keys would cost as much as a whole one
-        let rows = shape.queries.div_ceil(shape.queries.div_ceil(QUERIES)).next_multiple_of(ROWS);
+        let rows = shape.queries.div_ceil(shape.queries.div_ceil(QUERIES)).next_multiple_of(rows);
         let blocks = ((shape.keys + KEYS / 2) / KEYS).max(1);
-        let step = shape.keys.div_ceil(blocks).next_multiple_of(16);
-        Self { isa, dim: shape.dim, keys: shape.keys, rows, step }
+        let step = shape.keys.div_ceil(blocks).next_multiple_of(keys);
+        Self { isa, dim: shape.dim, keys: shape.keys, rows, step, tiles }
     }
 
     /// Scores of a block.
@@ -43,8 +51,26 @@ impl Plan {
         self.rows * self.step
     }
 
+    /// Values of a row of sums.
+    fn columns(&self) -> usize {
+        self.tiles.map_or(self.dim, |tiles| tiles.columns())
+    }
+
+    /// Sums of a block.
+    pub fn sums(&self) -> usize {
+        self.rows * self.columns()
+    }
+
+    /// bf16 of a block's queries and weights.
+    pub fn rounded(&self) -> usize {
+        self.tiles.map_or(0, |tiles| tiles.rows(self.rows, self.step))
+    }
+
     /// f32 of a head's packed keys and values.
     pub fn head(&self) -> usize {
+        if let Some(tiles) = self.tiles {
+            return tiles.head() / 2;
+        }
         self.values_at() + self.values().len().next_multiple_of(16)
     }
 
@@ -66,6 +92,10 @@ impl Plan {
     /// # Safety
     /// A head fits at `to`.
     pub unsafe fn pack_keys(&self, attention: &Attention, place: (usize, usize), to: *mut f32) {
+        if let Some(tiles) = self.tiles {
+            // SAFETY: the caller's promise.
+            return unsafe { tiles.pack_keys(attention, place, to.cast()) };
+        }
         let View { data, strides } = attention.k;
         let base = place.0 * strides.batch + place.1 * strides.head;
         let factor = attention.scale * std::f32::consts::LOG2_E;
@@ -89,6 +119,10 @@ impl Plan {
     /// # Safety
     /// A head fits at `to`.
     pub unsafe fn pack_values(&self, attention: &Attention, place: (usize, usize), to: *mut f32) {
+        if let Some(tiles) = self.tiles {
+            // SAFETY: the caller's promise.
+            return unsafe { tiles.pack_values(attention, place, to.cast()) };
+        }
         let View { data, strides } = attention.v;
         let base = place.0 * strides.batch + place.1 * strides.head;
         let layout = self.values();
@@ -119,7 +153,7 @@ impl Tile<'_> {
     pub unsafe fn run(
         &self,
         ctx: &Context,
-        (scores, sums): (&mut [f32], &mut [f32]),
+        (scores, sums, rounded): (&mut [f32], &mut [f32], &mut [u16]),
         (out, to): (Shared<f32>, Strides),
     ) {
         let Attention { shape, lengths, .. } = *self.attention;
@@ -130,12 +164,30 @@ impl Tile<'_> {
         if length == 0 {
             sums.fill(0.0);
         }
+        let columns = self.plan.columns();
+        let (queries, weighed) = match self.plan.tiles {
+            Some(tiles) => {
+                let q = self.attention.q;
+                let base = item * q.strides.batch + head * q.strides.head + self.start * q.strides.position;
+                let (queries, weighed) = rounded.split_at_mut(rounded.len() - self.plan.scores());
+                let x = (&q.data[base..], q.strides.position);
+                tiles.pack_left(x, (self.rows, dim), queries);
+                (queries, weighed)
+            }
+            None => (&mut rounded[..], &mut [][..]),
+        };
         let (scores, sums) = (scores.as_mut_ptr(), sums.as_mut_ptr());
-        // SAFETY: strides were checked; scores hold rows x step, sums rows x dim.
+        // SAFETY: strides were checked; scores hold rows x step, sums rows x columns.
         unsafe {
             for key in (0..length).step_by(self.plan.step) {
                 let count = self.plan.step.min(length - key);
-                self.score(key, count, scores);
+                match self.plan.tiles {
+                    Some(tiles) => {
+                        let sides = (queries.as_ptr(), self.packed.cast());
+                        tiles.score(&self.plan, sides, (key, count), scores);
+                    }
+                    None => self.score(key, count, scores),
+                }
                 isa.run(Weigh {
                     rows: self.rows,
                     scores,
@@ -145,15 +197,24 @@ impl Tile<'_> {
                     peaks: peaks.as_mut_ptr(),
                     weights: weights.as_mut_ptr(),
                     sums,
-                    dim,
+                    dim: columns,
                 });
-                self.sum(key, count, (scores, sums));
+                match self.plan.tiles {
+                    Some(tiles) => {
+                        let step = self.plan.step;
+                        let x = std::slice::from_raw_parts(scores, self.plan.scores());
+                        tiles.pack_left((x, step), (self.rows, count), weighed);
+                        let sides = (weighed.as_ptr(), self.packed.cast());
+                        tiles.sum(&self.plan, sides, (key, count), sums);
+                    }
+                    None => self.sum(key, count, (scores, sums)),
+                }
             }
             let base = item * to.batch + head * to.head + self.start * to.position;
             for (row, weight) in weights.iter().enumerate().take(self.rows) {
                 let factor = if peaks[row] > NOTHING { 1.0 / weight } else { 0.0 };
                 let y = out.ptr().add(base + row * to.position);
-                isa.run(Scaled { x: sums.add(row * dim), y, len: dim, factor });
+                isa.run(Scaled { x: sums.add(row * columns), y, len: dim, factor });
             }
         }
     }
@@ -254,6 +315,7 @@ struct Weigh {
     peaks: *mut f32,
     weights: *mut f32,
     sums: *mut f32,
+    /// values of a row of sums
     dim: usize,
 }
 

@@ -7,8 +7,10 @@ mod direct;
 pub mod geometry;
 mod narrow;
 pub mod pick;
+mod tiled;
 mod winograd;
 
+use crate::amx::{DEPTH, Target, TileWeights, multiply_rows};
 use crate::context::{Booking, Choice, Context};
 use crate::error::{Error, Result, check_len, check_positive};
 use crate::finish::Finish;
@@ -22,6 +24,7 @@ use narrow::Narrow;
 use pick::{Key, Variant};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+use tiled::Tiled;
 use winograd::{F2, F4, Winograd};
 
 /// Runs of a candidate beside the first, which fills caches and scratch memory. The shortest counts.
@@ -56,6 +59,8 @@ enum Packed {
     Narrow(Narrow),
     DirectF32(Direct<f32>),
     DirectBf16(Direct<u16>),
+    PointwiseAmx(TileWeights),
+    TiledAmx(Tiled),
     Winograd2(Winograd<F2, 4, 2>),
     Winograd4(Winograd<F4, 6, 4>),
 }
@@ -76,9 +81,12 @@ impl Conv2d {
         variant: Variant,
     ) -> Result<Self> {
         check(&spec, weights, bias.as_deref())?;
-        if let Some(why) = variant.refuses(&spec) {
-            let able: Vec<_> =
-                Variant::ALL.into_iter().filter(|v| v.refuses(&spec).is_none()).map(Variant::name).collect();
+        if let Some(why) = variant.refuses(ctx.isa(), &spec) {
+            let able: Vec<_> = Variant::ALL
+                .into_iter()
+                .filter(|v| v.refuses(ctx.isa(), &spec).is_none())
+                .map(Variant::name)
+                .collect();
             return Err(Error::Variant { asked: variant.name(), why, able: able.join(", ") });
         }
         let packed = Packed::pack(ctx, &spec, weights, variant);
@@ -261,6 +269,8 @@ fn extra(ctx: &Context, spec: &ConvSpec, variant: Variant) -> usize {
         Variant::Narrow => Narrow::bytes(spec),
         Variant::DirectF32 => Direct::<f32>::bytes(ctx, spec),
         Variant::DirectBf16 => Direct::<u16>::bytes(ctx, spec),
+        Variant::PointwiseAmx => TileWeights::bytes_of(spec.in_channels.div_ceil(DEPTH), spec.out_channels),
+        Variant::TiledAmx => Tiled::bytes(spec),
         Variant::Winograd2 => Winograd::<F2, 4, 2>::bytes(ctx, spec),
         Variant::Winograd4 => Winograd::<F4, 6, 4>::bytes(ctx, spec),
     };
@@ -309,6 +319,13 @@ impl Packed {
             Variant::Narrow => Packed::Narrow(Narrow::pack(spec, weights)),
             Variant::DirectF32 => Packed::DirectF32(Direct::pack(ctx, spec, weights)),
             Variant::DirectBf16 => Packed::DirectBf16(Direct::pack(ctx, spec, weights)),
+            Variant::PointwiseAmx => Packed::PointwiseAmx(TileWeights::of_columns(
+                ctx,
+                spec.in_channels,
+                spec.out_channels,
+                weights,
+            )),
+            Variant::TiledAmx => Packed::TiledAmx(Tiled::pack(ctx, spec, weights)),
             Variant::Winograd2 => Packed::Winograd2(Winograd::pack(ctx, spec, weights)),
             Variant::Winograd4 => Packed::Winograd4(Winograd::pack(ctx, spec, weights)),
         }
@@ -322,6 +339,8 @@ impl Packed {
             Packed::Narrow(p) => p.held(),
             Packed::DirectF32(p) => p.held(),
             Packed::DirectBf16(p) => p.held(),
+            Packed::PointwiseAmx(p) => p.bytes(),
+            Packed::TiledAmx(p) => p.held(),
             Packed::Winograd2(p) => p.held(),
             Packed::Winograd4(p) => p.held(),
         }
@@ -342,6 +361,11 @@ impl Packed {
                 Packed::Narrow(p) => p.run(ctx, call),
                 Packed::DirectF32(p) => p.run(ctx, call),
                 Packed::DirectBf16(p) => p.run(ctx, call),
+                Packed::PointwiseAmx(weights) => {
+                    let target = Target { c: call.y, bias: call.bias, finish: call.finish };
+                    multiply_rows(ctx, (call.x, call.spec.in_channels), weights, target);
+                }
+                Packed::TiledAmx(p) => p.run(ctx, call),
                 Packed::Winograd2(p) => p.run(ctx, call),
                 Packed::Winograd4(p) => p.run(ctx, call),
             }

@@ -2,6 +2,7 @@
 
 use super::geometry::{ConvSpec, Size};
 use super::narrow::Narrow;
+use super::tiled::Tiled;
 use crate::context::{Context, Profile};
 use crate::isa::Isa;
 use rustix::time::{ClockId, clock_gettime};
@@ -18,6 +19,10 @@ pub enum Variant {
     Narrow,
     DirectF32,
     DirectBf16,
+    /// 1x1 by AMX's tiles
+    PointwiseAmx,
+    /// any kernel by AMX's tiles
+    TiledAmx,
     /// F(2x2, 3x3)
     Winograd2,
     /// F(4x4, 3x3)
@@ -25,13 +30,15 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const ALL: [Variant; 8] = [
+    pub const ALL: [Variant; 10] = [
         Variant::PointwiseF32,
         Variant::PointwiseBf16,
         Variant::Depthwise,
         Variant::Narrow,
         Variant::DirectF32,
         Variant::DirectBf16,
+        Variant::PointwiseAmx,
+        Variant::TiledAmx,
         Variant::Winograd2,
         Variant::Winograd4,
     ];
@@ -44,17 +51,26 @@ impl Variant {
             Variant::Narrow => "narrow-f32",
             Variant::DirectF32 => "direct-f32",
             Variant::DirectBf16 => "direct-bf16",
+            Variant::PointwiseAmx => "pointwise-amx",
+            Variant::TiledAmx => "tiled-amx",
             Variant::Winograd2 => "winograd-2x2-f32",
             Variant::Winograd4 => "winograd-4x4-f32",
         }
     }
 
     /// Why a layer cannot be computed this way.
-    pub(crate) fn refuses(self, spec: &ConvSpec) -> Option<&'static str> {
+    pub(crate) fn refuses(self, isa: Isa, spec: &ConvSpec) -> Option<&'static str> {
         let (able, why) = match self {
             Variant::PointwiseF32 | Variant::PointwiseBf16 => {
                 (spec.is_pointwise(), "it takes 1x1 kernels at stride 1 without padding and groups")
             }
+            Variant::PointwiseAmx | Variant::TiledAmx if isa != Isa::Amx => {
+                (false, "it takes AMX, which this instruction set does not have")
+            }
+            Variant::PointwiseAmx => {
+                (spec.is_pointwise(), "it takes 1x1 kernels at stride 1 without padding and groups")
+            }
+            Variant::TiledAmx => (Tiled::able(spec), "it takes one group"),
             Variant::Depthwise => (spec.is_depthwise(), "it takes one filter a channel"),
             Variant::Narrow => (
                 Narrow::able(spec),
@@ -74,12 +90,15 @@ impl Variant {
             Variant::PointwiseF32 | Variant::Depthwise | Variant::Narrow | Variant::DirectF32 => 3e-6,
             Variant::Winograd2 => 5e-6,
             Variant::Winograd4 => 2e-5,
-            Variant::PointwiseBf16 | Variant::DirectBf16 => 5e-3,
+            Variant::PointwiseBf16 | Variant::DirectBf16 | Variant::PointwiseAmx | Variant::TiledAmx => 5e-3,
         }
     }
 
     fn is_bf16(self) -> bool {
-        matches!(self, Variant::PointwiseBf16 | Variant::DirectBf16)
+        matches!(
+            self,
+            Variant::PointwiseBf16 | Variant::DirectBf16 | Variant::PointwiseAmx | Variant::TiledAmx
+        )
     }
 
     /// Estimated time in multiplications, for a choice without a clock.
@@ -100,8 +119,11 @@ impl Variant {
                 macs * (o / lanes).ceil() * lanes / o + weights * 4.0 * MACS_A_BYTE
             }
             Variant::PointwiseBf16 | Variant::DirectBf16 => {
-                let speed = if isa == Isa::Avx512Bf16 { 0.55 } else { 2.0 };
+                let speed = if isa.multiplies_bf16() { 0.55 } else { 2.0 };
                 macs * speed + weights * 2.0 * MACS_A_BYTE
+            }
+            Variant::PointwiseAmx | Variant::TiledAmx => {
+                macs * 0.1 * Tiled::padding(spec) + weights * 2.0 * MACS_A_BYTE
             }
             Variant::Depthwise => macs * lanes / 4.0,
             Variant::Narrow => macs * 1.5,
@@ -156,10 +178,14 @@ pub(crate) fn reference(spec: &ConvSpec) -> Variant {
 pub(crate) fn candidates(ctx: &Context, spec: &ConvSpec, output: Size) -> Vec<Variant> {
     let mut able: Vec<Variant> = Variant::ALL
         .into_iter()
-        .filter(|v| v.refuses(spec).is_none())
+        .filter(|v| v.refuses(ctx.isa(), spec).is_none())
         .filter(|v| ctx.profile() == Profile::Fast || !v.is_bf16())
         // a 1x1 product by strips would only copy the picture
-        .filter(|v| !spec.is_pointwise() || !matches!(v, Variant::DirectF32 | Variant::DirectBf16))
+        .filter(|v| {
+            !spec.is_pointwise() || {
+                !matches!(v, Variant::DirectF32 | Variant::DirectBf16 | Variant::TiledAmx)
+            }
+        })
         .collect();
     let cost = |v: &Variant| v.cost(ctx.isa(), spec, output);
     able.sort_by(|a, b| cost(a).total_cmp(&cost(b)));

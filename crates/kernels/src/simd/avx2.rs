@@ -42,6 +42,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
+    unsafe fn stream(p: *mut f32, v: Self::V) {
+        // SAFETY: see above.
+        unsafe { _mm256_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn fence() {
+        // SAFETY: see above.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> __m256 {
         // SAFETY: see above; lanes outside the mask are not read.
         unsafe { _mm256_maskload_ps(p, mask(n)) }

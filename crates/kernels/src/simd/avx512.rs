@@ -41,6 +41,16 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
+    unsafe fn stream(p: *mut f32, v: Self::V) {
+        // SAFETY: see above.
+        unsafe { _mm512_stream_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn fence() {
+        // SAFETY: see above.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> __m512 {
         // SAFETY: see above; lanes outside the mask are not read.
         unsafe { _mm512_maskz_loadu_ps(mask(n), p) }

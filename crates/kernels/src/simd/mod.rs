@@ -28,6 +28,10 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
+    /// past the caches where the machine can; p lies at a multiple of the vector's length
+    unsafe fn stream(p: *mut f32, v: Self::V);
+    /// what was streamed is there before anything that comes after
+    unsafe fn fence();
     unsafe fn load_part(p: *const f32, n: usize) -> Self::V;
     unsafe fn store_part(p: *mut f32, v: Self::V, n: usize);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;

@@ -42,6 +42,13 @@ impl Simd for Portable {
         unsafe { p.cast::<Self::V>().write_unaligned(v) }
     }
     #[inline(always)]
+    unsafe fn stream(p: *mut f32, v: Self::V) {
+        // SAFETY: the trait's.
+        unsafe { Self::store(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn fence() {}
+    #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self::V {
         let mut out = [0f32; L];
         for (i, lane) in out.iter_mut().enumerate().take(n) {

@@ -5,7 +5,7 @@ use cuda_kernels::{AttentionParams, attention};
 
 use super::Card;
 use super::launch::{card_of, lend, make, start};
-use crate::attention::{Mask, check_lengths};
+use crate::attention::{Mask, Sequences, check_lengths};
 
 impl Card {
     /// The card that has a kernel for these. q: (b, lq, n, d), k, v: (b, lk, n, d)
@@ -48,6 +48,7 @@ impl Card {
                     y,
                     bias: at[3],
                     lengths: at[4],
+                    starts: 0,
                     bias_batch,
                     bias_head,
                     bias_query,
@@ -69,6 +70,50 @@ impl Card {
                 }
                 .packs();
                 // SAFETY: q, k and v are read within their shapes by their strides, the bias within its own, the lengths are b and at most lk
+                unsafe { start(&device, &launch, params) }
+            })
+        })
+    }
+
+    /// q: (lq, n, d), k, v: (lk, n, d), sequences one behind the other -> (lq, n, d)
+    pub(crate) fn attention_of(
+        self,
+        [q, k, v]: [&Tensor; 3],
+        sequences: &Sequences,
+        scale: f64,
+    ) -> Result<Tensor> {
+        let (lq, n, d) = q.dims3()?;
+        let longest = |lengths: &[usize]| lengths.iter().copied().max().unwrap_or(0);
+        let (queries, keys) = (longest(sequences.queries), longest(sequences.keys));
+        let launch =
+            attention(self.dtype, (sequences.queries.len(), queries, keys), (n, d)).map_err(Error::wrap)?;
+        let device = card_of(q)?;
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let starts = Tensor::new(sequences.starts(), q.device())?;
+        let (row, head) = ((n * d) as u64, d as u64);
+        make(&device, q.dtype(), (lq, n, d), |y| {
+            lend(&device, &[Some(&q), Some(&k), Some(&v), Some(&starts)], |at| {
+                let params = AttentionParams {
+                    q: at[0],
+                    k: at[1],
+                    v: at[2],
+                    y,
+                    starts: at[3],
+                    q_row: row,
+                    q_head: head,
+                    k_row: row,
+                    k_head: head,
+                    v_row: row,
+                    v_head: head,
+                    queries: queries as u32,
+                    keys: keys as u32,
+                    heads: n as u32,
+                    dim: d as u32,
+                    scale: scale as f32,
+                    ..AttentionParams::default()
+                }
+                .packs();
+                // SAFETY: q, k and v are dense, and the sequences' lengths add up to theirs
                 unsafe { start(&device, &launch, params) }
             })
         })

@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::conv::{Bias, ConvConfig, Padding};
 use crate::{
     CausalConv3d, Conv1d, Conv2d, Conv3dConfig, GroupNorm, LayerNorm, Linear, Mask, Pairing, RmsNorm,
-    RopeTable, attention, geglu, open_card, reference,
+    RopeTable, Sequences, attention, attention_of, geglu, open_card, reference,
 };
 
 /// Bounds on the relative L2: f32 sums in another order, one or two roundings of the others.
@@ -210,6 +210,12 @@ fn attention_and_rotation() {
                 check(&format!("{dtype:?} {lq} over {lk}, {n} heads of {d}"), &got, &want, 2.0 * bound);
             }
         }
+        let (q, k, v) =
+            (bench.noise(&[138, 2, 40], 1), bench.noise(&[141, 2, 40], 2), bench.noise(&[141, 2, 40], 3));
+        let sequences = Sequences { queries: &[70, 3, 1, 64], keys: &[33, 3, 40, 65] };
+        let want = attention_of(&q.here, &k.here, &v.here, &sequences, 0.3).unwrap();
+        let got = attention_of(&q.there, &k.there, &v.there, &sequences, 0.3).unwrap();
+        check(&format!("{dtype:?} sequences"), &got, &want, 2.0 * bound);
         let x = bench.noise(&[2, 24, 3, 64], 5);
         for pairing in [Pairing::Neighbours, Pairing::Halves] {
             let positions: Vec<f64> = (0..24).map(f64::from).collect();
