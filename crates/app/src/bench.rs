@@ -43,7 +43,7 @@ struct Pipeline {
 pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
     let config = Config::load(machine)?;
     let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&args.engine)?;
-    machine::compute(&config)?;
+    let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(machine, TtsChoice::default())?;
     let samples = Samples::unpack()?;
     let portrait = args.image.clone().unwrap_or_else(|| samples.portrait());

@@ -62,6 +62,14 @@ impl ComputeConfig {
     }
 
     #[cfg(feature = "neural")]
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            Some(threads) => threads as usize,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    #[cfg(feature = "neural")]
     pub fn idle_unload(&self) -> Option<Duration> {
         let after = self.idle_unload_seconds.map_or(IDLE_UNLOAD, Duration::from_secs);
         (!after.is_zero()).then_some(after)
@@ -70,10 +78,7 @@ impl ComputeConfig {
     /// To be called once, before the first net is loaded.
     #[cfg(feature = "neural")]
     pub fn tell(&self, profile: Profile) -> Result<(), Complaint> {
-        let threads = match self.threads {
-            Some(threads) => threads as usize,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let threads = self.threads();
         let budget = match self.transformed_mib {
             Some(mib) => usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX),
             None => memory() / 2,

@@ -72,7 +72,7 @@ fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result
     let (spec, target) = what(args)?;
     let config = Config::load(machine)?;
     let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&spec.engine)?;
-    machine::compute(&config)?;
+    let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(machine, speech)?;
     let stop = Stop::new();
     let caught = {

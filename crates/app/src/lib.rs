@@ -13,6 +13,8 @@ mod doctor;
 mod engines;
 mod generate;
 mod job_list;
+#[cfg(feature = "neural")]
+mod learned;
 mod machine;
 mod models;
 #[cfg(feature = "neural")]

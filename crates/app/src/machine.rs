@@ -10,6 +10,8 @@ use media::{Limits, ToolPaths, Tools, Tts, TtsBackend, TtsConfig, TtsEndpoint};
 use crate::cli::{self, DataArgs, MachineArgs};
 use crate::config::Config;
 #[cfg(feature = "neural")]
+pub use crate::learned::Learned;
+#[cfg(feature = "neural")]
 use crate::models::surroundings;
 #[cfg(feature = "neural")]
 use crate::serve::{data_place, originals::Originals};
@@ -71,12 +73,26 @@ pub fn built_in() -> Engines {
     Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new() }
 }
 
-/// To be called once, before an engine works.
-pub fn compute(config: &Config) -> Result<(), Complaint> {
-    #[cfg(feature = "neural")]
+/// To be called once, before an engine works. What comes back is to be kept until the work is done.
+#[cfg(feature = "neural")]
+pub fn compute(config: &Config, data: &DataArgs) -> Result<Learned, Complaint> {
     config.compute.tell(config.compute.profile.into())?;
-    let _ = config;
-    Ok(())
+    let data = data_place(data, config).ok();
+    Ok(Learned::open(data.as_deref(), config.compute.threads()))
+}
+
+/// Without the neural half there is nothing to configure and nothing to learn.
+#[cfg(not(feature = "neural"))]
+pub struct Learned;
+
+#[cfg(not(feature = "neural"))]
+impl Learned {
+    pub fn save(&mut self) {}
+}
+
+#[cfg(not(feature = "neural"))]
+pub fn compute(_: &Config, _: &DataArgs) -> Result<Learned, Complaint> {
+    Ok(Learned)
 }
 
 /// What a command line may say about speech.

@@ -3,6 +3,8 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use contract::Complaint;
 use jobs::crew::WORKER_FD;
@@ -15,6 +17,8 @@ use crate::serve;
 
 /// Threads for fetching and storing; the jobs have threads of their own.
 const RUNTIME_THREADS: usize = 2;
+/// Between two looks at what the kernels have learned.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
 
 pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complaint> {
     let mut config = Config::load(machine)?;
@@ -23,7 +27,8 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     let _log = serve::log::start(&config.serve)?;
     let data = serve::data_folder(&args.data, &config)?;
     let socket = socket()?;
-    machine::compute(&config)?;
+    let learned = Arc::new(Mutex::new(machine::compute(&config, &args.data)?));
+    keep(Arc::clone(&learned));
     let studio = machine::studio(machine, TtsChoice::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -40,8 +45,21 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
         live_slots: args.live_slots,
     };
     worker::run(socket, shop);
+    learned.lock().unwrap_or_else(PoisonError::into_inner).save();
     // jobs that did not leave in time are still running: returning would wait for them
     std::process::exit(0);
+}
+
+/// Workers are killed more often than they end.
+fn keep(learned: Arc<Mutex<machine::Learned>>) {
+    let keep = move || {
+        loop {
+            std::thread::sleep(KEEP_EVERY);
+            learned.lock().unwrap_or_else(PoisonError::into_inner).save();
+        }
+    };
+    // without the thread, what was learned is written at the end
+    let _ = std::thread::Builder::new().name("learned".into()).spawn(keep);
 }
 
 fn socket() -> Result<OwnedFd, Complaint> {

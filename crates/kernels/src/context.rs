@@ -128,6 +128,16 @@ impl Context {
         &self.inner.scratch
     }
 
+    /// What was picked so far, as lines of text that `learn` takes in another process on the same machine with the same configuration.
+    pub fn learned(&self) -> String {
+        self.inner.picks.lines()
+    }
+
+    /// Spares layers that are like earlier ones the trying out.
+    pub fn learn(&self, lines: &str) {
+        self.inner.picks.learn(lines);
+    }
+
     pub(crate) fn picks(&self) -> &Picks {
         &self.inner.picks
     }

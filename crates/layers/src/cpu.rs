@@ -24,6 +24,23 @@ pub fn configure(config: Config) -> Result<()> {
     Ok(())
 }
 
+/// What the kernels have found out about this machine, for a later process: to be handed to its `learn`.
+pub fn learned() -> String {
+    CONTEXT.get().map(Context::learned).unwrap_or_default()
+}
+
+/// After `configure`, before the first net is loaded.
+pub fn learn(lines: &str) {
+    if let Some(context) = CONTEXT.get() {
+        context.learn(lines);
+    }
+}
+
+/// Of the instructions that are used; None before `configure`.
+pub fn instruction_set() -> Option<&'static str> {
+    CONTEXT.get().map(|context| context.isa().name())
+}
+
 pub(crate) fn context() -> Result<&'static Context> {
     if let Some(context) = CONTEXT.get() {
         return Ok(context);

@@ -158,7 +158,10 @@ impl Conv2d {
         let Weights::Original(original) = &*weights else { return };
         let ctx = &self.ctx;
         let key = Key { spec: self.spec, input, profile: ctx.profile() };
-        let remembered = ctx.picks().get(&key).and_then(|variant| self.packed(original, variant));
+        // what another process wrote down is not trusted to fit
+        let fits = |variant: &Variant| pick::candidates(ctx, &self.spec, output).contains(variant);
+        let remembered = ctx.picks().get(&key).filter(fits);
+        let remembered = remembered.and_then(|variant| self.packed(original, variant));
         let picked = remembered.unwrap_or_else(|| {
             let picked = self.best(original, input, output, x);
             ctx.picks().set(key, picked.variant);

@@ -141,15 +141,46 @@ pub(crate) struct Key {
     pub profile: Profile,
 }
 
-/// Decisions so far.
+/// Decisions so far, of this process and of those before it.
 #[derive(Default)]
 pub(crate) struct Picks {
     decided: Mutex<HashMap<Key, Variant>>,
+    /// By `written`.
+    learned: Mutex<HashMap<String, Variant>>,
+}
+
+/// A key as a line of text; whoever reads another program's lines finds none of its own in them.
+fn written(key: &Key) -> String {
+    format!("{key:?}")
 }
 
 impl Picks {
     pub fn get(&self, key: &Key) -> Option<Variant> {
-        self.lock().get(key).copied()
+        if let Some(variant) = self.lock().get(key) {
+            return Some(*variant);
+        }
+        let learned = self.learned.lock().unwrap_or_else(|poison| poison.into_inner());
+        learned.get(&written(key)).copied()
+    }
+
+    /// A line each: the variant, a blank, the layer.
+    pub fn lines(&self) -> String {
+        let mut all = self.learned.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
+        all.extend(self.lock().iter().map(|(key, variant)| (written(key), *variant)));
+        let mut lines: Vec<String> =
+            all.into_iter().map(|(key, variant)| format!("{} {key}\n", variant.name())).collect();
+        lines.sort_unstable();
+        lines.concat()
+    }
+
+    /// What `lines` wrote; lines that mean nothing are passed over.
+    pub fn learn(&self, lines: &str) {
+        let parsed = lines.lines().filter_map(|line| {
+            let (name, key) = line.split_once(' ')?;
+            let variant = Variant::ALL.into_iter().find(|variant| variant.name() == name)?;
+            Some((key.to_owned(), variant))
+        });
+        self.learned.lock().unwrap_or_else(|poison| poison.into_inner()).extend(parsed);
     }
 
     pub fn set(&self, key: Key, variant: Variant) {
