@@ -77,17 +77,20 @@ impl TileWeights {
         let steps = k.div_ceil(DEPTH);
         let mut data = Aligned::<u16>::zeros(Self::bytes_of(steps, n) / size_of::<u16>());
         let shared = Shared::new(&mut data);
-        ctx.parallel(n.div_ceil(COLUMNS), |tile| {
-            let first = tile * COLUMNS;
-            let columns = COLUMNS.min(n - first);
-            let (at, stride) = place(steps, n, first);
-            for pair in 0..k.div_ceil(2) {
-                let row = |k0: usize| (k0 < k).then(|| values[k0 * n + first..].as_ptr());
-                let at = at + pair / (DEPTH / 2) * stride + pair % (DEPTH / 2) * 2 * COLUMNS;
-                // SAFETY: tiles of columns are disjoint parts of data; `columns` values lie at each row.
-                unsafe {
-                    let to = shared.ptr().add(at);
-                    ctx.isa().run(Paired { rows: [row(2 * pair), row(2 * pair + 1)], columns, to });
+        // step by step, so that what lies side by side in memory is read together
+        ctx.parallel(steps, |step| {
+            for first in (0..n).step_by(COLUMNS) {
+                let columns = COLUMNS.min(n - first);
+                let (at, stride) = place(steps, n, first);
+                for pair in 0..DEPTH / 2 {
+                    let k0 = step * DEPTH + 2 * pair;
+                    let row = |k0: usize| (k0 < k).then(|| values[k0 * n + first..].as_ptr());
+                    let at = at + step * stride + pair * 2 * COLUMNS;
+                    // SAFETY: tiles are disjoint parts of data; `columns` values lie at each row.
+                    unsafe {
+                        let to = shared.ptr().add(at);
+                        ctx.isa().run(Paired { rows: [row(k0), row(k0 + 1)], columns, to });
+                    }
                 }
             }
         });
