@@ -61,6 +61,12 @@ fn linear(ctx: &Context, format: &str, numbers: &[usize]) -> Job {
     (Box::new(move || layer.forward(&x, &mut y, Finish::default()).expect("lengths fit")), name)
 }
 
+/// How products of activations are computed: by AMX's tiles, or as without them.
+fn products(ctx: &Context, without: &str) -> String {
+    let tiles = ctx.isa() == Isa::Amx && ctx.profile() == Profile::Fast;
+    if tiles { "amx" } else { without }.to_owned()
+}
+
 fn attention(ctx: &Context, numbers: &[usize]) -> Job {
     let &[batch, heads, queries, keys, dim] = numbers else {
         panic!("an attention has 5 numbers, got {numbers:?}")
@@ -73,7 +79,7 @@ fn attention(ctx: &Context, numbers: &[usize]) -> Job {
         noise(batch * keys * heads * dim, 3),
     );
     let mut out = vec![0f32; q.len()];
-    let ctx = ctx.clone();
+    let (ctx, name) = (ctx.clone(), products(ctx, "tiled"));
     let run = move || {
         let attention = Attention {
             shape,
@@ -86,7 +92,7 @@ fn attention(ctx: &Context, numbers: &[usize]) -> Job {
         };
         attention.run(&ctx, &mut out, many).expect("lengths fit");
     };
-    (Box::new(run), "tiled".to_owned())
+    (Box::new(run), name)
 }
 
 fn job(ctx: &Context, variant: &str, op: &str, numbers: &[usize]) -> Job {
@@ -99,7 +105,10 @@ fn job(ctx: &Context, variant: &str, op: &str, numbers: &[usize]) -> Job {
             let (a, b) = (noise(m * k, 1), noise(k * n, 2));
             let mut c = vec![0f32; m * n];
             let product = Matmul { batch: 1, m, k, n, right: Right::Plain };
-            (Box::new(move || product.run(&own, &a, &b, &mut c).expect("lengths fit")), "packed".to_owned())
+            (
+                Box::new(move || product.run(&own, &a, &b, &mut c).expect("lengths fit")),
+                products(ctx, "packed"),
+            )
         }
         ("groupnorm", &[n, c, h, w]) => {
             let norm = GroupNorm::new(32, 1e-5, noise(c, 1), noise(c, 2)).expect("32 groups");

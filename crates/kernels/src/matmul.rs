@@ -1,11 +1,13 @@
-//! Batched f32 products of two activations.
+//! Batched products of two activations, of bf16 values where the profile allows it and the machine has AMX.
 
-use crate::context::Context;
+use crate::amx::{Target, TileWeights, multiply_rows};
+use crate::context::{Context, Profile};
 use crate::error::{Result, check_len, check_positive};
 use crate::finish::Finish;
 use crate::gemm::matrix::Matrix;
 use crate::gemm::panels::Layout;
 use crate::gemm::product::{Product, multiply};
+use crate::isa::Isa;
 use crate::memory::Shared;
 
 /// How the right side lies in memory.
@@ -39,6 +41,16 @@ impl Matmul {
         }
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
             let b = &b[i * k * n..][..k * n];
+            if ctx.isa() == Isa::Amx && ctx.profile() == Profile::Fast {
+                let tiles = match right {
+                    Right::Plain => TileWeights::of_rows(ctx, k, n, b),
+                    Right::Transposed => TileWeights::of_columns(ctx, k, n, b),
+                };
+                let target = Target { c: Shared::new(c), bias: None, finish: Finish::default() };
+                // SAFETY: all lengths were checked above.
+                unsafe { multiply_rows(ctx, (&a[i * m * k..][..m * k], k), &tiles, target) };
+                continue;
+            }
             let layout = Layout::new(ctx.isa(), k, n);
             let matrix = match right {
                 Right::Plain => Matrix::of_rows(layout, b, n),

@@ -372,10 +372,15 @@ fn products_of_activations() {
                         .sum()
                 })
                 .collect();
-            for ctx in contexts(Profile::Strict) {
+            for ctx in contexts(Profile::Strict).into_iter().chain(contexts(Profile::Fast)) {
+                let rounds = ctx.isa() == Isa::Amx && ctx.profile() == Profile::Fast;
                 let mut c = vec![f32::NAN; truth.len()];
                 Matmul { batch, m, k, n, right }.run(&ctx, &a, &b, &mut c).unwrap();
-                assert!(relative_rms(&c, &truth) <= 3e-6, "{batch} {m} {k} {n} on {}", ctx.isa().name());
+                assert!(
+                    relative_rms(&c, &truth) <= if rounds { 5e-3 } else { 3e-6 },
+                    "{batch} {m} {k} {n} on {}",
+                    ctx.isa().name()
+                );
             }
         }
     }

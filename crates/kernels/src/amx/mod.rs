@@ -9,7 +9,7 @@ mod weights;
 pub(crate) use left::{Left, Rounded, Rows, round};
 pub(crate) use product::{LEFT_BYTES, Target, multiply, multiply_rows, shares};
 pub(crate) use tiles::{Block, Configured, Lines, Tall, Wide, block, is_granted};
-pub(crate) use weights::TileWeights;
+pub(crate) use weights::{Paired, TileWeights};
 
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 16;

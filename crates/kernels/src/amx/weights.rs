@@ -4,7 +4,9 @@ use super::tiles::Wide;
 use super::{COLUMNS, DEPTH};
 use crate::context::Context;
 use crate::format::bf16;
+use crate::isa::Op;
 use crate::memory::{Aligned, Shared};
+use crate::simd::Simd;
 
 /// Values of a tile.
 const TILE: usize = DEPTH * COLUMNS;
@@ -69,6 +71,32 @@ impl TileWeights {
         )
     }
 
+    /// (k, n) of f32.
+    pub fn of_rows(ctx: &Context, k: usize, n: usize, values: &[f32]) -> Self {
+        assert!(values.len() >= k * n, "a matrix ends before its last row");
+        let steps = k.div_ceil(DEPTH);
+        let mut data = Aligned::<u16>::zeros(Self::bytes_of(steps, n) / size_of::<u16>());
+        let shared = Shared::new(&mut data);
+        // step by step, so that what lies side by side in memory is read together
+        ctx.parallel(steps, |step| {
+            for first in (0..n).step_by(COLUMNS) {
+                let columns = COLUMNS.min(n - first);
+                let (at, stride) = place(steps, n, first);
+                for pair in 0..DEPTH / 2 {
+                    let k0 = step * DEPTH + 2 * pair;
+                    let row = |k0: usize| (k0 < k).then(|| values[k0 * n + first..].as_ptr());
+                    let at = at + step * stride + pair * 2 * COLUMNS;
+                    // SAFETY: tiles are disjoint parts of data; `columns` values lie at each row.
+                    unsafe {
+                        let to = shared.ptr().add(at);
+                        ctx.isa().run(Paired { rows: [row(k0), row(k0 + 1)], columns, to });
+                    }
+                }
+            }
+        });
+        Self { data, steps, n }
+    }
+
     pub fn steps(&self) -> usize {
         self.steps
     }
@@ -103,4 +131,36 @@ fn place(steps: usize, n: usize, column: usize) -> (usize, usize) {
     let tiles = if n - panel * 2 * COLUMNS > COLUMNS { 2 } else { 1 };
     let start = panel * 2 * COLUMNS * steps * DEPTH;
     (start + within / COLUMNS * TILE + within % COLUMNS * 2, tiles * TILE)
+}
+
+/// Two rows of up to 16 values as one of pairs, zeros for what there is not.
+pub(crate) struct Paired {
+    pub rows: [Option<*const f32>; 2],
+    pub columns: usize,
+    pub to: *mut u16,
+}
+
+impl Op for Paired {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut halves = [[0u16; COLUMNS]; 2];
+        for (half, row) in halves.iter_mut().zip(self.rows) {
+            let Some(row) = row else { continue };
+            let mut column = 0;
+            while column < self.columns {
+                let n = S::LANES.min(self.columns - column);
+                // SAFETY: n values lie there; LANES divides the half.
+                unsafe { S::store_bf16(half.as_mut_ptr().add(column), S::load_part(row.add(column), n)) };
+                column += S::LANES;
+            }
+        }
+        for column in 0..COLUMNS {
+            // SAFETY: 32 values fit at `to`.
+            unsafe {
+                *self.to.add(2 * column) = halves[0][column];
+                *self.to.add(2 * column + 1) = halves[1][column];
+            }
+        }
+    }
 }

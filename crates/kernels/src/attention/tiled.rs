@@ -3,7 +3,7 @@
 use super::tile::Plan;
 use super::{Attention, View};
 use crate::amx::{
-    Block, COLUMNS, Configured, DEPTH, Lines, ROW_BYTES, ROWS, Rounded, Tall, Wide, block, round,
+    Block, COLUMNS, Configured, DEPTH, Lines, Paired, ROW_BYTES, ROWS, Rounded, Tall, Wide, block, round,
 };
 use crate::isa::{Isa, Op};
 use crate::simd::Simd;
@@ -236,38 +236,6 @@ impl Op for Turned {
                     let from = from.add(row * ROWS + column);
                     S::transpose((from, ROWS), (S::LANES, S::LANES), (to.add(column * ROWS + row), ROWS));
                 }
-            }
-        }
-    }
-}
-
-/// Two rows of up to 16 values as one of pairs, zeros for what there is not.
-struct Paired {
-    rows: [Option<*const f32>; 2],
-    columns: usize,
-    to: *mut u16,
-}
-
-impl Op for Paired {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let mut halves = [[0u16; COLUMNS]; 2];
-        for (half, row) in halves.iter_mut().zip(self.rows) {
-            let Some(row) = row else { continue };
-            let mut column = 0;
-            while column < self.columns {
-                let n = S::LANES.min(self.columns - column);
-                // SAFETY: n values lie there; LANES divides the half.
-                unsafe { S::store_bf16(half.as_mut_ptr().add(column), S::load_part(row.add(column), n)) };
-                column += S::LANES;
-            }
-        }
-        for column in 0..COLUMNS {
-            // SAFETY: 32 values fit at `to`.
-            unsafe {
-                *self.to.add(2 * column) = halves[0][column];
-                *self.to.add(2 * column + 1) = halves[1][column];
             }
         }
     }
