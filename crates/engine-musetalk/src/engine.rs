@@ -55,7 +55,7 @@ impl Musetalk {
             idles: false,
             source_layout: Layout::Rgb24,
             source_longest: LONGEST,
-            voice_rate_hz: RATE_HZ as u32,
+            voice_rate_hz: RATE_HZ,
             default_fps: DEFAULT_FPS,
             fps_range: FPS_RANGE,
             max_longest: LONGEST,

@@ -125,9 +125,9 @@ pub fn pack(material: Option<&Material>) -> Vec<u8> {
 
 /// What `pack` made, from the front of `bytes`; the rest is left there. None: it is no such thing.
 pub fn unpack(bytes: &mut &[u8]) -> Option<Option<Material>> {
-    match bytes.split_off_first()? {
-        &WITHOUT => return Some(None),
-        &WITH => {}
+    match *bytes.split_off_first()? {
+        WITHOUT => return Some(None),
+        WITH => {}
         _ => return None,
     }
     let mut rect = || {

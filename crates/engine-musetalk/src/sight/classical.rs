@@ -123,7 +123,7 @@ fn i420(frame: View<3>) -> Result<Frame, EngineError> {
     let (mut y, mut u, mut v) =
         (Vec::with_capacity(w * h * 3 / 2), Vec::with_capacity(w * h / 4), Vec::with_capacity(w * h / 4));
     for row in 0..h {
-        y.extend(frame.row(row)[..w * 3].as_chunks::<3>().0.iter().map(|rgb| luma(rgb)));
+        y.extend(frame.row(row)[..w * 3].as_chunks::<3>().0.iter().map(luma));
     }
     for row in (0..h).step_by(2) {
         let (upper, lower) = (&frame.row(row)[..w * 3], &frame.row(row + 1)[..w * 3]);
