@@ -13,6 +13,9 @@ const BF16_REL_L2: f64 = 0.05;
 /// The same of the range of a picture's bytes, [-1, 1] in 255 steps.
 const BF16_STEPS: f64 = 6.0;
 
+/// Of finished pictures, of which nets drew a part.
+const BF16_PICTURES_REL_L2: f64 = 0.02;
+
 /// The numbers of a file's `tolerance`; measured values and remarks beside them are left aside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tolerance(BTreeMap<String, f64>);
@@ -78,6 +81,9 @@ impl Tolerance {
                 }
             }
             (None, false) => Bound::Floats { rel_l2: self.get("rel_l2"), max_abs: self.get("max_abs") },
+            (None, true) if dtype == DType::U8 && self.get("u8_rel_l2").is_some() => {
+                Bound::Floats { rel_l2: self.get("u8_rel_l2"), max_abs: None }
+            }
             (None, true) if dtype == DType::U8 => match (self.get("u8_max_abs"), self.get("max_abs")) {
                 (Some(max_abs), _) => {
                     Bound::Integers { max_abs, max_fraction: self.get("u8_max_fraction").unwrap_or(1.0) }
@@ -100,10 +106,10 @@ impl Tolerance {
     /// case of the same net (`half`) may be; without one, as far as `BF16_REL_L2`, and pictures as far as `BF16_STEPS`. What bounds single outputs stays.
     pub fn with_bf16_products(&self, half: Option<&Self>) -> Self {
         let mut entries = self.0.clone();
-        // of a pipeline: two nets, one after the other, each as far as bf16 takes it
+        // of a pipeline that ends in pictures: single bytes behind several nets say nothing, all of them together do
         let whole_steps = entries.remove("max_abs").filter(|steps| *steps >= 1.0);
-        if let Some(steps) = whole_steps.filter(|_| !entries.contains_key("u8_max_abs")) {
-            entries.insert("u8_max_abs".into(), 2.0 * BF16_STEPS * steps);
+        if whole_steps.is_some() && !entries.contains_key("u8_max_abs") {
+            entries.insert("u8_rel_l2".into(), BF16_PICTURES_REL_L2);
         }
         if let Some(steps) = entries.get_mut("u8_max_abs") {
             *steps = steps.max(BF16_STEPS);
@@ -197,6 +203,6 @@ mod tests {
         assert_eq!(fast.bound("pred", DType::F32), floats(Some(BF16_REL_L2), None));
         assert_eq!(fast.bound("8000x1_full", DType::F32), floats(Some(0.08), None));
         let pipeline = of(r#"{"rel_l2": 0.002, "max_abs": 3}"#).with_bf16_products(None);
-        assert_eq!(pipeline.bound("frames_u8", DType::U8), integers(36.0, 1.0));
+        assert_eq!(pipeline.bound("frames_u8", DType::U8), floats(Some(BF16_PICTURES_REL_L2), None));
     }
 }
