@@ -70,16 +70,38 @@ impl Rooms {
 pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let Stage { config, data, originals, .. } = stage;
     let settings = &config.serve;
+    // whatever a configuration can have wrong is told before a worker starts
     let engines = machine::engines(config, &DataArgs { data: Some(data.clone()) })?;
-    let cards = engines.cards();
+    let mut cast = BTreeMap::new();
+    let mut remarks = Vec::new();
+    let served = settings.dialects()?;
+    for dialect in CAST {
+        let casting = casting::cast(dialect, settings, originals, &engines)?;
+        if served.contains(&dialect) {
+            remarks.extend(remark(dialect, &casting));
+        }
+        cast.insert(dialect.name(), seen_by_dialects(casting));
+    }
+    let keep_alive = keep_alive(settings)?;
+    let keys = keys(config)?;
+    let infinitetalk = infinitetalk(config, data, originals)?;
+    let musetalk = musetalk(config, originals)?;
+    let fal = fal(config, data)?;
     let store = store(config, data).await?;
     let musetalk_s3 = musetalk_s3(config, data, originals);
     check_bucket(&store, &musetalk_s3)?;
+    for folder in [&infinitetalk.output, &musetalk_s3.results] {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let message =
+                format!("the folder {} for finished videos cannot be made: {error}", folder.display());
+            Complaint::new("output_unwritable", message, "name another: OUTPUT_DIR, MUSETALK_RESULT_DIR")
+        })?;
+    }
     let (events, told) = mpsc::unbounded_channel();
     let desk_config = DeskConfig {
         database_url: database(settings, data),
         store,
-        engines: cards.clone(),
+        engines: engines.cards(),
         queue_limit: settings.queue_limit.unwrap_or(QUEUE_LIMIT),
         stall: settings.stall_seconds.map_or(STALL, Duration::from_secs),
         cancel_grace: CANCEL_GRACE,
@@ -91,31 +113,12 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     };
     let workers = Workers::start(vec![worker_command(stage)?], events)?;
     let desk = Desk::open(desk_config, Arc::new(workers), told).await?;
-
-    let mut cast = BTreeMap::new();
-    let mut remarks = Vec::new();
-    let served = settings.dialects()?;
-    for dialect in CAST {
-        let casting = casting::cast(dialect, settings, originals, &engines)?;
-        if served.contains(&dialect) {
-            remarks.extend(remark(dialect, &casting));
-        }
-        cast.insert(dialect.name(), seen_by_dialects(casting));
-    }
-    let infinitetalk = infinitetalk(config, data, originals)?;
-    for folder in [&infinitetalk.output, &musetalk_s3.results] {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let message =
-                format!("the folder {} for finished videos cannot be made: {error}", folder.display());
-            Complaint::new("output_unwritable", message, "name another: OUTPUT_DIR, MUSETALK_RESULT_DIR")
-        })?;
-    }
     let house = House {
         desk: desk.clone(),
         cast,
         limits: limits(config),
-        keep_alive: keep_alive(settings)?,
-        keys: keys(config)?,
+        keep_alive,
+        keys,
         hosts: hosts(settings),
         https: settings.tls.local || settings.tls.cert.is_some(),
         gpu_available: false,
@@ -123,9 +126,9 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         common: front_door::Common::new(Clock::system().now_ms()),
         clock: Clock::system(),
         infinitetalk,
-        musetalk: musetalk(config, originals)?,
+        musetalk,
         musetalk_s3,
-        fal: fal(config, data)?,
+        fal,
         tickets: Arc::default(),
     };
     let house = Arc::new(house);
