@@ -161,9 +161,19 @@ pub struct GenerateArgs {
     /// Frame rate, e.g. 25, 29.97 or 30000/1001 (default: the clip's own, else the engine's)
     #[arg(long)]
     pub fps: Option<Fps>,
-    /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face)
+    /// What is to be seen (engines infinitetalk and wan-i2v)
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face); 480 or 720 for engines with
+    /// fixed sizes
     #[arg(long, value_name = "PX")]
     pub size: Option<u32>,
+    /// Where a person is in the picture, in pixels; one for each --audio, in the same order (default: left and right half)
+    #[arg(long = "person", value_name = "LEFT,TOP,RIGHT,BOTTOM")]
+    pub persons: Vec<String>,
+    /// Keep the finished pieces of a long take in this folder, and go on behind them if they are there
+    #[arg(long, value_name = "DIR")]
+    pub reel: Option<PathBuf>,
     /// What of the picture comes out
     #[arg(long, value_enum)]
     pub crop: Option<Crop>,
@@ -211,6 +221,9 @@ pub struct VoiceArgs {
     /// Use this many seconds of the audio
     #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_above_zero, allow_hyphen_values = true)]
     pub duration: Option<f64>,
+    /// Whether several voices speak at the same time or one after the other
+    #[arg(long, value_enum, requires = "audio")]
+    pub turns: Option<Turns>,
     /// What speaks a text (default: a configured endpoint, else flite, else espeak-ng)
     #[arg(long, value_enum, conflicts_with_all = ["audio", "seconds"])]
     pub tts: Option<TtsBackend>,
@@ -222,9 +235,9 @@ pub struct VoiceArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct VoiceSourceArgs {
-    /// The speech: any sound that ffmpeg reads, or the sound track of a video
+    /// The speech: any sound that ffmpeg reads, or the sound track of a video; once for each person, `-` for one who is silent
     #[arg(long, short, value_name = "FILE")]
-    pub audio: Option<PathBuf>,
+    pub audio: Vec<PathBuf>,
     /// A text to be spoken
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
@@ -234,6 +247,12 @@ pub struct VoiceSourceArgs {
     /// No speech: so many seconds of idle motion, without a sound track
     #[arg(long, value_name = "N", value_parser = seconds_above_zero)]
     pub seconds: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Turns {
+    Together,
+    InTurn,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -2,6 +2,9 @@
 //! crate holds nets only; the engine that runs them comes with its own issue.
 
 pub mod nets;
+pub mod plan;
+pub mod presets;
+pub mod settings;
 
 /// Adds the cases and the full-size nets of this crate to what can be verified.
 pub fn register(registry: &mut golden::Registry) {

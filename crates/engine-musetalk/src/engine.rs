@@ -53,6 +53,8 @@ impl Musetalk {
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: false,
+            persons: 1,
+            resumes: false,
             source_layout: Layout::Rgb24,
             source_longest: LONGEST,
             voice_rate_hz: RATE_HZ,

@@ -20,6 +20,7 @@ mod norm;
 mod probe;
 mod reference;
 mod rope;
+pub mod shelf;
 mod timestep;
 mod upsample;
 pub mod weights;

@@ -314,7 +314,7 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
 /// How long a reader of a stream may pause.
 const STREAM_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long moving a long take's index to its front may last: the encoder says nothing meanwhile.
-const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 const STREAM_GROUP_SECONDS: f64 = 2.0;
 /// Longest fragment of a stream, in microseconds: what a player has to wait for.
@@ -323,7 +323,7 @@ const STREAM_FRAGMENT_US: &str = "400000";
 /// hold as many pictures as its sound may lag. Three AAC frames at 8 kHz and a packet are 0.43 s.
 const SOUND_LAG_SECONDS: f64 = 0.6;
 
-fn encode_failed(exit: &Exit) -> MediaError {
+pub(crate) fn encode_failed(exit: &Exit) -> MediaError {
     use std::os::unix::process::ExitStatusExt;
     let text = &exit.stderr;
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
@@ -349,7 +349,7 @@ fn encode_failed(exit: &Exit) -> MediaError {
 }
 
 /// The boxes of the file follow each other to its very end, and `moov` comes before `mdat`.
-fn check_boxes(path: &Path) -> Result<(), MediaError> {
+pub(crate) fn check_boxes(path: &Path) -> Result<(), MediaError> {
     let incomplete = |why: &str| {
         let hint = "free some space or write elsewhere";
         MediaError::new("disk_full", format!("the take is incomplete on disk: {why}"), hint)
