@@ -9,6 +9,7 @@ pub mod settings;
 /// Adds the cases and the full-size nets of this crate to what can be verified.
 pub fn register(registry: &mut golden::Registry) {
     nets::clip_visual::register(registry);
+    nets::dit::register(registry);
     nets::umt5::register(registry);
     nets::wan_vae::register(registry);
     nets::wav2vec2::register(registry);
