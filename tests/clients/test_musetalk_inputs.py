@@ -77,13 +77,13 @@ def test_a_face_that_jumps_is_found_again(weights, media, voice, tmp_path):
     small = cv2.resize(cv2.imread(str(media.small)), (240, 240))
     left, right = (numpy.full((240, 480, 3), 128, numpy.uint8) for _ in range(2))
     left[:, :240], right[:, 240:] = small, small
-    clip = film([left] * 4 + [right] * 8, tmp_path / "cut.mp4")
+    clip = film([left] * 3 + [right] * 5, tmp_path / "cut.mp4")
     out = tmp_path / "t.mp4"
-    made(generate(weights, out, "--video", clip, "--audio", voice(0.48), *FACE))
+    made(generate(weights, out, "--video", clip, "--audio", voice(0.32), *FACE))
     take, source = frames(out), frames(clip)
-    assert changed(take[:3, :, :240], source[:3, :, :240])[0] > 0.2
-    assert changed(take[-3:, :, 240:], source[-3:, :, 240:])[0] > 0.2
-    assert changed(take[-3:, :, :240], source[-3:, :, :240])[0] < 0.01, "a mouth is left where nobody is"
+    assert changed(take[:2, :, :240], source[:2, :, :240])[0] > 0.2
+    assert changed(take[-2:, :, 240:], source[-2:, :, 240:])[0] > 0.2
+    assert changed(take[-2:, :, :240], source[-2:, :, :240])[0] < 0.01, "a mouth is left where nobody is"
 
 
 def test_less_than_a_face_is_none(weights, media, voice, tmp_path):
@@ -162,13 +162,11 @@ def test_a_phone_held_upright(weights, media, voice, tmp_path):
 @pytest.mark.parametrize(("rate", "frame_rate"), [("60000/1001", 59.94), ("24000/1001", 23.976)])
 def test_rates_of_film_and_television(weights, media, voice, tmp_path, rate, frame_rate):
     """A clip's own rate is the take's, exactly; every frame of it is shown once, and the voice is as long as the pictures."""
-    clip, out = film(marked(media.small, 15), tmp_path / "clip.mp4", rate=rate), tmp_path / "t.mp4"
-    seconds = 12 / frame_rate
-    told = made(generate(weights, out, "--video", clip, "--audio", voice(round(seconds, 4)), *FACE))
+    clip, out = film(marked(media.small, 6), tmp_path / "clip.mp4", rate=rate), tmp_path / "t.mp4"
+    told = made(generate(weights, out, "--video", clip, "--audio", voice(round(6.1 / frame_rate, 4)), *FACE))
     seen = stage.streams(out)["video"]
     assert seen["r_frame_rate"] == rate and abs(told["fps"] - frame_rate) < 0.001, (seen, told)
-    count = told["frames"]
-    assert count in (11, 12) and numbers(frames(out)) == list(range(count)), (count, numbers(frames(out)))
+    assert numbers(frames(out)) == list(range(6))
 
 
 @pytest.mark.parametrize(
