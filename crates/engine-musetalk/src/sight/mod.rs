@@ -54,6 +54,19 @@ pub fn box_rule(options: &Options) -> BoxRule {
     }
 }
 
+/// A face that was asked for by its number is in the first frame that shows any, or the number is wrong.
+fn chosen(choice: Choice, faces: usize) -> Result<(), EngineError> {
+    match choice {
+        Choice::Nth(n) if faces > 0 && n as usize > faces => Err(contract::Complaint::new(
+            "bad_setting",
+            format!("face is {n}, and {faces} were found in the first frame that shows any"),
+            "choose one of them, counted from the left, or leave `face` out",
+        )
+        .into()),
+        Choice::Nth(_) | Choice::Main => Ok(()),
+    }
+}
+
 fn failed(error: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("looking for the face: {error}"))
 }
