@@ -586,7 +586,8 @@ pub enum ModelsAction {
         /// What the values depend on besides name and shape
         #[arg(long, default_value = "public")]
         salt: String,
-        /// `full`: as large as the released files; `tiny`: the same nets with a few channels, for trying things out
+        /// `full`: as large as the released files; `tiny`: the same nets with a few channels, for trying things out; `small`: in between, for
+        /// measuring
         #[arg(long, value_enum, default_value = "full")]
         scale: SeedScale,
     },
@@ -595,6 +596,7 @@ pub enum ModelsAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SeedScale {
     Full,
+    Small,
     Tiny,
 }
 

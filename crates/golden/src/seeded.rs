@@ -2,10 +2,13 @@
 //! splitmix64 stream, 24 bits of each value become a float on [-1, 1), and a rule table gives each tensor its offset and amplitude. Any
 //! tensor at any size, so that a full-size net exists without a file.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Result, Shape, Tensor, WithDType, bail};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use half::{bf16, f16};
+use layers::weights::INT8;
 use rayon::prelude::*;
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -75,17 +78,17 @@ fn rule(key: &str, shape: &[usize]) -> Rule {
     }
 }
 
-/// `offset + amp * value` for every element, each product and each sum rounded to f32, then turned by `turn`.
+/// `offset + amp * value` for the elements of a range, each product and each sum rounded to f32, then turned by `turn`.
 fn fill<T: Copy + Default + Send>(
     key: [&str; 3],
-    n: usize,
+    range: Range<usize>,
     (offset, amp): (f32, f32),
     turn: fn(f32) -> T,
 ) -> Vec<T> {
     let h = fnv1a64(key);
-    let mut out = vec![T::default(); n];
+    let mut out = vec![T::default(); range.len()];
     out.par_chunks_mut(SLICE).enumerate().for_each(|(slice, out)| {
-        let from = (slice * SLICE) as u64;
+        let from = (range.start + slice * SLICE) as u64;
         for (i, out) in out.iter_mut().enumerate() {
             let scaled = amp * value(h, from + i as u64);
             *out = turn(if offset == 0.0 { scaled } else { offset + scaled });
@@ -101,10 +104,10 @@ fn tensor<T: WithDType + Default>(values: Vec<T>, shape: &[usize], device: &Devi
 /// A seeded input: offset and amplitude are given. f32.
 pub fn affine(salt: &str, key: &str, shape: &[usize], (offset, amp): (f64, f64)) -> Result<Tensor> {
     let n = shape.iter().product();
-    tensor(fill([salt, "/", key], n, (offset as f32, amp as f32), |v| v), shape, &Device::Cpu)
+    tensor(fill([salt, "/", key], 0..n, (offset as f32, amp as f32), |v| v), shape, &Device::Cpu)
 }
 
-/// The weights of a salt, as a source for candle's `VarBuilder`. It holds every key, except what it is told not to.
+/// The weights of a salt, as a source for candle's `VarBuilder`. It holds every key, except what it is told not to, and no weight in a quantised form.
 #[derive(Clone, Debug)]
 pub struct Seeded {
     salt: String,
@@ -142,16 +145,30 @@ impl Seeded {
         let parts = [self.salt.as_str(), "/", key];
         let pair = (offset as f32, amp as f32);
         let made = match dtype {
-            DType::F32 => tensor(fill(parts, n, pair, |v| v), shape, device)?,
-            DType::BF16 => tensor(fill(parts, n, pair, bf16::from_f32), shape, device)?,
-            DType::F16 => tensor(fill(parts, n, pair, f16::from_f32), shape, device)?,
-            DType::F64 => tensor(fill(parts, n, pair, f64::from), shape, device)?,
+            DType::F32 => tensor(fill(parts, 0..n, pair, |v| v), shape, device)?,
+            DType::BF16 => tensor(fill(parts, 0..n, pair, bf16::from_f32), shape, device)?,
+            DType::F16 => tensor(fill(parts, 0..n, pair, f16::from_f32), shape, device)?,
+            DType::F64 => tensor(fill(parts, 0..n, pair, f64::from), shape, device)?,
             other => bail!("seeded weights are floats; `{key}` was asked for as {other:?}"),
         };
-        match self.scaled.iter().find(|(scaled, _)| scaled == key) {
-            Some((_, factor)) => made * *factor,
+        match self.factor(key) {
+            Some(factor) => made * factor,
             None => Ok(made),
         }
+    }
+
+    /// Some elements of a tensor, in row-major order.
+    pub fn values(&self, key: &str, shape: &[usize], range: Range<usize>) -> Vec<f32> {
+        let Rule::Affine { offset, amp } = rule(key, shape) else { return vec![0.0; range.len()] };
+        let mut values = fill([self.salt.as_str(), "/", key], range, (offset as f32, amp as f32), |v| v);
+        if let Some(factor) = self.factor(key) {
+            values.iter_mut().for_each(|value| *value *= factor as f32);
+        }
+        values
+    }
+
+    fn factor(&self, key: &str) -> Option<f64> {
+        self.scaled.iter().find(|(scaled, _)| scaled == key).map(|(_, factor)| *factor)
     }
 }
 
@@ -172,7 +189,7 @@ impl SimpleBackend for Seeded {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        !name.split('.').any(|part| self.absent.iter().any(|absent| absent == part))
+        !INT8.is_part(name) && !name.split('.').any(|part| self.absent.iter().any(|absent| absent == part))
     }
 }
 
@@ -252,6 +269,10 @@ mod tests {
         let vb = source.builder(DType::F32, &Device::Cpu);
         assert!(!vb.contains_tensor("attn.query.weight") && vb.contains_tensor("attn.to_q.weight"));
         let plain = Seeded::new("public").builder(DType::F32, &Device::Cpu);
+        let whole: Vec<f32> =
+            plain.get((3, 50_000), "c.weight").unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let part = Seeded::new("public").values("c.weight", &[3, 50_000], 1234..123_456);
+        assert_eq!(part, whole[1234..123_456]);
         let sum = |vb: &VarBuilder, key: &str| {
             vb.get((2, 2), key).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
         };

@@ -1,5 +1,5 @@
-//! y = x W^T + b with W held in f32, bf16 or q8_0. Activations stay f32 unless the profile allows bf16 products: stored
-//! bf16 and q8_0 are widened chunk by chunk, exactly, on their way into the product.
+//! y = x W^T + b with W held in f32, bf16, q8_0 or as whole numbers with a scale a row. Activations stay f32 unless the profile allows
+//! bf16 products: what is stored smaller is widened chunk by chunk, exactly, on its way into the product.
 
 use crate::amx::{DEPTH, Target, TileWeights, multiply_rows};
 use crate::context::{Context, Profile};
@@ -22,6 +22,11 @@ pub enum Weight<'a> {
     Bf16(&'a [u16]),
     /// GGUF blocks along `in`
     Q8_0(&'a [u8]),
+    /// a row is its whole numbers times its scale
+    Int8 {
+        values: &'a [i8],
+        scales: &'a [f32],
+    },
 }
 
 /// A linear layer.
@@ -86,7 +91,12 @@ impl Linear {
                 check_len("linear weights", w.len(), count)?;
                 if rounds { products(&|i| w[i]) } else { Held::Widened(pairs(&|i| w[i])) }
             }
-            Weight::Q8_0(bytes) => Held::Q8(Q8Panels::pack(ctx, layout, bytes)?),
+            Weight::Q8_0(bytes) => Held::Q8(Q8Panels::of_blocks(ctx, layout, bytes)?),
+            Weight::Int8 { values, scales } => {
+                check_len("linear weights", values.len(), count)?;
+                check_len("scales of a linear layer's rows", scales.len(), outputs)?;
+                Held::Q8(Q8Panels::of_rows(ctx, layout, values, scales))
+            }
         };
         Ok(Self { ctx: ctx.clone(), inputs, outputs, bias, held })
     }
@@ -101,12 +111,13 @@ impl Linear {
 
     /// How the product is computed.
     pub fn variant(&self) -> &'static str {
-        match self.held {
+        match &self.held {
             Held::F32(_) => "linear-f32",
             Held::Bf16(_) => "linear-bf16",
             Held::Amx(_) => "linear-amx",
             Held::Widened(_) => "linear-bf16-widened",
-            Held::Q8(_) => "linear-q8_0",
+            Held::Q8(p) if p.block == q8_0::BLOCK => "linear-q8_0",
+            Held::Q8(_) => "linear-int8",
         }
     }
 
@@ -242,16 +253,41 @@ impl Op for Widen {
     }
 }
 
-/// q8_0 in panels: values `[k][width]`, scales `[k / 32][width]`.
+/// Whole numbers with scales in panels: values `[k][width]`, scales `[k / block][width]`.
 struct Q8Panels {
     values: Aligned<i8>,
     scales: Aligned<f32>,
     layout: Layout,
     scale_layout: Layout,
+    /// values of a row that share a scale: q8_0's 32, or all
+    block: usize,
 }
 
 impl Q8Panels {
-    fn pack(ctx: &Context, layout: Layout, bytes: &[u8]) -> Result<Self> {
+    fn of_rows(ctx: &Context, layout: Layout, from: &[i8], row_scales: &[f32]) -> Self {
+        let scale_layout = layout.with_k(1);
+        let mut values = Aligned::<i8>::zeros(layout.len());
+        let mut scales = Aligned::<f32>::zeros(scale_layout.len());
+        let shared = Shared::new(&mut values);
+        ctx.parallel(layout.panels(), |i| {
+            let panel = layout.panel(i);
+            // SAFETY: panels are disjoint parts of the values.
+            let to = unsafe {
+                std::slice::from_raw_parts_mut(shared.ptr().add(panel.offset), panel.width * layout.k)
+            };
+            for column in 0..panel.columns {
+                let row = &from[(panel.first + column) * layout.k..][..layout.k];
+                to.iter_mut().skip(column).step_by(panel.width).zip(row).for_each(|(to, from)| *to = *from);
+            }
+        });
+        for i in 0..layout.panels() {
+            let (panel, place) = (layout.panel(i), scale_layout.panel(i).offset);
+            scales[place..place + panel.columns].copy_from_slice(&row_scales[panel.first..][..panel.columns]);
+        }
+        Self { values, scales, layout, scale_layout, block: layout.k.max(CHUNK) }
+    }
+
+    fn of_blocks(ctx: &Context, layout: Layout, bytes: &[u8]) -> Result<Self> {
         let (inputs, outputs) = (layout.k, layout.n);
         if !inputs.is_multiple_of(q8_0::BLOCK) {
             return Err(Error::Shape {
@@ -279,7 +315,7 @@ impl Q8Panels {
                 }
             }
         }
-        Ok(Self { values, scales, layout, scale_layout })
+        Ok(Self { values, scales, layout, scale_layout, block: q8_0::BLOCK })
     }
 }
 
@@ -294,8 +330,8 @@ impl Source for Q8Panels {
     fn chunk(&self, ctx: &Context, panel: Panel, k: Range<usize>, buffer: &mut [f32]) -> *const f32 {
         const { assert!(CHUNK.is_multiple_of(q8_0::BLOCK)) };
         assert!(buffer.len() >= k.len() * panel.width, "a chunk is at most CHUNK long");
-        let scales = panel.first * self.scale_layout.k + k.start / q8_0::BLOCK * panel.width;
-        // SAFETY: the chunk starts at a block and lies within the panel.
+        let scales = panel.first * self.scale_layout.k + k.start / self.block * panel.width;
+        // SAFETY: the chunk starts at a block, or all of it has one scale, and it lies within the panel.
         unsafe {
             ctx.isa().run(Dequantize {
                 values: self.values.as_ptr().add(panel.offset + k.start * panel.width),
@@ -303,6 +339,7 @@ impl Source for Q8Panels {
                 to: buffer.as_mut_ptr(),
                 rows: k.len(),
                 width: panel.width,
+                block: self.block,
             });
         }
         buffer.as_ptr()
@@ -315,16 +352,17 @@ struct Dequantize {
     to: *mut f32,
     rows: usize,
     width: usize,
+    block: usize,
 }
 
 impl Op for Dequantize {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: `rows` rows of `width` values lie at values and fit at to; one row of scales for 32 of them.
+        // SAFETY: `rows` rows of `width` values lie at values and fit at to; one row of scales for `block` of them.
         unsafe {
             for row in 0..self.rows {
-                let scales = self.scales.add(row / q8_0::BLOCK * self.width);
+                let scales = self.scales.add(row / self.block * self.width);
                 let mut column = 0;
                 while column < self.width {
                     let at = row * self.width + column;

@@ -314,6 +314,11 @@ fn check_linear(rows: usize, inputs: usize, outputs: usize) {
             .collect()
     };
     let mut cases = vec![(Weight::F32(&w), truth(&w)), (Weight::Bf16(&bf16), truth(&widened))];
+    let steps: Vec<i8> = w.iter().map(|w| (w * 127.0).round() as i8).collect();
+    let scales: Vec<f32> = (0..outputs).map(|o| 1e-7 * (1 + o) as f32).collect(); // too small for the f16 of q8_0
+    let of_rows: Vec<f32> =
+        steps.iter().enumerate().map(|(i, q)| f32::from(*q) * scales[i / inputs]).collect();
+    cases.push((Weight::Int8 { values: &steps, scales: &scales }, truth(&of_rows)));
     if let Some(q8) = &q8 {
         cases.push((Weight::Q8_0(q8), truth(&q8_0::dequantize(q8, w.len()).unwrap())));
     }
@@ -762,6 +767,10 @@ fn wrong_lengths_and_shapes_are_refused() {
         (conv.forward(&x[..128], size, &mut y[..256], Finish::residual(&short)), "residual holds 7 values"),
         (ConvSpec::new(1, 1, [9, 1]).output(size).map(drop), "picture height is 4"),
         (Linear::new(&ctx, [16, 8], Weight::F32(&short), None).map(drop), "linear weights holds 7 values"),
+        (
+            Linear::new(&ctx, [2, 1], Weight::Int8 { values: &[1, 2], scales: &[1.0] }, None).map(drop),
+            "scales of a linear layer's rows holds 1 values",
+        ),
         (Linear::new(&ctx, [2, 33], Weight::Q8_0(&[]), None).map(drop), "inputs of a q8_0 layer is 33"),
         (linear.forward(&x[..9], &mut y[..16], finish), "linear input holds 9 values"),
         (linear.forward(&x[..8], &mut y[..17], finish), "linear output holds 17 values"),

@@ -71,14 +71,16 @@ pub struct File {
     pub seed: Option<Seeding>,
     /// Stem in `assets/tiny` of what stands for it in a tiny model: a key inventory, or a config.
     pub tiny: Option<String>,
-    /// Too large to be seeded on disk: whoever needs it computes it from the inventory.
+    /// Name in `assets/` of what stands for it where weights are seeded, at the scales that have one.
+    pub stand_in: Option<String>,
+    /// Too large to be seeded on disk at full scale: whoever needs it computes it from the inventory.
     pub computed: bool,
 }
 
 /// How seeded weights for a file are written.
 #[derive(Clone, Debug)]
 pub struct Seeding {
-    /// Stem of the key inventory in `goldens/keys`.
+    /// Stem of the key inventory in `goldens/keys`; several with ` + ` between them.
     pub inventory: String,
     pub form: Form,
     /// A key of the file under which the tensors lie.
@@ -91,10 +93,15 @@ pub struct Seeding {
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
     Safetensors,
-    /// The first of several files of one model.
+    /// One of several files of one model, by the number in its name.
     SafetensorsShard,
     /// Which tensor lies in which of those files.
     SafetensorsIndex,
+    /// optimum-quanto's, and the map beside it.
+    QuantoInt8,
+    QuantoInt8Map,
+    QuantoFp8,
+    QuantoFp8Map,
     TorchZip,
     TorchLegacy,
 }
@@ -107,6 +114,9 @@ pub struct Set {
     pub engine: String,
     pub title: String,
     pub components: Vec<String>,
+    /// Components that come with it only where it is seeded at a smaller scale: variants that cost nothing there.
+    #[serde(default)]
+    pub smaller_with: Vec<String>,
     pub vram: Option<String>,
 }
 
@@ -159,7 +169,8 @@ impl Catalogue {
             }
         }
         for set in &self.sets {
-            if let Some(name) = set.components.iter().find(|name| self.component(name).is_none()) {
+            let mut named = set.components.iter().chain(&set.smaller_with);
+            if let Some(name) = named.find(|name| self.component(name).is_none()) {
                 return Err(format!("the set {} names `{name}`, which is no component", set.name));
             }
         }
@@ -201,6 +212,14 @@ impl Catalogue {
         }
         selection.files = once(selection.files);
         Ok(selection)
+    }
+
+    /// As `select`, with what comes along where it is seeded at a smaller scale.
+    pub fn select_smaller(&self, names: &[String]) -> Result<Selection<'_>, Complaint> {
+        let along =
+            self.sets.iter().filter(|set| names.contains(&set.name)).flat_map(|set| &set.smaller_with);
+        let all: Vec<String> = names.iter().chain(along).cloned().collect();
+        self.select(&all)
     }
 
     /// Every file that has a name here, once.
@@ -257,6 +276,7 @@ impl Component {
             optional: false,
             seed: None,
             tiny: None,
+            stand_in: None,
             computed: false,
         }
     }
@@ -333,6 +353,7 @@ impl File {
             optional: wire.optional,
             seed,
             tiny: wire.tiny,
+            stand_in: wire.stand_in,
             computed: wire.computed,
         })
     }
@@ -410,6 +431,7 @@ struct FileWire {
     form: Option<Form>,
     nested: Option<String>,
     dtype: Option<String>,
+    stand_in: Option<String>,
     tiny: Option<String>,
     #[serde(default)]
     computed: bool,
@@ -453,6 +475,21 @@ mod tests {
         assert_eq!(one.files.len(), 1);
         let listed = catalogue.select(&["infinitetalk-quantised".to_owned()]).unwrap();
         assert_eq!((listed.files.len(), listed.listings.len()), (0, 1));
+        let fp8 = catalogue.select(&["infinitetalk-fp8".to_owned()]).unwrap();
+        let places: Vec<&str> = fp8.files.iter().map(|wanted| wanted.file.place.as_str()).collect();
+        assert!(places.contains(&"Wan2.1-I2V-14B-480P/config.json"), "{places:?}");
+        assert!(
+            !places.iter().any(|place| place.contains("-of-00007") || place.contains("models_t5")),
+            "{places:?}"
+        );
+        let plain = |select: fn(&Catalogue, &[String]) -> Result<usize, Complaint>| {
+            select(&catalogue, &["infinitetalk".to_owned()]).unwrap()
+        };
+        let [pulled, seeded] = [
+            plain(|c, names| Ok(c.select(names)?.files.len())),
+            plain(|c, names| Ok(c.select_smaller(names)?.files.len())),
+        ];
+        assert_eq!(seeded, pulled + 1);
         let error = catalogue.select(&["svt".to_owned()]).unwrap_err();
         assert!(error.message.contains("svt") && error.hint.contains("svd-xt"), "{error}");
     }

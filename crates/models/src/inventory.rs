@@ -96,9 +96,13 @@ impl Tensor {
 }
 
 impl Inventory {
-    /// Of a released file.
+    /// Of a released file; of several in one with ` + ` between their names.
     pub fn named(name: &str) -> Result<Self, Complaint> {
-        Self::parse(name, find(BUILT_IN, name)?)
+        let mut tensors = Vec::new();
+        for name in parts(name) {
+            tensors.extend(Self::parse(name, find(BUILT_IN, name)?)?.tensors);
+        }
+        Ok(Self { tensors })
     }
 
     /// Of the tiny model that stands for one.
@@ -120,6 +124,11 @@ impl Inventory {
         }
         Ok(Self { tensors })
     }
+}
+
+/// The inventories that a name stands for.
+pub fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split(" + ")
 }
 
 /// The config of a tiny model, as it stands in its file.

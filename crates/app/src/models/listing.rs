@@ -206,6 +206,9 @@ fn form(form: Form) -> &'static str {
     match form {
         Form::Safetensors | Form::SafetensorsShard => "safetensors",
         Form::SafetensorsIndex => "safetensors index",
+        Form::QuantoInt8 => "safetensors, quanto int8",
+        Form::QuantoFp8 => "safetensors, quanto fp8",
+        Form::QuantoInt8Map | Form::QuantoFp8Map => "quanto map",
         Form::TorchZip => "torch zip",
         Form::TorchLegacy => "torch, before 1.6",
     }

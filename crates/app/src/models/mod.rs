@@ -44,10 +44,10 @@ pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complai
             compare(&with(&selection, &listed), &places, args.json)
         }
         ModelsAction::Seed { names, out, salt, scale } => {
-            let selection = catalogue.select(names)?;
-            let scale = match scale {
-                SeedScale::Full => Scale::Full,
-                SeedScale::Tiny => Scale::Tiny,
+            let (selection, scale) = match scale {
+                SeedScale::Full => (catalogue.select(names)?, Scale::Full),
+                SeedScale::Small => (catalogue.select_smaller(names)?, Scale::Small),
+                SeedScale::Tiny => (catalogue.select_smaller(names)?, Scale::Tiny),
             };
             write_seeded(&selection, (salt, scale, out), args.json)
         }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -67,9 +68,24 @@ impl Checkpoint {
         Self::open_part(path, Some(key))
     }
 
+    /// Several safetensors files as one, in the order they are given, where no index says what lies in which: a tensor that lies in two
+    /// of them is an error. `path` is what errors about all of them name.
+    pub fn open_all(path: &Path, files: &[PathBuf]) -> Result<Self, WeightsError> {
+        let (files, entries) = shards::all(files)?;
+        Ok(Self { path: path.to_owned(), files, entries })
+    }
+
     fn open_part(path: &Path, key: Option<&str>) -> Result<Self, WeightsError> {
         let (files, entries) = shards::open(path, key)?;
         Ok(Self { path: path.to_owned(), files, entries })
+    }
+
+    /// Only the keys that begin with `prefix`, without it.
+    pub fn below(mut self, prefix: &str) -> Self {
+        let keys = std::mem::take(&mut self.entries).into_iter();
+        self.entries =
+            keys.filter_map(|(key, entry)| Some((key.strip_prefix(prefix)?.to_owned(), entry))).collect();
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -91,9 +107,46 @@ impl Checkpoint {
         let entry = self.entry(key)?;
         let bytes = self.bytes_of(entry);
         let tensor = decode::tensor(&bytes, entry, dtype, device)
-            .map_err(|e| WeightsError::tensor(&self.path, key, e.to_string()))?;
+            .map_err(|e| WeightsError::tensor(&self.files[entry.file].path, key, e.to_string()))?;
         self.files[entry.file].release(entry.offset, entry.span());
         Ok(tensor)
+    }
+
+    /// Some elements of a tensor in row-major order, whatever numbers they are stored as.
+    pub fn values(&self, key: &str, range: Range<usize>) -> Result<Vec<f32>, WeightsError> {
+        let entry = self.entry(key)?;
+        let (file, width) = (&self.files[entry.file], entry.width());
+        let wrong = |why: String| WeightsError::tensor(&file.path, key, why);
+        if range.start > range.end || range.end > entry.elements() {
+            return Err(wrong(format!("elements {range:?} of {} were asked for", entry.elements())));
+        }
+        if entry.strides.is_some() {
+            let bytes = self.bytes_of(entry);
+            let part = &bytes[range.start * width..range.end * width];
+            return decode::values(part, entry.dtype).map_err(|e| wrong(e.to_string()));
+        }
+        let (begin, len) = (entry.offset + range.start * width, range.len() * width);
+        let values = decode::values(&file.bytes()[begin..begin + len], entry.dtype);
+        file.release(begin, len);
+        values.map_err(|e| wrong(e.to_string()))
+    }
+
+    /// The bytes of a tensor whose numbers have one each, as u8 on the host.
+    pub fn bits(&self, key: &str) -> Result<Tensor, WeightsError> {
+        let entry = self.entry(key)?;
+        let file = &self.files[entry.file];
+        let wrong = |why: String| WeightsError::tensor(&file.path, key, why);
+        if entry.width() != 1 {
+            return Err(wrong(format!("is stored as {:?}, which takes more than a byte", entry.dtype)));
+        }
+        let bits = Tensor::from_vec(self.bytes_of(entry).into_owned(), entry.shape.as_slice(), &Device::Cpu);
+        file.release(entry.offset, entry.span());
+        bits.map_err(|e| wrong(e.to_string()))
+    }
+
+    /// The file in which a tensor lies.
+    pub fn file_of(&self, key: &str) -> Option<&Path> {
+        self.entries.get(key).map(|entry| self.files[entry.file].path.as_path())
     }
 
     /// For the `load` of a net. The checkpoint stays mapped as long as a builder lives.
@@ -136,7 +189,11 @@ impl SimpleBackend for Checkpoint {
         let entry = self.entry(name).map_err(candle_core::Error::wrap)?;
         if entry.shape != shape.dims() {
             let why = format!("it is {:?}, the net needs {:?}", entry.shape, shape.dims());
-            return Err(candle_core::Error::wrap(WeightsError::tensor(&self.path, name, why)));
+            return Err(candle_core::Error::wrap(WeightsError::tensor(
+                &self.files[entry.file].path,
+                name,
+                why,
+            )));
         }
         self.tensor(name, dtype, device).map_err(candle_core::Error::wrap)
     }

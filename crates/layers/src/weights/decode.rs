@@ -81,6 +81,16 @@ fn narrow_floats<T>(bytes: &[u8], stored: Dtype, turn: impl Fn(f32) -> T) -> Vec
     }
 }
 
+/// Stored numbers of any kind as f32, each rounded once.
+pub(super) fn values(bytes: &[u8], stored: Dtype) -> Result<Vec<f32>> {
+    Ok(match stored {
+        Dtype::F32 | Dtype::BF16 | Dtype::F16 | Dtype::F8_E4M3 => narrow_floats(bytes, stored, |v| v),
+        Dtype::F64 => words(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I8 => words(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        other => bail!("stored as {other:?}, which is not taken for weights"),
+    })
+}
+
 /// OCP 8-bit float: 4 bits of exponent (bias 7), 3 of mantissa, no infinities, all ones is not a number.
 pub(super) fn e4m3(byte: u8) -> f32 {
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));

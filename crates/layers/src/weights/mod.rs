@@ -5,6 +5,7 @@
 mod checkpoint;
 mod decode;
 mod error;
+mod int8;
 mod inventory;
 mod mapped;
 mod outline;
@@ -13,6 +14,7 @@ mod torch;
 
 pub use checkpoint::{Checkpoint, Entry};
 pub use error::{WeightsError, WrongCheckpoint};
+pub use int8::{INT8, Int8Names};
 pub use inventory::Inventory;
 pub use outline::{Outline, is_outline};
 pub use safetensors::Dtype;

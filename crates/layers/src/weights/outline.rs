@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
+use super::int8::INT8;
 use super::inventory::Inventory;
 
 type Asked = Vec<(String, Vec<usize>)>;
@@ -59,8 +60,9 @@ impl SimpleBackend for Outline {
         candle_core::bail!("`{name}` was asked for without a shape, so it cannot be outlined")
     }
 
+    /// Nothing is held in another form than that of the net.
     fn contains_tensor(&self, name: &str) -> bool {
-        !name.split('.').any(|part| self.absent.iter().any(|absent| absent == part))
+        !INT8.is_part(name) && !name.split('.').any(|part| self.absent.iter().any(|absent| absent == part))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which files a checkpoint consists of, and where its tensors lie in them: one safetensors file, the shards named by an index, or a PyTorch file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use safetensors::SafeTensors;
 
@@ -78,6 +78,27 @@ fn safetensors_entries(
     Ok(entries)
 }
 
+/// Safetensors files that make one checkpoint without an index.
+pub(super) fn all(paths: &[PathBuf]) -> Result<Opened, WeightsError> {
+    let (mut files, mut entries) = (Vec::<Mapped>::new(), BTreeMap::<String, Entry>::new());
+    for path in paths {
+        let file = Mapped::open(path)?;
+        if !looks_like_safetensors(file.bytes()) {
+            let why = "one of several files of a model must be safetensors".to_owned();
+            return Err(WeightsError::UnknownFormat { path: path.clone(), why });
+        }
+        for (tensor, entry) in safetensors_entries(path, file.bytes(), files.len())? {
+            if let Some(other) = entries.get(&tensor) {
+                let why = format!("`{tensor}` lies in {} too", files[other.file].path.display());
+                return Err(WeightsError::malformed(path, why));
+            }
+            entries.insert(tensor, entry);
+        }
+        files.push(file);
+    }
+    Ok((files, entries))
+}
+
 /// `{"weight_map": {tensor: file}}`. A tensor that the index does not name, and one that its file does not hold, is an error.
 fn sharded(path: &Path) -> Result<Opened, WeightsError> {
     let malformed = |why: String| WeightsError::malformed(path, why);
@@ -132,7 +153,6 @@ fn sharded(path: &Path) -> Result<Opened, WeightsError> {
 mod tests {
     use super::*;
     use crate::weights::decode;
-    use std::path::PathBuf;
 
     /// Every file in `loaders/`, shards and expectations included, with its extension.
     fn files() -> Vec<(PathBuf, Vec<u8>)> {
@@ -175,6 +195,19 @@ mod tests {
             }
             open(&bytes).unwrap();
         }
+    }
+
+    #[test]
+    fn files_without_an_index_are_one_checkpoint_unless_they_share_a_tensor() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/loaders/sharded");
+        let shard = |i: usize| folder.join(format!("model-0000{i}-of-00003.safetensors"));
+        let indexed = sharded(&folder.join("model.safetensors.index.json")).unwrap();
+        let together = all(&[shard(1), shard(2), shard(3)]).unwrap();
+        assert!(indexed.1.keys().eq(together.1.keys()));
+        let error = all(&[shard(2), shard(1), shard(2)]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("00002") && error.contains("too"), "{error}");
+        let error = all(&[folder.join("../zip_plain.pth")]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("must be safetensors"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `seed`: writes seeded weights in the files of the official layout, so that loaders and engines can be tried at full size
 //! without a download. Never holds more than a block of one tensor. Refuses to write over a file.
 
+mod quanto;
 mod safetensors;
 mod shards;
+mod smaller;
 mod torch_legacy;
 mod torch_zip;
 
@@ -53,23 +55,77 @@ pub enum SeedEvent<'a> {
 pub enum Scale {
     /// As the released ones.
     Full,
+    /// The same nets at about a fifth of the width, with few blocks: large enough to measure with.
+    Small,
     /// The same nets with a few channels, and the configs that say so: a take in seconds.
     Tiny,
 }
 
+impl Scale {
+    pub fn name(self) -> &'static str {
+        match self {
+            Scale::Full => "full",
+            Scale::Small => "small",
+            Scale::Tiny => "tiny",
+        }
+    }
+}
+
 /// What is written in a file's place.
 enum Content {
+    /// All of them, or of a model in several files those of this one.
     Weights(Form, Option<String>, Vec<Tensor>),
-    Config(&'static str),
+    /// Which tensor lies in which of several files.
+    Index(Vec<(usize, Tensor)>),
+    Bytes(&'static [u8]),
 }
 
 impl Content {
     fn bytes(&self) -> u64 {
         match self {
-            Content::Weights(form, _, tensors) => on_disk(*form, tensors),
-            Content::Config(text) => text.len() as u64,
+            Content::Weights(Form::QuantoInt8Map | Form::QuantoFp8Map, ..) => 0,
+            // a quantised file has fewer: enough to know whether there is room
+            Content::Weights(_, _, tensors) => tensors.iter().map(Tensor::bytes).sum(),
+            Content::Index(_) => 0, // small beside the tensors, as headers are
+            Content::Bytes(bytes) => bytes.len() as u64,
         }
     }
+}
+
+/// What stands for a file at a scale, or why nothing does.
+fn content(wanted: Wanted<'_>, scale: Scale) -> Result<Result<Content, SeedEvent<'_>>, Complaint> {
+    let file = wanted.file;
+    if let Some(bytes) = file.stand_in.as_deref().and_then(|name| smaller::stand_in(name, scale)) {
+        return Ok(Ok(Content::Bytes(bytes)));
+    }
+    if scale == Scale::Full && file.computed {
+        return Ok(Err(SeedEvent::Computed { wanted }));
+    }
+    let tensors = match (scale, &file.seed, &file.tiny) {
+        (Scale::Full, Some(seeding), _) => Some(tensors(seeding)?),
+        (Scale::Full, None, _) => return Ok(Err(SeedEvent::NoWeights { wanted })),
+        (Scale::Tiny, Some(_), Some(tiny)) => Some(Inventory::tiny(tiny)?.tensors),
+        (Scale::Tiny, None, Some(tiny)) => {
+            return Ok(Ok(Content::Bytes(inventory::tiny_config(tiny)?.as_bytes())));
+        }
+        (Scale::Tiny | Scale::Small, Some(seeding), _) => smaller::tensors(&seeding.inventory, scale)?,
+        (Scale::Tiny | Scale::Small, None, _) => None,
+    };
+    let (Some(seeding), Some(tensors)) = (&file.seed, tensors) else {
+        return Ok(Err(SeedEvent::NotAtScale { wanted }));
+    };
+    Ok(Ok(match seeding.form {
+        Form::SafetensorsIndex => Content::Index(shards::numbered(tensors, scale)),
+        Form::SafetensorsShard => {
+            let number = shards::number_in(file.path.file_name()).ok_or_else(|| {
+                let message = format!("{} is no name of a shard", file.path);
+                Complaint::new("bad_catalogue", message, "")
+            })?;
+            let own = shards::numbered(tensors, scale).into_iter().filter(|(of, _)| *of == number);
+            Content::Weights(seeding.form, None, own.map(|(_, tensor)| tensor).collect())
+        }
+        form => Content::Weights(form, seeding.nested.clone(), tensors),
+    }))
 }
 
 /// Writes the seeded files of `wanted` below `folder`; `tell` hears of each.
@@ -82,23 +138,9 @@ pub fn seed(
 ) -> Result<(), Complaint> {
     let mut plan = Vec::new();
     for &wanted in wanted {
-        match (scale, &wanted.file.seed, &wanted.file.tiny) {
-            (Scale::Full, Some(seeding), _) => {
-                plan.push((
-                    wanted,
-                    Content::Weights(seeding.form, seeding.nested.clone(), tensors(seeding)?),
-                ));
-            }
-            (Scale::Tiny, Some(seeding), Some(tiny)) => {
-                let tensors = Inventory::tiny(tiny)?.tensors;
-                plan.push((wanted, Content::Weights(seeding.form, seeding.nested.clone(), tensors)));
-            }
-            (Scale::Tiny, None, Some(tiny)) => {
-                plan.push((wanted, Content::Config(inventory::tiny_config(tiny)?)))
-            }
-            (Scale::Tiny, _, None) => tell(SeedEvent::NotAtScale { wanted }),
-            (Scale::Full, None, _) if wanted.file.computed => tell(SeedEvent::Computed { wanted }),
-            (Scale::Full, None, _) => tell(SeedEvent::NoWeights { wanted }),
+        match content(wanted, scale)? {
+            Ok(content) => plan.push((wanted, content)),
+            Err(left_out) => tell(left_out),
         }
     }
     std::fs::create_dir_all(folder).map_err(|error| fresh::unwritable(folder, &error))?;
@@ -118,13 +160,16 @@ pub fn seed(
         let fresh = Fresh::create(&path)?;
         let mut pen = Pen { out: BufWriter::with_capacity(BLOCK, &fresh.file), salt, stop, tell };
         let written = match &content {
-            Content::Config(text) => pen.bytes(text.as_bytes()),
+            Content::Bytes(bytes) => pen.bytes(bytes),
+            Content::Index(tensors) => shards::write_index(&mut pen, tensors, wanted.file.path.file_name()),
             Content::Weights(form, nested, tensors) => match form {
-                Form::Safetensors => safetensors::write(&mut pen, tensors),
-                Form::SafetensorsShard => safetensors::write(&mut pen, shards::first(tensors)),
-                Form::SafetensorsIndex => {
-                    shards::write_index(&mut pen, tensors, wanted.file.path.file_name())
+                Form::Safetensors | Form::SafetensorsShard | Form::SafetensorsIndex => {
+                    safetensors::write(&mut pen, tensors)
                 }
+                Form::QuantoInt8 => quanto::write(&mut pen, tensors, quanto::Kind::Int8),
+                Form::QuantoFp8 => quanto::write(&mut pen, tensors, quanto::Kind::Fp8),
+                Form::QuantoInt8Map => quanto::write_map(&mut pen, tensors, quanto::Kind::Int8),
+                Form::QuantoFp8Map => quanto::write_map(&mut pen, tensors, quanto::Kind::Fp8),
                 Form::TorchZip => torch_zip::write(&mut pen, tensors, nested.as_deref()),
                 Form::TorchLegacy => torch_legacy::write(&mut pen, tensors),
             },
@@ -155,16 +200,6 @@ fn tensors(seeding: &Seeding) -> Result<Vec<Tensor>, Complaint> {
             .for_each(|tensor| tensor.dtype = dtype);
     }
     Ok(tensors)
-}
-
-/// Bytes of the tensors that a file holds; headers are small beside them.
-fn on_disk(form: Form, tensors: &[Tensor]) -> u64 {
-    let held = match form {
-        Form::SafetensorsShard => shards::first(tensors),
-        Form::SafetensorsIndex => &[],
-        Form::Safetensors | Form::TorchZip | Form::TorchLegacy => tensors,
-    };
-    held.iter().map(Tensor::bytes).sum()
 }
 
 /// What the formats write with.

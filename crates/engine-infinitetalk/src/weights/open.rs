@@ -1,0 +1,157 @@
+//! The files of a model, opened: a `VarBuilder` for each net, checked against what the net asks for, key by key and shape by shape, before
+//! anything of it is read.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Result};
+use candle_nn::VarBuilder;
+use contract::Warning;
+use encoders::clip_vision::ClipVisionConfig;
+use layers::weights::{Checkpoint, Inventory, Outline};
+use serde::de::DeserializeOwned;
+
+use super::error::BadWeights;
+use super::files::{Base, DitFiles, Files, Pair, Umt5Files, Wav2VecFiles};
+use super::lora::Loras;
+use super::quanto::Quanto;
+use super::shapes::Shapes;
+use super::source::{Quantised, Source};
+use crate::nets::clip_visual::ClipVisual;
+use crate::nets::umt5::{Umt5Config, Umt5Encoder};
+use crate::nets::wan_vae::{WanVae, WanVaeConfig};
+use crate::nets::wav2vec2::{Wav2Vec2, Wav2Vec2Config};
+
+/// What a net is to be in memory.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub dtype: DType,
+    pub device: Device,
+    pub quantised: Quantised,
+}
+
+/// A net's config and its weights.
+pub struct Opened<C> {
+    pub config: C,
+    pub weights: VarBuilder<'static>,
+    pub warnings: Vec<Warning>,
+}
+
+impl<C> Opened<C> {
+    fn new(config: C, source: Source, form: &Form) -> Self {
+        let weights = source.quantised(form.quantised).into_builder(form.dtype, &form.device);
+        Self { config, weights, warnings: Vec::new() }
+    }
+}
+
+impl Files {
+    /// The DiT with everything that lies over it. `asked`: what the net of a config asks for.
+    pub fn dit<C: DeserializeOwned>(
+        &self,
+        asked: impl FnOnce(&C) -> Result<Inventory>,
+        form: &Form,
+    ) -> std::result::Result<Opened<C>, BadWeights> {
+        let config: C = read_config(&self.config, "the config of the DiT")?;
+        let asked =
+            asked(&config).map_err(|error| not_a_config(&self.config, "the config of the DiT", error))?;
+        let source = match &self.dit {
+            DitFiles::Quantised(pair) => quantised(pair)?,
+            DitFiles::Plain { base, audio } => {
+                let base = Source::of(match base {
+                    Base::Indexed { index, .. } => Checkpoint::open(index)?,
+                    Base::Shards { folder, shards } => Checkpoint::open_all(folder, shards)?,
+                    Base::One(path) => Checkpoint::open(path)?,
+                });
+                match audio {
+                    Some(path) => base.under(Checkpoint::open(path)?),
+                    None => base,
+                }
+            }
+        };
+        source.check(&asked, &[], "the DiT of this config.json")?;
+        if self.loras.is_empty() {
+            return Ok(Opened::new(config, source, form));
+        }
+        let mut loras = Loras::open(&self.loras, self.lora_rules, &asked)?;
+        let warnings = std::mem::take(&mut loras.warnings);
+        Ok(Opened { warnings, ..Opened::new(config, source.with(loras), form) })
+    }
+
+    pub fn umt5(&self, form: &Form) -> std::result::Result<Opened<Umt5Config>, BadWeights> {
+        let source = match &self.umt5 {
+            Umt5Files::Plain(path) => Source::of(Checkpoint::open(path)?),
+            Umt5Files::Quantised(pair) => quantised(pair)?,
+        };
+        let net = "umT5's encoder";
+        let config = Shapes { source: &source, net }.umt5()?;
+        let asked = outline(Outline::new(), |vb| Umt5Encoder::load(&config, vb).map(drop), net)?;
+        source.check(&asked, &[], net)?;
+        Ok(Opened::new(config, source, form))
+    }
+
+    /// The vision tower; the text tower, the last block and what follows it are not asked for.
+    pub fn clip(&self, form: &Form) -> std::result::Result<Opened<ClipVisionConfig>, BadWeights> {
+        let source = Source::of(Checkpoint::open(&self.clip)?);
+        let net = "CLIP's vision tower";
+        let config = Shapes { source: &source, net }.clip()?;
+        let asked = outline(Outline::new(), |vb| ClipVisual::load(&config, vb).map(drop), net)?;
+        let last = format!("visual.transformer.{}.", config.num_hidden_layers - 1); // checked: there is one
+        let unused = ["log_scale", "textual.", last.as_str(), "visual.post_norm.", "visual.head"];
+        source.check(&asked, &unused, net)?;
+        Ok(Opened::new(config, source, form))
+    }
+
+    pub fn vae(&self, form: &Form) -> std::result::Result<Opened<WanVaeConfig>, BadWeights> {
+        let source = Source::of(Checkpoint::open(&self.vae)?);
+        let net = "Wan's VAE";
+        let config = Shapes { source: &source, net }.vae()?;
+        let asked = outline(Outline::new(), |vb| WanVae::load(&config, vb).map(drop), net)?;
+        source.check(&asked, &[], net)?;
+        Ok(Opened::new(config, source, form))
+    }
+}
+
+impl Wav2VecFiles {
+    /// The encoder of a `Wav2Vec2ForPreTraining`: its quantizer and its heads are not asked for.
+    pub fn open(&self, form: &Form) -> std::result::Result<Opened<Wav2Vec2Config>, BadWeights> {
+        let config: Wav2Vec2Config = read_config(&self.config, "the config of wav2vec2")?;
+        config.check().map_err(|error| not_a_config(&self.config, "the config of wav2vec2", error))?;
+        let source = Source::of(Checkpoint::open(&self.weights)?);
+        let net = "wav2vec2";
+        let spelling = if source.shape("wav2vec2.encoder.pos_conv_embed.conv.weight_g").is_some() {
+            Outline::new()
+        } else {
+            Outline::new().without("weight_g")
+        };
+        let asked = outline(spelling, |vb| Wav2Vec2::load(&config, vb).map(drop), net)?;
+        let unused = ["wav2vec2.masked_spec_embed", "quantizer.", "project_hid.", "project_q."];
+        source.check(&asked, &unused, net)?;
+        Ok(Opened::new(config, source, form))
+    }
+}
+
+fn quantised(pair: &Pair) -> std::result::Result<Source, BadWeights> {
+    Quanto::open(&pair.weights, &pair.map).map(Source::of)
+}
+
+/// What a net asks for.
+fn outline(
+    outline: Outline,
+    load: impl FnOnce(VarBuilder<'static>) -> Result<()>,
+    net: &'static str,
+) -> std::result::Result<Inventory, BadWeights> {
+    load(outline.builder()).map_err(|error| BadWeights::NotThat {
+        path: net.into(),
+        what: "a net that can be made",
+        why: error.to_string(),
+    })?;
+    Ok(outline.inventory())
+}
+
+fn read_config<T: DeserializeOwned>(path: &Path, what: &'static str) -> std::result::Result<T, BadWeights> {
+    let text = std::fs::read(path).map_err(|error| not_a_config(path, what, error))?;
+    serde_json::from_slice(&text).map_err(|error| not_a_config(path, what, error))
+}
+
+fn not_a_config(path: &Path, what: &'static str, why: impl ToString) -> BadWeights {
+    BadWeights::NotThat { path: path.to_owned(), what, why: why.to_string() }
+}
