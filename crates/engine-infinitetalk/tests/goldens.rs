@@ -35,7 +35,10 @@ fn check(area: &str, wanted: &[&str]) {
 
 #[test]
 fn give_what_the_official_implementation_gives() {
-    check("infinitetalk", &["clip_visual", "umt5", "wan_vae", "wan_vae_bf16", "wav2vec2"]);
+    check(
+        "infinitetalk",
+        &["chunk_plan", "clip_visual", "sampler", "umt5", "wan_vae", "wan_vae_bf16", "wav2vec2"],
+    );
 }
 
 #[test]
