@@ -5,6 +5,7 @@ mod golden;
 pub mod nets;
 pub mod plan;
 pub mod presets;
+pub mod sampler;
 pub mod settings;
 pub mod weights;
 

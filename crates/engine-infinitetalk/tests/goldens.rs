@@ -37,7 +37,19 @@ fn check(area: &str, wanted: &[&str]) {
 fn give_what_the_official_implementation_gives() {
     check(
         "infinitetalk",
-        &["clip_visual", "dit_p1", "dit_p2", "lora_merge", "lora_peft", "umt5", "wan_vae", "wan_vae_bf16", "wav2vec2"],
+        &[
+            "chunk_plan",
+            "clip_visual",
+            "dit_p1",
+            "dit_p2",
+            "lora_merge",
+            "lora_peft",
+            "sampler",
+            "umt5",
+            "wan_vae",
+            "wan_vae_bf16",
+            "wav2vec2",
+        ],
     );
 }
 

@@ -1,9 +1,17 @@
-//! The golden cases of this crate that are no plain cases of a net.
+//! The golden cases of this crate that are not of one net.
 
+mod chunk_plan;
 mod lora;
+mod sampler;
 
 use golden::{Case, Registry};
 
+/// Adds them to what can be verified.
 pub fn register(registry: &mut Registry) {
-    registry.cases.extend([&lora::Merge as &dyn Case, &lora::MergeAsWritten]);
+    registry.cases.extend([
+        &chunk_plan::Chunks as &dyn Case,
+        &lora::Merge,
+        &lora::MergeAsWritten,
+        &sampler::Formulas,
+    ]);
 }
