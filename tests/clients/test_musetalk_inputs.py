@@ -95,6 +95,14 @@ def test_less_than_a_face_is_none(weights, media, voice, tmp_path):
     assert not (tmp_path / "t.mp4").exists()
 
 
+def test_nobody_for_ten_seconds(weights, media, voice, tmp_path):
+    """Whoever comes into the picture later is not waited for."""
+    wall = numpy.full((64, 64, 3), 128, numpy.uint8)
+    late = film([wall] * 250 + marked(media.small, 2, (64, 64)), tmp_path / "late.mp4", "-preset", "ultrafast")
+    told = generate(weights, tmp_path / "t.mp4", "--video", late, "--audio", voice(10.4), *FACE)
+    refused(told, "no_face", "no face was found in the first 250 frames of the clip")
+
+
 def test_thirty_faces(weights, media, voice, tmp_path):
     """One of them speaks, that is told, and another can be chosen."""
     one = cv2.resize(cv2.imread(str(media.small)), (160, 160))
@@ -207,6 +215,18 @@ def test_files_that_are_not_the_weights(weights, five, voice, tmp_path, file, sp
     told = generate(tmp_path / "w", tmp_path / "t.mp4", "--video", five, "--audio", voice(0.2), *FACE)
     refused(told, "wrong_weights", file.rpartition("/")[2].partition(".")[0])
     assert not (tmp_path / "t.mp4").exists()
+
+
+def test_no_room_in_memory(weights, five, voice, tmp_path):
+    """Weights that this process may not take are refused before they are read, with both figures."""
+    shutil.copytree(weights, tmp_path / "w")
+    # 1.5 GiB that take no room on the disk
+    with open(tmp_path / "w/musetalkV15/unet.pth", "wb") as unet:
+        unet.truncate(3 << 29)
+    told = generate(
+        tmp_path / "w", tmp_path / "t.mp4", "--video", five, "--audio", voice(0.2), *FACE, wrapped=("prlimit", f"--as={3 << 29}")
+    )
+    refused(told, "out_of_memory", "musetalk-v15-unet takes 1536 MiB", "MiB are free")
 
 
 def test_a_disk_without_room_for_the_take(weights, five, voice, tmp_path):

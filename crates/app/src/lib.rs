@@ -11,6 +11,8 @@ mod compute;
 mod config;
 mod doctor;
 mod engines;
+#[cfg(feature = "neural")]
+mod free_memory;
 mod generate;
 mod job_list;
 #[cfg(feature = "neural")]

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use contract::{Complaint, Settings, Value, Weights};
-use engine_musetalk::{Checkpoints, FaceFiles, File, Musetalk, Version};
+use engine_musetalk::{Checkpoints, FaceFiles, File, Memory, Musetalk, Version};
 use models::{Catalogue, Found, Places, identity};
 
 use crate::config::Config;
-use crate::say;
 use crate::serve::originals::Originals;
+use crate::{free_memory, say};
 
 /// The engine, or why there is none: which file is missing and how to get it.
 pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result<Musetalk, Complaint> {
     let files = checkpoints(places, originals)?;
     let defaults = defaults(originals, &config.musetalk.settings)?;
-    Musetalk::new(files, candle_core::Device::Cpu, (defaults, config.compute.idle_unload()))
+    let memory = Memory { idle_unload: config.compute.idle_unload(), free: free_memory::free };
+    Musetalk::new(files, candle_core::Device::Cpu, (defaults, memory))
 }
 
 /// The variables of the original server that are settings of the engine, and those settings. What it keeps for requests

@@ -106,11 +106,21 @@ pub struct Encoder {
     pub scaling: f64,
 }
 
+/// How the nets use the machine's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// After how long without work they leave it; `None`: never.
+    pub idle_unload: Option<Duration>,
+    /// Bytes that weights may still take, where that is known.
+    pub free: fn() -> Option<u64>,
+}
+
 /// The nets that are in memory.
 pub struct Nets {
     files: Checkpoints,
     device: Device,
     shelf: Shelf<Loaded>,
+    memory: Memory,
 }
 
 #[derive(Default)]
@@ -122,9 +132,8 @@ pub struct Loaded {
 }
 
 impl Nets {
-    /// `idle_unload`: after how long without a use they leave memory; `None`: never.
-    pub fn new(files: Checkpoints, device: Device, idle_unload: Option<Duration>) -> Self {
-        Self { files, device, shelf: Shelf::new(idle_unload) }
+    pub fn new(files: Checkpoints, device: Device, memory: Memory) -> Self {
+        Self { files, device, shelf: Shelf::new(memory.idle_unload), memory }
     }
 
     pub fn files(&self) -> &Checkpoints {
@@ -203,12 +212,17 @@ impl Nets {
     }
 
     fn open(&self, file: &File, key: Option<&str>) -> Result<VarBuilder<'static>, EngineError> {
+        // rather than be ended by the system half-way
+        let needed = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
+        make_room(needed);
+        if let Some(free) = (self.memory.free)().filter(|&free| free < needed) {
+            return Err(no_memory(file, needed, free));
+        }
         let opened = match key {
             None => Checkpoint::open(&file.path),
             Some(key) => Checkpoint::open_at(&file.path, key),
         };
         let checkpoint = opened.map_err(|error| unopened(file, &error))?;
-        make_room(std::fs::metadata(&file.path).map_or(0, |found| found.len()));
         Ok(checkpoint.into_builder(DType::F32, &self.device))
     }
 }
@@ -226,6 +240,13 @@ fn config<T: DeserializeOwned>(file: &File, official: impl FnOnce() -> T) -> Res
 
 const HINT: &str =
     "`talkie models check` says what is wrong with the files, `talkie models pull` fetches them anew";
+
+fn no_memory(file: &File, needed: u64, free: u64) -> EngineError {
+    let (name, needed, free) = (&file.card.name, needed.div_ceil(1 << 20), free >> 20);
+    EngineError::OutOfMemory(format!(
+        "{name} takes {needed} MiB, and {free} MiB are free; end other programs, or raise the limit of this one"
+    ))
+}
 
 fn unopened(file: &File, error: &WeightsError) -> EngineError {
     EngineError::Rejected(Complaint::new("wrong_weights", format!("{}: {error}", file.card.name), HINT))

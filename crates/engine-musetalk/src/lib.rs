@@ -23,7 +23,7 @@ mod settings;
 mod sight;
 mod steady;
 
-pub use checkpoints::{Checkpoints, FaceFiles, File};
+pub use checkpoints::{Checkpoints, FaceFiles, File, Memory};
 pub use engine::Musetalk;
 pub use golden::register;
 pub use settings::Version;
