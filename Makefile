@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -66,6 +66,11 @@ bench-http: build
 ## MuseTalk at full size on seeded weights, through the command line and its dialect (slow: 4 GB of disk, some minutes)
 musetalk-full: build
 	@scripts/musetalk-full.sh
+
+## full-size blocks of InfiniteTalk's DiT on seeded weights, streamed one after the other (slow: 4 GB of memory, some minutes)
+infinitetalk-block:
+	@scripts/setup.sh run
+	cargo run --quiet --release --locked --package engine-infinitetalk --example dit-block -- 2 bf16 5 32 32
 
 ## CPU kernels against PyTorch, layer by layer; tables for docs/bench.md on standard output
 bench-kernels:
