@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("layers", &["cuda-kernels", "kernels"]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
-    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
+    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers", "pictures"]),
     ("engine-musetalk", &["contract", "encoders", "face", "golden", "layers", "pictures"]),
     ("engine-svd", &["contract", "encoders", "golden", "layers"]),
     (

@@ -35,7 +35,22 @@ fn check(area: &str, wanted: &[&str]) {
 
 #[test]
 fn give_what_the_official_implementation_gives() {
-    check("infinitetalk", &["clip_visual", "umt5", "wan_vae", "wan_vae_bf16", "wav2vec2"]);
+    check(
+        "infinitetalk",
+        &[
+            "audio_io",
+            "clip_visual",
+            "colour_match",
+            "resample",
+            "resize_buckets",
+            "text_clean",
+            "tokenizer",
+            "umt5",
+            "wan_vae",
+            "wan_vae_bf16",
+            "wav2vec2",
+        ],
+    );
 }
 
 #[test]
