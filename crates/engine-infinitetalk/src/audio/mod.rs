@@ -12,7 +12,7 @@ use thiserror::Error;
 
 pub use hearing::{Hearing, Limits, windows};
 pub use loudness::{Biquad, Meter};
-pub use resample::{Resampled, Resampler, length};
+pub use resample::{Resampler, length, resampled};
 pub use speakers::{Speakers, Turns};
 pub use track::{Track, frames};
 

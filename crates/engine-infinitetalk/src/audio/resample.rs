@@ -14,6 +14,8 @@ const PASS: f64 = 0.9136;
 const ATTENUATION: f64 = 120.0;
 /// Values that the filters of all places may take together; where there are more, they are computed as they are needed.
 const TABLE: usize = 4 << 20;
+/// Samples of a voice that are read at a time.
+const PIECE: usize = 16_384;
 /// Sums made side by side, so that they are vectors.
 const LANES: usize = 8;
 
@@ -164,8 +166,8 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + a[rest..].iter().zip(&b[rest..]).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// A voice of any rate at 16 kHz.
-pub struct Resampled {
+/// A voice that is resampled while it is read.
+struct Resampled {
     voice: Box<dyn VoiceSource>,
     /// None once the voice has ended.
     resampler: Option<Resampler>,
@@ -174,15 +176,13 @@ pub struct Resampled {
     taken: usize,
 }
 
-impl Resampled {
-    /// A voice that has the rate already is passed on as it is.
-    pub fn new(voice: Box<dyn VoiceSource>) -> Result<Box<dyn VoiceSource>, AudioError> {
-        if voice.rate_hz() == RATE_HZ {
-            return Ok(voice);
-        }
-        let resampler = Some(Resampler::new(voice.rate_hz())?);
-        Ok(Box::new(Self { voice, resampler, piece: vec![0.0; 16_384], ready: Vec::new(), taken: 0 }))
+/// A voice of any rate at 16 kHz; one that has the rate already is passed on as it is.
+pub fn resampled(voice: Box<dyn VoiceSource>) -> Result<Box<dyn VoiceSource>, AudioError> {
+    if voice.rate_hz() == RATE_HZ {
+        return Ok(voice);
     }
+    let resampler = Some(Resampler::new(voice.rate_hz())?);
+    Ok(Box::new(Resampled { voice, resampler, piece: vec![0.0; PIECE], ready: Vec::new(), taken: 0 }))
 }
 
 impl VoiceSource for Resampled {
@@ -256,7 +256,7 @@ mod tests {
                 as Box<dyn VoiceSource>
         };
         for rate_hz in [16_000, 22_050] {
-            let mut voice = Resampled::new(voice(rate_hz)).unwrap();
+            let mut voice = resampled(voice(rate_hz)).unwrap();
             let (mut all, mut piece) = (Vec::new(), [0.0; 777]);
             while let n @ 1.. = voice.read(&mut piece).unwrap() {
                 all.extend_from_slice(&piece[..n]);
@@ -264,7 +264,7 @@ mod tests {
             assert_eq!(all.len() as u64, length(20_000, rate_hz));
             assert_eq!((voice.rate_hz(), voice.read(&mut piece).unwrap()), (16_000, 0));
         }
-        let said = Resampled::new(voice(1_000)).err().unwrap().to_string();
+        let said = resampled(voice(1_000)).err().unwrap().to_string();
         assert_eq!(said, "a voice at 1000 Hz cannot be resampled; send one at 2000 to 384000 Hz");
     }
 }

@@ -4,7 +4,7 @@
 use contract::{VoiceSource, Warning};
 
 use super::loudness::Meter;
-use super::resample::Resampled;
+use super::resample::resampled;
 use super::{AudioError, FPS, RATE_HZ};
 
 /// What a voice is brought to, in LUFS.
@@ -22,7 +22,7 @@ pub struct Track {
 impl Track {
     /// Reads a voice of any rate to its end.
     pub fn read(voice: Box<dyn VoiceSource>) -> Result<Self, AudioError> {
-        let mut voice = Resampled::new(voice)?;
+        let mut voice = resampled(voice)?;
         let (mut samples, mut piece, mut meter) = (Vec::new(), vec![0.0; PIECE], Meter::default());
         while let n @ 1.. = voice.read(&mut piece)? {
             meter.push(&piece[..n]);

@@ -6,7 +6,7 @@
 use pictures::Level;
 
 use super::PictureError;
-use super::lab::{BLOCK, Lab, blocks_from_lab, blocks_to_lab};
+use super::lab::{BLOCK, Change, Lab, blocks_from_lab, blocks_to_lab};
 
 /// Pixels that one thread takes at a time. Sums are made in this order, whatever the threads.
 const BAND: usize = 16_384;
@@ -52,16 +52,17 @@ impl ColourMatch {
             (wanted, found) => wanted / found,
         });
         let shift = std::array::from_fn(|c| self.reference[c].mean - spread[c].mean * scale[c]);
-        let (scale, shift) = (scale.map(|v| v as f32), shift.map(|v| v as f32));
-        let (level, strength) = (self.level, self.strength);
+        let single = |values: [f64; 3]| values.map(|v| v as f32);
+        let change = Change { scale: single(scale), shift: single(shift), strength: self.strength };
+        let level = self.level;
         let bands = self.lab.chunks(BAND / BLOCK).zip(frame.chunks_mut(3 * BAND)).collect();
         layers::each(bands, |(lab, rgb): (&[Lab], &mut [f32])| {
             let whole = rgb.len() / (3 * BLOCK);
             let (whole_rgb, rest) = rgb.split_at_mut(whole * 3 * BLOCK);
-            blocks_from_lab(level, &lab[..whole], scale, shift, strength, whole_rgb);
+            blocks_from_lab(level, &lab[..whole], change, whole_rgb);
             if !rest.is_empty() {
                 let mut block = padded(rest);
-                blocks_from_lab(level, &lab[whole..], scale, shift, strength, &mut block);
+                blocks_from_lab(level, &lab[whole..], change, &mut block);
                 rest.copy_from_slice(&block[..rest.len()]);
             }
         })

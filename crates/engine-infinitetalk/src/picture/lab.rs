@@ -14,12 +14,12 @@ pub type Lab = [[f32; BLOCK]; 3];
 const TO_WHITE: [[f32; 3]; 3] = [
     [0.433_946_36, 0.376_213_87, 0.189_825_03],
     [0.212_671, 0.715_16, 0.072_169],
-    [0.017_756_675, 0.109_468_88, 0.872_704_65],
+    [0.017_756_675, 0.109_468_88, 0.872_704_6],
 ];
 
 /// The inverse of `xyz_from_rgb`, its columns times the white point.
 const FROM_WHITE: [[f32; 3]; 3] = [
-    [3.079_98, -1.537_151_5, -0.542_821_26],
+    [3.079_98, -1.537_151_5, -0.542_821_3],
     [-0.921_247_8, 1.875_99, 0.045_247_342],
     [0.052_890_446, -0.204_041_34, 1.151_232],
 ];
@@ -134,9 +134,19 @@ leveled! {
     }
 }
 
+/// What becomes of L*, a*, b*, and how much of that is taken; the rest is what was there.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub scale: [f32; 3],
+    pub shift: [f32; 3],
+    /// 0 to 1
+    pub strength: f32,
+}
+
 leveled! {
-    /// Each L*, a*, b* times `scale` plus `shift`, back to pixels on [-1, 1], of which `strength` is taken and the rest of what was there.
-    pub fn blocks_from_lab(lab: &[Lab], scale: [f32; 3], shift: [f32; 3], strength: f32, rgb: &mut [f32]) {
+    /// Each L*, a*, b* changed, back to pixels on [-1, 1].
+    pub fn blocks_from_lab(lab: &[Lab], change: Change, rgb: &mut [f32]) {
+        let Change { scale, shift, strength } = change;
         for (lab, rgb) in lab.iter().zip(rgb.chunks_exact_mut(3 * BLOCK)) {
             for i in 0..BLOCK {
                 let made = from_lab(std::array::from_fn(|c| lab[c][i] * scale[c] + shift[c]));
@@ -153,6 +163,8 @@ leveled! {
 mod tests {
     use super::*;
     use pictures::Level;
+
+    const NONE: Change = Change { scale: [1.0; 3], shift: [0.0; 3], strength: 1.0 };
 
     /// The definition, in f64 with powers.
     fn exact(rgb: [f32; 3]) -> [f64; 3] {
@@ -191,7 +203,7 @@ mod tests {
                 assert!((got - want).abs() < 1e-3, "{pixel:?}: {c} is {got}, not {want}");
             }
         }
-        blocks_from_lab(Level::best(), &lab, [1.0; 3], [0.0; 3], 1.0, &mut rgb);
+        blocks_from_lab(Level::best(), &lab, NONE, &mut rgb);
         let farthest = rgb.iter().zip(&before).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(farthest < 1e-4, "{farthest}");
     }
@@ -199,10 +211,11 @@ mod tests {
     #[test]
     fn every_level_gives_the_same_bits() {
         let rgb = colours();
+        let change = Change { scale: [1.1, 0.9, 1.2], shift: [-3.0, 2.0, 1.0], strength: 0.7 };
         let there_and_back = |level: Level| {
             let (mut lab, mut out) = (vec![Lab::default(); rgb.len() / 3 / BLOCK], rgb.clone());
             blocks_to_lab(level, &rgb, &mut lab);
-            blocks_from_lab(level, &lab, [1.1, 0.9, 1.2], [-3.0, 2.0, 1.0], 0.7, &mut out);
+            blocks_from_lab(level, &lab, change, &mut out);
             out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
         };
         assert_eq!(there_and_back(Level::PORTABLE), there_and_back(Level::best()));
@@ -213,7 +226,7 @@ mod tests {
         let mut rgb = vec![f32::NAN; 3 * BLOCK];
         let mut lab = [Lab::default()];
         blocks_to_lab(Level::best(), &rgb, &mut lab);
-        blocks_from_lab(Level::best(), &lab, [1.0; 3], [0.0; 3], 1.0, &mut rgb);
+        blocks_from_lab(Level::best(), &lab, NONE, &mut rgb);
         assert!(rgb.iter().all(|v| v.is_nan()));
     }
 }

@@ -164,7 +164,7 @@ mod tests {
             let boxes = boxes.map(|[left, top, right, bottom]| PersonBox { left, top, right, bottom });
             PersonMasks::new(&boxes, &Geometry::new(source, (64, 64)), 8).map_err(|e| e.to_string())
         };
-        let good = [0.0, 0.0, 50.0, 100.0];
+        let good = [60.0, 0.0, 90.0, 100.0];
         assert_eq!(
             masks([good, [10.0, 120.0, 40.0, 180.0]], (200, 100)).unwrap_err(),
             "the box of person 2 (left=10,top=120,right=40,bottom=180) is empty or outside the picture of 200x100; \
