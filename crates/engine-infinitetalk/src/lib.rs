@@ -8,6 +8,9 @@ pub mod presets;
 pub mod sampler;
 pub mod settings;
 pub mod weights;
+pub mod audio;
+pub mod picture;
+pub mod text;
 
 /// Adds the cases and the full-size nets of this crate to what can be verified.
 pub fn register(registry: &mut ::golden::Registry) {
