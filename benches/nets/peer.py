@@ -1,8 +1,10 @@
-"""The peer's side: the same nets from diffusers on PyTorch, with the same seeded weights where the keys are the same. `net numbers...`
+"""The peer's side: the same nets from diffusers and transformers on PyTorch, with the same seeded weights where each of their keys has one
+key of the released file (`NAMES`). `net numbers...`
 makes a job and runs it once, `go N` runs it N times and prints the CPU time of each run in ms, `out FILE` writes the last result as
 f32 values, channels last."""
 
 import math
+import re
 import sys
 import time
 
@@ -26,18 +28,103 @@ def values(salt, key, count):
 
 def rule(key, shape):
     """(middle, reach) of a parameter of these nets."""
-    if key.endswith("gamma"):
+    if key.endswith(("gamma", "weight_g")):
         return 1.0, 0.1
+    if key.endswith("modulation"):
+        return 0.0, 0.3
+    if key.endswith(("token_embedding.weight", "pos_embedding.embedding.weight")):
+        return 0.0, 1.0
+    if key.endswith(("cls_embedding", "pos_embedding")):
+        return 0.0, 0.5
     if len(shape) == 1:
         return (1.0, 0.1) if key.endswith("weight") else (0.0, 0.05)
     return 0.0, math.sqrt(3 / math.prod(shape[1:]))
 
 
-def fill(net, salt):
+def weight(salt, key, shape):
+    middle, reach = rule(key, shape)
+    v = values(salt, key, math.prod(shape)) * np.float32(reach) + np.float32(middle)
+    return torch.from_numpy(v).reshape(tuple(shape))
+
+
+def fill(net, salt, names=()):
+    """`names`: what to replace in a key, in this order, to have that of the released file."""
     for key, tensor in net.state_dict().items():
-        middle, reach = rule(key, tensor.shape)
-        v = values(salt, key, tensor.numel()) * np.float32(reach) + np.float32(middle)
-        tensor.copy_(torch.from_numpy(v).reshape(tensor.shape))
+        for ours, theirs in names:
+            key = re.sub(ours, theirs, key)
+        tensor.copy_(weight(salt, key, tensor.shape))
+    return net.eval()
+
+
+DIT = [
+    (r"^condition_embedder\.time_embedder\.linear_1", "time_embedding.0"),
+    (r"^condition_embedder\.time_embedder\.linear_2", "time_embedding.2"),
+    (r"^condition_embedder\.time_proj", "time_projection.1"),
+    (r"^condition_embedder\.text_embedder\.linear_1", "text_embedding.0"),
+    (r"^condition_embedder\.text_embedder\.linear_2", "text_embedding.2"),
+    (r"^condition_embedder\.image_embedder\.norm1", "img_emb.proj.0"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj", "img_emb.proj.1"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.2", "img_emb.proj.3"),
+    (r"^condition_embedder\.image_embedder\.norm2", "img_emb.proj.4"),
+    (r"^scale_shift_table", "head.modulation"),
+    (r"^proj_out", "head.head"),
+    (r"scale_shift_table", "modulation"),
+    (r"\.norm2\.", ".norm3."),
+    (r"ffn\.net\.0\.proj", "ffn.0"),
+    (r"ffn\.net\.2", "ffn.2"),
+    (r"attn1\.", "self_attn."),
+    (r"attn2\.", "cross_attn."),
+    (r"norm_added_k", "norm_k_img"),
+    (r"add_([kv])_proj", r"\1_img"),
+    (r"to_out\.0", "o"),
+    (r"to_([qkv])\.", r"\1."),
+]
+UMT5 = [
+    (r"^(shared|encoder\.embed_tokens)", "token_embedding"),
+    (r"^encoder\.final_layer_norm", "norm"),
+    (r"^encoder\.block", "blocks"),
+    (r"layer\.0\.SelfAttention\.relative_attention_bias", "pos_embedding.embedding"),
+    (r"layer\.0\.SelfAttention", "attn"),
+    (r"layer\.0\.layer_norm", "norm1"),
+    (r"layer\.1\.layer_norm", "norm2"),
+    (r"layer\.1\.DenseReluDense\.wi_0", "ffn.gate.0"),
+    (r"layer\.1\.DenseReluDense\.wi_1", "ffn.fc1"),
+    (r"layer\.1\.DenseReluDense\.wo", "ffn.fc2"),
+]
+WAV2VEC2 = [
+    (r"^", "wav2vec2."),
+    (r"parametrizations\.weight\.original0", "weight_g"),
+    (r"parametrizations\.weight\.original1", "weight_v"),
+]
+
+
+def clip(layers, salt):
+    """Wan's CLIP holds query, key and value in one matrix."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+    config = CLIPVisionConfig(hidden_size=1280, intermediate_size=5120, num_hidden_layers=layers, num_attention_heads=16,
+                              patch_size=14, image_size=224, hidden_act="gelu", layer_norm_eps=1e-5)
+    net = CLIPVisionModel(config)
+    c, tower = 1280, getattr(net, "vision_model", net)
+
+    def set_to(module, key):
+        for name, tensor in module.named_parameters():
+            tensor.copy_(weight(salt, f"{key}.{name}", tensor.shape))
+
+    tower.embeddings.class_embedding.copy_(weight(salt, "visual.cls_embedding", (1, 1, c)).reshape(c))
+    tower.embeddings.position_embedding.weight.copy_(weight(salt, "visual.pos_embedding", (1, 257, c))[0])
+    set_to(tower.embeddings.patch_embedding, "visual.patch_embedding")
+    set_to(tower.pre_layrnorm, "visual.pre_norm")
+    for i, layer in enumerate(tower.encoder.layers):
+        block, attention = f"visual.transformer.{i}", layer.self_attn
+        set_to(layer.layer_norm1, f"{block}.norm1")
+        set_to(layer.layer_norm2, f"{block}.norm2")
+        set_to(layer.mlp.fc1, f"{block}.mlp.0")
+        set_to(layer.mlp.fc2, f"{block}.mlp.2")
+        set_to(attention.out_proj, f"{block}.attn.proj")
+        for kind, shape in (("weight", (3 * c, c)), ("bias", (3 * c,))):
+            parts = weight(salt, f"{block}.attn.to_qkv.{kind}", shape).chunk(3)
+            for linear, part in zip((attention.q_proj, attention.k_proj, attention.v_proj), parts):
+                getattr(linear, kind).copy_(part)
     return net.eval()
 
 
@@ -82,6 +169,55 @@ def job(kind, net, n):
         vae = fill(AutoencoderKLWan(), "bench_wan").to(dtype)
         z = given("z", 1, n[0], n[1], n[1], 16).permute(0, 4, 1, 2, 3).contiguous().to(dtype)
         return lambda: vae.decode(z).sample.permute(0, 2, 3, 4, 1)
+    if net == "wan_encode":
+        from diffusers import AutoencoderKLWan
+        vae = fill(AutoencoderKLWan(), "bench_wan").to(dtype)
+        x = given("video", 1, n[0], n[1], n[1], 3).permute(0, 4, 1, 2, 3).contiguous().to(dtype)
+        return lambda: vae.encode(x).latent_dist.mean.permute(0, 2, 3, 4, 1)
+    if net == "dit":
+        from diffusers import WanTransformer3DModel
+        blocks, c, frames, side = n
+        dit = WanTransformer3DModel(num_attention_heads=c // 128, attention_head_dim=128, in_channels=36, out_channels=16, text_dim=4096,
+                                    freq_dim=256, ffn_dim=4 * c, num_layers=blocks, image_dim=1280, added_kv_proj_dim=c)
+        dit = fill(dit, "bench_dit", DIT).to(dtype)
+        x = torch.cat([given("latents", 16, frames, side, side), given("condition", 20, frames, side, side)])[None].to(dtype)
+        text, picture = given("text", 512, 4096)[None].to(dtype), given("picture", 1, 257, 1280).to(dtype)
+        step = torch.tensor([937.5])
+        return lambda: dit(x, step, text, encoder_hidden_states_image=picture).sample[0]
+    if net == "umt5":
+        from transformers import UMT5Config, UMT5EncoderModel
+        config = UMT5Config(vocab_size=1024, d_model=4096, d_kv=64, d_ff=10240, num_layers=n[0], num_heads=64, feed_forward_proj="gated-gelu")
+        umt5 = fill(UMT5EncoderModel(config), "bench_umt5", UMT5).to(dtype)
+        ids = (torch.arange(n[1]) * 37 % 1000 + 2)[None]
+        return lambda: umt5(ids).last_hidden_state
+    if net == "clip":
+        model = clip(n[0], "bench_clip").to(dtype)
+        frame = given("frame", 1, n[1], n[1], 3).permute(0, 3, 1, 2).to(dtype)
+        mean = torch.tensor([0.48145466, 0.4578275, 0.40821073], dtype=dtype).reshape(1, 3, 1, 1)
+        deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711], dtype=dtype).reshape(1, 3, 1, 1)
+
+        def see():
+            x = torch.nn.functional.interpolate(frame, size=(224, 224), mode="bicubic", align_corners=False)
+            x = (x * 0.5 + 0.5 - mean) / deviation
+            return model(x, output_hidden_states=True).hidden_states[-1]
+        return see
+    if net == "wav2vec2":
+        from transformers import Wav2Vec2Config, Wav2Vec2Model
+        model = fill(Wav2Vec2Model(Wav2Vec2Config(attn_implementation="sdpa")), "bench_wav2vec2", WAV2VEC2).to(dtype)
+        speech = given("speech", 1, n[0] * 16000).to(dtype)
+
+        def hear():
+            features = model.feature_extractor(speech)
+            features = torch.nn.functional.interpolate(features, size=n[0] * 25, mode="linear", align_corners=True)
+            hidden, _ = model.feature_projection(features.transpose(1, 2))
+            hidden = model.encoder.layer_norm(hidden + model.encoder.pos_conv_embed(hidden))
+            states = []
+            for layer in model.encoder.layers:
+                hidden = layer(hidden)
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+                states.append(hidden)
+            return torch.stack(states, 2)
+        return hear
     raise ValueError(net)
 
 

@@ -1,4 +1,4 @@
-"""Whole nets against diffusers on PyTorch, in turns (ours, peer, ours, peer, ...) in one run; CPU time, the best of all turns. Where
+"""Whole nets against diffusers and transformers on PyTorch, in turns (ours, peer, ours, peer, ...) in one run; CPU time, the best of all turns. Where
 both sides have the same seeded weights their outputs are compared. Prints the table of docs/bench.md ("Nets")."""
 
 import argparse
@@ -15,6 +15,11 @@ NETS = [
     ("MuseTalk UNet 32x32, batch 4", "engine-musetalk", "unet 4 32", True),
     ("MuseTalk UNet 32x32, batch 1", "engine-musetalk", "unet 1 32", True),
     ("Wan VAE decode, 1 + 4 frames of 256x256", "engine-infinitetalk", "wan_decode 2 32", False),
+    ("Wan VAE encode, 1 + 4 frames of 256x256", "engine-infinitetalk", "wan_encode 5 256", False),
+    ("Wan DiT, a block of width 1024, 2304 tokens", "engine-infinitetalk", "dit 1 1024 4 48", True),
+    ("umT5-XXL, 2 layers, 256 tokens", "engine-infinitetalk", "umt5 2 256", True),
+    ("CLIP ViT-H/14, 8 layers", "engine-infinitetalk", "clip 8 224", True),
+    ("wav2vec 2.0 base, 10 s", "engine-infinitetalk", "wav2vec2 10", True),
 ]
 
 

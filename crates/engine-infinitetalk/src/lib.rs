@@ -9,6 +9,7 @@ pub mod weights;
 pub fn register(registry: &mut ::golden::Registry) {
     golden::register(registry);
     nets::clip_visual::register(registry);
+    nets::dit::register(registry);
     nets::umt5::register(registry);
     nets::wan_vae::register(registry);
     nets::wav2vec2::register(registry);

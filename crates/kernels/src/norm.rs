@@ -311,7 +311,7 @@ impl Op for Rows<'_> {
 
 /// Sum of x - origin, or of its square: four f32 sums a lane over runs of `64 LANES` values, f64 beyond.
 #[inline(always)]
-unsafe fn total<S: Simd, const SQUARE: bool>(x: *const f32, c: usize, origin: f32) -> f64 {
+pub(crate) unsafe fn total<S: Simd, const SQUARE: bool>(x: *const f32, c: usize, origin: f32) -> f64 {
     let mut whole = 0f64;
     let mut i = 0;
     // SAFETY: i stays below c.

@@ -149,6 +149,14 @@ impl Linear {
         }
     }
 
+    /// What computes it on the CPU, for operations that go on where it has written.
+    pub(crate) fn kernel(&self) -> Option<&kernels::Linear> {
+        match &self.held {
+            Held::Kernel(kernel) => Some(kernel),
+            Held::Tensors { .. } => None,
+        }
+    }
+
     /// Where x and the parameters are on one, all of one dtype.
     fn card(&self, x: &Tensor) -> Option<Card> {
         match &self.held {

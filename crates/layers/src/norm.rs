@@ -126,6 +126,20 @@ impl LayerNorm {
     }
 }
 
+impl LayerNorm {
+    /// The norm times (1 + scale) plus shift, both (c,) in f32, as nets do that are told a time. What the norm gives is rounded to the dtype of
+    /// x, and what comes after it is f32 until the end. x: (…, c) -> the same
+    pub fn forward_modulated(&self, x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
+        let scale = (scale + 1.0)?;
+        if self.weight.is_none() && cpu::takes(x) {
+            let affine = (Some(&scale), Some(shift));
+            return by_kernel(x, (RowKind::Layer, kernels::Act::Identity), affine, self.eps);
+        }
+        let y = self.forward(x)?.to_dtype(DType::F32)?;
+        y.broadcast_mul(&scale)?.broadcast_add(shift)?.to_dtype(x.dtype())
+    }
+}
+
 /// x / sqrt(mean(x^2) + eps) * weight over the last axis.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
@@ -141,6 +155,14 @@ impl RmsNorm {
 
     pub fn load(channels: usize, eps: f64, vb: VarBuilder) -> Result<Self> {
         Ok(Self::new(vb.get(channels, "weight")?, eps))
+    }
+
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    pub(crate) fn eps(&self) -> f64 {
+        self.eps
     }
 
     /// x: (…, c) -> the same

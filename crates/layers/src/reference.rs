@@ -7,6 +7,7 @@ use candle_core::{D, DType, Result, Tensor, bail};
 use crate::activation::Activation;
 use crate::attention::Mask;
 use crate::conv::ConvConfig;
+use crate::rope::Pairing;
 
 /// Logits of one slice of queries may take this many f32 values (64 MiB), so that attention over a video does not
 /// need all of them at once.
@@ -131,6 +132,25 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let x_wide = wide(x)?;
     let scale = (x_wide.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
     x_wide.broadcast_div(&scale)?.to_dtype(weight.dtype())?.broadcast_mul(weight)
+}
+
+/// x: (b, l, n, d), cos and sin: (l, d / 2) -> the same as x
+pub fn turn(x: &Tensor, (cos, sin): (&Tensor, &Tensor), pairing: Pairing) -> Result<Tensor> {
+    let (b, l, n, d) = x.dims4()?;
+    let pairs = match pairing {
+        Pairing::Neighbours => x.reshape((b, l, n, d / 2, 2))?,
+        Pairing::Halves => x.reshape((b, l, n, 2, d / 2))?.transpose(3, 4)?,
+    };
+    let pairs = wide(&pairs)?;
+    let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?); // (b, l, n, d / 2)
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?); // (l, 1, d / 2)
+    let turned_even = (even.broadcast_mul(&cos)? - odd.broadcast_mul(&sin)?)?;
+    let turned_odd = (even.broadcast_mul(&sin)? + odd.broadcast_mul(&cos)?)?;
+    let y = match pairing {
+        Pairing::Neighbours => Tensor::stack(&[turned_even, turned_odd], 4)?.reshape((b, l, n, d))?,
+        Pairing::Halves => Tensor::cat(&[turned_even, turned_odd], D::Minus1)?,
+    };
+    y.to_dtype(x.dtype())
 }
 
 /// q: (b, lq, n, d), k, v: (b, lk, n, d) -> (b, lq, n, d)

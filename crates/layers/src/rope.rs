@@ -1,9 +1,10 @@
 //! Rotary position embedding (Su et al. 2021): pairs of channels are turned by an angle that grows with the position. Angles are made in
 //! f64 and rounded once; positions may be fractions, and a head may be split over several axes, as Wan does over time, rows and columns.
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
 use crate::card::Card;
+use crate::{cpu, reference};
 
 /// Which channels of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +18,9 @@ pub enum Pairing {
 /// Cosines and sines of l positions: two times (l, d / 2).
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    cos: Tensor,
-    sin: Tensor,
-    pairing: Pairing,
+    pub(crate) cos: Tensor,
+    pub(crate) sin: Tensor,
+    pub(crate) pairing: Pairing,
 }
 
 /// Angles of one axis: position * theta^(-2 i / d) for i below d / 2.
@@ -35,6 +36,17 @@ impl RopeTable {
         }
         let all = positions.iter().flat_map(|&p| angles(p, d, theta)).collect();
         Self::of(all, (positions.len(), d / 2), pairing, device)
+    }
+
+    /// One axis over the whole head of `d` channels, at positions that a net made: (l,), f32. Their angles are made in f32, where they lie.
+    pub fn at(positions: &Tensor, d: usize, theta: f64, pairing: Pairing) -> Result<Self> {
+        if d == 0 || !d.is_multiple_of(2) {
+            bail!("a head of {d} channels has no pairs to turn");
+        }
+        let frequencies: Vec<f32> = angles(1.0, d, theta).map(|angle| angle as f32).collect();
+        let frequencies = Tensor::from_vec(frequencies, (1, d / 2), positions.device())?;
+        let angles = positions.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_mul(&frequencies)?; // (l, d / 2)
+        Ok(Self { cos: angles.cos()?, sin: angles.sin()?, pairing })
     }
 
     /// Tokens of a grid of t x h x w in that order, neighbours paired; of the d / 2 pairs of a head (d / 6) turn with the row, as many
@@ -69,27 +81,46 @@ impl RopeTable {
 
     /// x: (b, l, n, d) -> the same, in the dtype of x; turned in f32.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, l, n, d) = x.dims4()?;
-        if self.cos.dims() != [l, d / 2] {
-            bail!("a table of {:?} (positions, pairs) cannot turn {:?}", self.cos.dims(), x.dims());
-        }
+        let (_, l, n, d) = x.dims4()?;
+        self.check(l, d)?;
         if let Some(card) = Card::of(&[x]) {
             return card.rope(x, (&self.cos, &self.sin), self.pairing);
         }
+        if !cpu::takes(x) || !cpu::takes(&self.cos) {
+            return reference::turn(x, (&self.cos, &self.sin), self.pairing);
+        }
+        cpu::make(x.dims(), |y| {
+            cpu::read(x, |x| {
+                y.copy_from_slice(x);
+                Ok(())
+            })?;
+            self.lend(|turn| turn.run(cpu::context()?, n * d, None, y).map_err(Error::wrap))
+        })
+    }
+
+    /// That it has the positions and the pairs of l heads' rows of d channels.
+    pub(crate) fn check(&self, l: usize, d: usize) -> Result<()> {
+        if self.cos.dims() != [l, d / 2] || !d.is_multiple_of(2) {
+            bail!(
+                "a table of {:?} (positions, pairs) cannot turn {l} positions of {d} channels",
+                self.cos.dims()
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        cpu::takes(&self.cos)
+    }
+
+    /// For the CPU's kernels.
+    pub(crate) fn lend<R>(&self, with: impl FnOnce(kernels::Turn) -> Result<R>) -> Result<R> {
+        let dim = 2 * self.cos.dim(1)?;
         let pairs = match self.pairing {
-            Pairing::Neighbours => x.reshape((b, l, n, d / 2, 2))?,
-            Pairing::Halves => x.reshape((b, l, n, 2, d / 2))?.transpose(3, 4)?,
+            Pairing::Neighbours => kernels::Pairs::Neighbours,
+            Pairing::Halves => kernels::Pairs::Halves,
         };
-        let pairs = pairs.to_dtype(DType::F32)?;
-        let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?); // (b, l, n, d / 2)
-        let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?); // (l, 1, d / 2)
-        let turned_even = (even.broadcast_mul(&cos)? - odd.broadcast_mul(&sin)?)?;
-        let turned_odd = (even.broadcast_mul(&sin)? + odd.broadcast_mul(&cos)?)?;
-        let y = match self.pairing {
-            Pairing::Neighbours => Tensor::stack(&[turned_even, turned_odd], 4)?.reshape((b, l, n, d))?,
-            Pairing::Halves => Tensor::cat(&[turned_even, turned_odd], D::Minus1)?,
-        };
-        y.to_dtype(x.dtype())
+        cpu::lend(&self.cos, |cos| cpu::lend(&self.sin, |sin| with(kernels::Turn { cos, sin, dim, pairs })))
     }
 }
 

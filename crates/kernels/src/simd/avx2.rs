@@ -143,6 +143,11 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn swap(v: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_permute_ps::<0xb1>(v) }
+    }
+    #[inline(always)]
     unsafe fn sum(v: __m256) -> f32 {
         // SAFETY: see above.
         unsafe {

@@ -149,6 +149,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    unsafe fn swap(v: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_permute_ps::<0xb1>(v) }
+    }
+    #[inline(always)]
     unsafe fn sum(v: __m512) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(v) }

@@ -46,6 +46,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// 2^n of `ROUNDING + n` for whole n in -127..=127; at -127 the result is 0, as a denormal would slow down every product
     unsafe fn power(t: Self::V) -> Self::V;
+    /// neighbours in each other's place: 0 and 1, 2 and 3, …
+    unsafe fn swap(v: Self::V) -> Self::V;
     unsafe fn sum(v: Self::V) -> f32;
     unsafe fn highest(v: Self::V) -> f32;
     /// to[j][i] = from[i][j] of up to `LANES` rows and columns, rows `stride` apart; whole vectors are written, zeros behind

@@ -118,6 +118,10 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn swap(v: Self::V) -> Self::V {
+        lanes!(i => v[i ^ 1])
+    }
+    #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
