@@ -46,6 +46,8 @@ fn give_what_the_official_implementation_gives() {
             "dit_p2",
             "lora_merge",
             "lora_peft",
+            "quanto_fp8",
+            "quanto_int8",
             "resample",
             "resize_buckets",
             "sampler",

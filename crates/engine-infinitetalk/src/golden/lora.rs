@@ -8,38 +8,8 @@ use golden::{Case, CaseError, DType, Device, Given, Outputs, Seeded, every};
 use layers::weights::{Checkpoint, Inventory};
 use serde::Deserialize;
 
-use crate::weights::{Computed, Lora, Loras, Rules, Source};
-
-/// The widths of Wan's blocks.
-#[derive(Deserialize)]
-struct Widths {
-    dim: usize,
-    ffn_dim: usize,
-    num_layers: usize,
-}
-
-impl Widths {
-    /// What a block holds that LoRA files change.
-    fn blocks(&self) -> Inventory {
-        let (c, wide) = (self.dim, self.ffn_dim);
-        let square = ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o"].into_iter();
-        let square = square.chain(["cross_attn.q", "cross_attn.k", "cross_attn.v", "cross_attn.o"]);
-        let square = square.chain(["cross_attn.k_img", "cross_attn.v_img", "audio_cross_attn.proj"]);
-        let linears: Vec<_> =
-            square.map(|name| (name, [c, c])).chain([("ffn.0", [wide, c]), ("ffn.2", [c, wide])]).collect();
-        let mut items = Vec::new();
-        for i in 0..self.num_layers {
-            for (name, [outputs, inputs]) in &linears {
-                items.push((format!("blocks.{i}.{name}.weight"), vec![*outputs, *inputs]));
-                items.push((format!("blocks.{i}.{name}.bias"), vec![*outputs]));
-            }
-            for part in ["weight", "bias"] {
-                items.push((format!("blocks.{i}.norm3.{part}"), vec![c]));
-            }
-        }
-        Inventory::of_shapes(items)
-    }
-}
+use crate::nets::dit::DitConfig;
+use crate::weights::{Computed, Lora, Loras, Rules, Source, dit_keys};
 
 pub struct Merge;
 
@@ -52,11 +22,11 @@ impl Case for Merge {
         #[derive(Deserialize)]
         struct Config {
             #[serde(flatten)]
-            widths: Widths,
+            net: DitConfig,
             scale: f64,
         }
         let config: Config = given.config()?;
-        let net = config.widths.blocks();
+        let net = dit_keys(&config.net)?;
         let mut loras = Loras::of(&net);
         let inputs = Checkpoint::open(given.file.path())?.below("in.");
         loras.lay(inputs, config.scale, Rules::AsOfficial)?;
@@ -77,11 +47,11 @@ impl Case for MergeAsWritten {
         #[derive(Deserialize)]
         struct Config {
             #[serde(flatten)]
-            widths: Widths,
+            net: DitConfig,
             scales: BTreeMap<String, f64>,
         }
         let config: Config = given.config()?;
-        let net = config.widths.blocks();
+        let net = dit_keys(&config.net)?;
         let folder = given.file.folder();
         let lora = |(name, &scale): (&String, &f64)| Lora { path: file(&folder, name), scale };
         let all: Vec<Lora> = config.scales.iter().map(lora).collect();

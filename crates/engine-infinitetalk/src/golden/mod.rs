@@ -4,6 +4,7 @@ mod audio_io;
 mod chunk_plan;
 mod colour_match;
 mod lora;
+mod quanto;
 mod resample;
 mod resize_buckets;
 mod sampler;
@@ -20,6 +21,7 @@ pub fn register(registry: &mut Registry) {
         &colour_match::Colours,
         &lora::Merge,
         &lora::MergeAsWritten,
+        &quanto::Quantisation,
         &resample::Resampling,
         &resize_buckets::Resize,
         &sampler::Formulas,

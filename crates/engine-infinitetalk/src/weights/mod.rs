@@ -14,6 +14,7 @@ mod source;
 pub use error::BadWeights;
 pub use files::{Base, DitFiles, Files, Named, Pair, Persons, Umt5Files, Wav2VecFiles, WeightsFile, Wish};
 pub use lora::{Lora, Loras, Rules};
+pub(crate) use open::dit_keys;
 pub use open::{Form, Opened};
 pub use quanto::{Kind, Quanto};
 pub use source::{Computed, Int8, Quantised, Source, Tensors};

@@ -17,6 +17,7 @@ use super::quanto::Quanto;
 use super::shapes::Shapes;
 use super::source::{Quantised, Source};
 use crate::nets::clip_visual::ClipVisual;
+use crate::nets::dit::{Dit, DitConfig, Loading, Variant};
 use crate::nets::umt5::{Umt5Config, Umt5Encoder};
 use crate::nets::wan_vae::{WanVae, WanVaeConfig};
 use crate::nets::wav2vec2::{Wav2Vec2, Wav2Vec2Config};
@@ -44,15 +45,14 @@ impl<C> Opened<C> {
 }
 
 impl Files {
-    /// The DiT with everything that lies over it. `asked`: what the net of a config asks for.
-    pub fn dit<C: DeserializeOwned>(
-        &self,
-        asked: impl FnOnce(&C) -> Result<Inventory>,
-        form: &Form,
-    ) -> std::result::Result<Opened<C>, BadWeights> {
-        let config: C = read_config(&self.config, "the config of the DiT")?;
-        let asked =
-            asked(&config).map_err(|error| not_a_config(&self.config, "the config of the DiT", error))?;
+    /// The DiT with everything that lies over it. Without audio modules it is Wan's own, which is deaf.
+    pub fn dit(&self, form: &Form) -> std::result::Result<Opened<DitConfig>, BadWeights> {
+        let what = "the config of the DiT";
+        let mut config: DitConfig = read_config(&self.config, what)?;
+        if matches!(self.dit, DitFiles::Plain { audio: None, .. }) {
+            config.variant = Variant::WanI2v;
+        }
+        let asked = dit_keys(&config).map_err(|error| not_a_config(&self.config, what, error))?;
         let source = match &self.dit {
             DitFiles::Quantised(pair) => quantised(pair)?,
             DitFiles::Plain { base, audio } => {
@@ -127,6 +127,13 @@ impl Wav2VecFiles {
         source.check(&asked, &unused, net)?;
         Ok(Opened::new(config, source, form))
     }
+}
+
+/// What the DiT of a config asks for.
+pub(crate) fn dit_keys(cfg: &DitConfig) -> Result<Inventory> {
+    let outline = Outline::new();
+    Dit::load(cfg, &Loading::default(), outline.builder())?;
+    Ok(outline.inventory())
 }
 
 fn quantised(pair: &Pair) -> std::result::Result<Source, BadWeights> {

@@ -27,6 +27,7 @@ pub use config::{
 pub use error::{DitError, Outcome};
 pub use persons::Persons;
 pub use verify::register;
+pub(crate) use verify::velocity;
 
 use audio::AudioProjection;
 use block::Surroundings;

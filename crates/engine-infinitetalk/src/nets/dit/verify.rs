@@ -38,28 +38,37 @@ impl DitCase {
     fn forward(given: &Given, dtype: DType, probe: &Probe) -> std::result::Result<Tensor, CaseError> {
         let cfg: DitConfig = given.config()?;
         let net = Dit::load(&cfg, &Loading::of(dtype), given.weights()?.to_dtype(dtype))?;
-        let text = net.embed_text(&given.input("in.context")?)?;
-        probe.note("text_emb", &text);
-        let picture = net.embed_picture(&given.input("in.clip_fea")?)?;
-        probe.note("img_emb", &picture);
-        let audio = net.embed_audio(&given.input("in.audio")?)?;
-        let (_, t, tokens, width) = audio.dims4()?;
-        let persons = tokens / cfg.context_tokens;
-        // stored as the reference makes it, person by person
-        let by_person = audio.reshape((t, persons, cfg.context_tokens, width))?.transpose(0, 1)?;
-        probe.note("audio_proj", &by_person.contiguous()?);
-        let persons = Persons::new(&given.input("in.ref_target_masks")?)?;
-        let step = Step {
-            latents: &given.input("in.x")?,
-            condition: &given.input("in.y")?.squeeze(0)?,
-            timestep: f64::from(given.input("in.t")?.get(0)?.to_scalar::<f32>()?),
-            text: &text,
-            picture: &picture,
-            audio: Some(&audio),
-            persons: Some(&persons),
-        };
-        Ok(net.forward(&step, Pass::Whole, &Watch { stop: &|| false, probe })?.velocity)
+        velocity(given, (&cfg, &net), probe)
     }
+}
+
+/// What a net makes of the inputs of a case.
+pub(crate) fn velocity(
+    given: &Given,
+    (cfg, net): (&DitConfig, &Dit),
+    probe: &Probe,
+) -> std::result::Result<Tensor, CaseError> {
+    let text = net.embed_text(&given.input("in.context")?)?;
+    probe.note("text_emb", &text);
+    let picture = net.embed_picture(&given.input("in.clip_fea")?)?;
+    probe.note("img_emb", &picture);
+    let audio = net.embed_audio(&given.input("in.audio")?)?;
+    let (_, t, tokens, width) = audio.dims4()?;
+    let persons = tokens / cfg.context_tokens;
+    // stored as the reference makes it, person by person
+    let by_person = audio.reshape((t, persons, cfg.context_tokens, width))?.transpose(0, 1)?;
+    probe.note("audio_proj", &by_person.contiguous()?);
+    let persons = Persons::new(&given.input("in.ref_target_masks")?)?;
+    let step = Step {
+        latents: &given.input("in.x")?,
+        condition: &given.input("in.y")?.squeeze(0)?,
+        timestep: f64::from(given.input("in.t")?.get(0)?.to_scalar::<f32>()?),
+        text: &text,
+        picture: &picture,
+        audio: Some(&audio),
+        persons: Some(&persons),
+    };
+    Ok(net.forward(&step, Pass::Whole, &Watch { stop: &|| false, probe })?.velocity)
 }
 
 impl Case for DitCase {
