@@ -34,6 +34,14 @@ impl ModelSize {
         vae_parameters: 126_892_531,
         ear_parameters: 94_371_712,
     };
+
+    /// The base alone.
+    pub const WITHOUT_AUDIO: Self = Self {
+        block_parameters: 403_838_464,
+        other_parameters: 16_394_878_784 - 40 * 403_838_464,
+        ear_parameters: 0,
+        ..Self::RELEASED
+    };
 }
 
 /// Rows of text and picture that every token looks at.
@@ -125,13 +133,14 @@ impl ForwardFlop {
         let s = work.tokens() as f64;
         let (d, layers) = (model.dim as f64, model.layers as f64);
         let latents = (work.frame_num / 4 + 1) as f64;
-        let sound = (SOUND * work.persons.max(1) as u64) as f64;
+        let sound = (SOUND * work.persons as u64) as f64;
+        let hears = if work.persons > 0 { layers } else { 0.0 };
         let keys = 2.0 * 2.0 * CONTEXT as f64 * d * d;
         Self {
             linear: layers * 4.0 * 2.0 * s * d * d,
             attention: layers * 4.0 * s * s * d,
             cross: layers * (2.0 * 2.0 * s * d * d + keys + 4.0 * s * CONTEXT as f64 * d),
-            audio: layers
+            audio: hears
                 * (2.0 * 2.0 * s * d * d
                     + 2.0 * latents * sound * SOUND_WIDTH as f64 * 2.0 * d
                     + 4.0 * s * sound * d),

@@ -1,10 +1,13 @@
 //! What belongs together: how many steps, how much guidance, which shift. A preset is what the weights were made for or what trades quality for
 //! time; whatever a user sends counts above it.
 
-/// How the model is sampled.
+use crate::sampler::schedule::Spacing;
+
+/// How the model is sampled where nobody says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
+pub struct Usual {
     pub steps: usize,
+    pub spacing: Spacing,
     /// Of the flow's schedule; `None`: 7 at 480, 11 at 720.
     pub shift: Option<f64>,
     /// 1: the prompt is heeded, no branch without it is computed.
@@ -16,8 +19,14 @@ pub struct Sampling {
 }
 
 /// Of the official command line.
-const OFFICIAL: Sampling =
-    Sampling { steps: 40, shift: None, text_guide_scale: 5.0, audio_guide_scale: 4.0, teacache: None };
+const OFFICIAL: Usual = Usual {
+    steps: 40,
+    spacing: Spacing::DownToOne,
+    shift: None,
+    text_guide_scale: 5.0,
+    audio_guide_scale: 4.0,
+    teacache: None,
+};
 
 /// What an adapter or a distilled checkpoint was trained for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +34,8 @@ pub enum Trained {
     /// Neither: 40 steps of three forwards.
     #[default]
     Base,
+    /// Wan alone, which hears nothing: 40 steps of two forwards.
+    Wan,
     /// A step-distilling adapter for 8 steps, as FusionX.
     EightSteps,
     /// One for 4 steps, as lightx2v.
@@ -34,20 +45,26 @@ pub enum Trained {
 }
 
 impl Trained {
-    pub fn sampling(self) -> Sampling {
+    pub fn usual(self) -> Usual {
         match self {
             Trained::Base => OFFICIAL,
-            Trained::EightSteps => Sampling { steps: 8, ..DISTILLED },
-            Trained::FourSteps => Sampling { steps: 4, ..DISTILLED },
-            Trained::FourStepsUnguided => {
-                Sampling { steps: 4, shift: Some(7.0), audio_guide_scale: 1.0, ..DISTILLED }
-            }
+            Trained::Wan => WAN,
+            Trained::EightSteps => Usual { steps: 8, ..DISTILLED },
+            Trained::FourSteps => Usual { steps: 4, ..DISTILLED },
+            Trained::FourStepsUnguided => Usual {
+                steps: 4,
+                spacing: Spacing::Even,
+                shift: Some(7.0),
+                audio_guide_scale: 1.0,
+                ..DISTILLED
+            },
         }
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Trained::Base => "base",
+            Trained::Wan => "wan",
             Trained::EightSteps => "8-steps",
             Trained::FourSteps => "4-steps",
             Trained::FourStepsUnguided => "4-steps-unguided",
@@ -73,9 +90,25 @@ impl Trained {
     }
 }
 
+/// Wan2.1's README at 480p; Euler's method where Wan has UniPC.
+const WAN: Usual = Usual {
+    steps: 40,
+    spacing: Spacing::Even,
+    shift: Some(3.0),
+    text_guide_scale: 5.0,
+    audio_guide_scale: 1.0,
+    teacache: None,
+};
+
 /// As the official README has it for distilling adapters: two forwards a step.
-const DISTILLED: Sampling =
-    Sampling { steps: 8, shift: Some(2.0), text_guide_scale: 1.0, audio_guide_scale: 2.0, teacache: None };
+const DISTILLED: Usual = Usual {
+    steps: 8,
+    spacing: Spacing::DownToOne,
+    shift: Some(2.0),
+    text_guide_scale: 1.0,
+    audio_guide_scale: 2.0,
+    teacache: None,
+};
 
 /// fal's word for how much quality may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,16 +134,14 @@ impl Acceleration {
 
     /// `none` is what the weights were made for. `regular` lets TeaCache skip steps whose time embedding has hardly changed, at the official
     /// threshold. `high` also halves the steps. Weights that need few steps are left as they are: there is nothing to skip.
-    pub fn over(self, sampling: Sampling) -> Sampling {
-        if sampling.steps < FEWEST_TO_SKIP {
-            return sampling;
+    pub fn over(self, usual: Usual) -> Usual {
+        if usual.steps < FEWEST_TO_SKIP {
+            return usual;
         }
         match self {
-            Acceleration::None => sampling,
-            Acceleration::Regular => Sampling { teacache: Some(TEACACHE), ..sampling },
-            Acceleration::High => {
-                Sampling { steps: sampling.steps / 2, teacache: Some(TEACACHE), ..sampling }
-            }
+            Acceleration::None => usual,
+            Acceleration::Regular => Usual { teacache: Some(TEACACHE), ..usual },
+            Acceleration::High => Usual { steps: usual.steps / 2, teacache: Some(TEACACHE), ..usual },
         }
     }
 }
@@ -139,10 +170,10 @@ mod tests {
 
     #[test]
     fn acceleration_spares_what_is_short_already() {
-        let base = Trained::Base.sampling();
+        let base = Trained::Base.usual();
         assert_eq!(Acceleration::None.over(base), base);
         assert_eq!(Acceleration::High.over(base).steps, 20);
-        let four = Trained::FourSteps.sampling();
+        let four = Trained::FourSteps.usual();
         assert_eq!(Acceleration::High.over(four), four);
         assert_eq!((four.text_guide_scale, four.audio_guide_scale, four.shift), (1.0, 2.0, Some(2.0)));
     }

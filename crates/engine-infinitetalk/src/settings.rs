@@ -3,61 +3,17 @@
 
 use contract::{Complaint, Fps, Sent, SettingCard, Settings, Value, bad_value};
 
-use crate::presets::{Acceleration, Sampling, TEACACHE, Trained};
+use crate::picture::{PersonBox, SizeClass};
+use crate::presets::{Acceleration, TEACACHE, Trained, Usual};
+use crate::sampler::guidance::{Guidance, Projection};
+use crate::sampler::schedule::{Schedule, Spacing};
+use crate::sampler::teacache::{Fit, TeaCache};
+use crate::sampler::{Anchor, ColourReference, Drift, SamplerError, Sampling};
 
-/// The weights know no other.
+/// InfiniteTalk's weights know no other.
 pub const FPS: Fps = Fps::whole(25);
-
-/// Of which buckets one is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// About 640 x 640 pixels.
-    P480,
-    /// About 960 x 960 pixels.
-    P720,
-}
-
-impl Resolution {
-    pub fn name(self) -> &'static str {
-        match self {
-            Resolution::P480 => "480",
-            Resolution::P720 => "720",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "480" | "480p" | "infinitetalk-480" => Some(Resolution::P480),
-            "720" | "720p" | "infinitetalk-720" => Some(Resolution::P720),
-            _ => None,
-        }
-    }
-
-    fn shift(self) -> f64 {
-        match self {
-            Resolution::P480 => 7.0,
-            Resolution::P720 => 11.0,
-        }
-    }
-}
-
-/// A box around a person, in pixels of the picture that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
-    pub left: u32,
-    pub top: u32,
-    pub right: u32,
-    pub bottom: u32,
-}
-
-/// Where the colours of a chunk are drawn back to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchor {
-    /// The first picture of the input, as the official code.
-    First,
-    /// The picture the chunk is conditioned on: another one in a clip.
-    Condition,
-}
+/// Wan's.
+pub const WAN_FPS: Fps = Fps::whole(16);
 
 /// Adaptive projected guidance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +25,7 @@ pub struct Apg {
 /// The settings of one session, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    pub resolution: Resolution,
+    pub resolution: SizeClass,
     pub acceleration: Acceleration,
     pub steps: usize,
     pub shift: f64,
@@ -82,6 +38,7 @@ pub struct Options {
     pub motion_frame: usize,
     /// 0: none.
     pub color_correction_strength: f64,
+    pub colour_reference: ColourReference,
     pub anchor: Anchor,
     /// Frames over which a chunk is faded in over the end of the one before, at most `motion_frame`.
     pub cross_fade: usize,
@@ -92,7 +49,8 @@ pub struct Options {
     /// One chunk only.
     pub clip: bool,
     /// Where the persons are; none: the halves of the picture.
-    pub persons: Vec<Region>,
+    pub persons: Vec<PersonBox>,
+    spacing: Spacing,
 }
 
 const STEPS: (i64, i64) = (1, 1000);
@@ -113,11 +71,14 @@ impl Options {
         }
         let known: Vec<&str> = cards(defaults).iter().map(|card| card.name).collect();
         let sent = Sent::to("infinitetalk", settings, &known)?;
-        let resolution = sent.choice("resolution", Resolution::P480, "480 or 720", Resolution::named)?;
+        let resolution = sent.choice("resolution", SizeClass::Size480, "480 or 720", |name| {
+            name.trim_end_matches('p').parse().ok()
+        })?;
         let acceleration =
             sent.choice("acceleration", Acceleration::None, "none, regular or high", Acceleration::named)?;
-        let usual = acceleration.over(defaults.trained.sampling());
-        let frame_num = four_and_one("frame_num", sent.whole("frame_num", 81, FRAMES)?)?;
+        let usual = acceleration.over(defaults.trained.usual());
+        let frame_num = sent.whole("frame_num", defaults.frame_num as i64, FRAMES)?;
+        let frame_num = four_and_one("frame_num", frame_num)?;
         let motion = sent.whole("motion_frame", defaults.motion_frame as i64, (1, FRAMES.1))?;
         let motion_frame = four_and_one("motion_frame", motion)?;
         if motion_frame >= frame_num {
@@ -133,7 +94,8 @@ impl Options {
             momentum: sent.real("apg_momentum", defaults.apg.momentum, (-1.0, 1.0))?,
             norm_threshold: sent.real("apg_norm_threshold", defaults.apg.norm_threshold, (0.0, 1e6))?,
         };
-        let corrected = sent.switch("color_correction", true)?;
+        // Wan's one chunk has nothing to drift from
+        let corrected = sent.switch("color_correction", defaults.trained != Trained::Wan)?;
         let strength = sent.real("color_correction_strength", 1.0, (0.0, 1.0))?;
         let negative_prompt = sent.text("negative_prompt");
         if let Some(long) = negative_prompt.as_ref().filter(|text| text.len() > PROMPT) {
@@ -145,18 +107,34 @@ impl Options {
             resolution,
             acceleration,
             steps: sent.whole("diffusion_steps", usual.steps as i64, STEPS)? as usize,
-            shift: sent.real("shift", usual.shift.unwrap_or(resolution.shift()), SHIFT)?,
+            shift: sent.real("shift", usual.shift.unwrap_or(shift_of(resolution)), SHIFT)?,
             text_guide_scale: sent.real("text_guide_scale", usual.text_guide_scale, SCALE)?,
             audio_guide_scale: sent.real("audio_guide_scale", usual.audio_guide_scale, SCALE)?,
             negative_prompt,
             frame_num,
             motion_frame,
             color_correction_strength: if corrected { strength } else { 0.0 },
-            anchor: sent.choice("anchor", Anchor::First, "first or condition", |name| match name {
-                "first" => Some(Anchor::First),
-                "condition" => Some(Anchor::Condition),
-                _ => None,
-            })?,
+            colour_reference: sent.choice(
+                "color_reference",
+                ColourReference::First,
+                "first or anchor",
+                |name| match name {
+                    "first" => Some(ColourReference::First),
+                    "anchor" => Some(ColourReference::Anchor),
+                    _ => None,
+                },
+            )?,
+            anchor: sent.choice(
+                "anchor",
+                Anchor::Source,
+                "source, first or previous",
+                |name| match name {
+                    "source" => Some(Anchor::Source),
+                    "first" => Some(Anchor::First),
+                    "previous" => Some(Anchor::Previous),
+                    _ => None,
+                },
+            )?,
             cross_fade: sent.whole("cross_fade", 0, (0, motion_frame as i64))? as usize,
             teacache: use_teacache.then_some(threshold),
             apg: sent.switch("use_apg", defaults.use_apg)?.then_some(apg),
@@ -167,7 +145,39 @@ impl Options {
                 _ => None,
             })?,
             persons: persons(&sent)?,
+            spacing: usual.spacing,
         })
+    }
+
+    pub fn guidance(&self) -> Result<Guidance, SamplerError> {
+        let guidance = Guidance::new(self.text_guide_scale, self.audio_guide_scale)?;
+        match self.apg {
+            None => Ok(guidance),
+            Some(Apg { momentum, norm_threshold }) => {
+                guidance.with_projection(Projection { momentum, norm_threshold })
+            }
+        }
+    }
+
+    pub fn sampling(&self) -> Result<Sampling, SamplerError> {
+        let fit = match self.resolution {
+            SizeClass::Size480 => Fit::P480,
+            SizeClass::Size720 => Fit::P720,
+        };
+        Ok(Sampling {
+            schedule: Schedule::new(self.spacing, self.steps, self.shift)?,
+            guidance: self.guidance()?,
+            teacache: self.teacache.map(|threshold| TeaCache::new(threshold, fit)).transpose()?,
+        })
+    }
+
+    pub fn drift(&self) -> Drift {
+        Drift {
+            colour_strength: self.color_correction_strength as f32,
+            colour_reference: self.colour_reference,
+            anchor: self.anchor,
+            cross_fade: self.cross_fade,
+        }
     }
 
     /// As the report shows them.
@@ -175,7 +185,7 @@ impl Options {
         let text = |text: &str| Value::Text(text.to_owned());
         let whole = |number: usize| Value::Int(number as i64);
         let mut rows = vec![
-            ("resolution", text(self.resolution.name())),
+            ("resolution", text(resolution_name(self.resolution))),
             ("acceleration", text(self.acceleration.name())),
             ("diffusion_steps", whole(self.steps)),
             ("shift", Value::Float(self.shift)),
@@ -185,7 +195,21 @@ impl Options {
             ("motion_frame", whole(self.motion_frame)),
             ("color_correction", Value::Bool(self.color_correction_strength > 0.0)),
             ("color_correction_strength", Value::Float(self.color_correction_strength)),
-            ("anchor", text(if self.anchor == Anchor::First { "first" } else { "condition" })),
+            (
+                "color_reference",
+                text(match self.colour_reference {
+                    ColourReference::First => "first",
+                    ColourReference::Anchor => "anchor",
+                }),
+            ),
+            (
+                "anchor",
+                text(match self.anchor {
+                    Anchor::Source => "source",
+                    Anchor::First => "first",
+                    Anchor::Previous => "previous",
+                }),
+            ),
             ("cross_fade", whole(self.cross_fade)),
             ("use_teacache", Value::Bool(self.teacache.is_some())),
             ("use_apg", Value::Bool(self.apg.is_some())),
@@ -203,8 +227,8 @@ impl Options {
             rows.push(("negative_prompt", text(prompt)));
         }
         for (name, person) in ["person1", "person2"].into_iter().zip(&self.persons) {
-            let Region { left, top, right, bottom } = person;
-            rows.push((name, Value::Text(format!("{left},{top},{right},{bottom}"))));
+            let PersonBox { left, top, right, bottom } = person;
+            rows.push((name, Value::Text(format!("left={left},top={top},right={right},bottom={bottom}"))));
         }
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -214,6 +238,7 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Defaults {
     pub trained: Trained,
+    pub frame_num: usize,
     pub motion_frame: usize,
     pub use_teacache: bool,
     pub teacache_thresh: f64,
@@ -226,6 +251,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             trained: Trained::Base,
+            frame_num: 81,
             motion_frame: 9,
             use_teacache: false,
             teacache_thresh: TEACACHE,
@@ -246,32 +272,45 @@ fn four_and_one(name: &str, frames: i64) -> Result<usize, Complaint> {
     Ok(frames as usize)
 }
 
-/// In order and without a gap.
-fn persons(sent: &Sent) -> Result<Vec<Region>, Complaint> {
-    let mut regions = Vec::new();
+/// Both or none.
+fn persons(sent: &Sent) -> Result<Vec<PersonBox>, Complaint> {
+    let mut persons = Vec::new();
     for name in ["person1", "person2"] {
-        let Some(text) = sent.text(name) else { break };
-        let known = "left,top,right,bottom in pixels of the picture, such as 0,0,320,480";
-        let sides: Option<Vec<u32>> = text.split(',').map(|side| side.trim().parse().ok()).collect();
-        let Some(&[left, top, right, bottom]) = sides.as_deref() else {
-            return Err(bad_value(name, &text, known));
-        };
-        if left >= right || top >= bottom {
-            return Err(bad_value(name, &text, "a box with left < right and top < bottom"));
-        }
-        regions.push(Region { left, top, right, bottom });
+        let Some(text) = sent.text(name) else { continue };
+        let person: Result<PersonBox, _> = text.parse();
+        persons.push(person.map_err(|error| {
+            Complaint::new("bad_setting", format!("{name}: {error}"), "correct it, or leave it out")
+        })?);
     }
-    match (regions.len(), sent.has("person2")) {
-        (0, true) => Err(bad_value("person2", "given alone", "given together with person1")),
-        _ => Ok(regions),
+    match persons.len() {
+        1 => Err(bad_value(
+            if sent.has("person1") { "person1" } else { "person2" },
+            "given alone",
+            "given together with the other; a single person needs no box",
+        )),
+        _ => Ok(persons),
+    }
+}
+
+fn shift_of(resolution: SizeClass) -> f64 {
+    match resolution {
+        SizeClass::Size480 => 7.0,
+        SizeClass::Size720 => 11.0,
+    }
+}
+
+fn resolution_name(resolution: SizeClass) -> &'static str {
+    match resolution {
+        SizeClass::Size480 => "480",
+        SizeClass::Size720 => "720",
     }
 }
 
 pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
     let card = |name, default, help| SettingCard { name, default, help };
     let text = |text: &str| Value::Text(text.to_owned());
-    let Sampling { steps, text_guide_scale, audio_guide_scale, .. } = defaults.trained.sampling();
-    vec![
+    let Usual { steps, shift, text_guide_scale, audio_guide_scale, .. } = defaults.trained.usual();
+    let mut cards = vec![
         card("resolution", Value::Int(480), "480 or 720: the nearest of its sizes to the picture's shape"),
         card(
             "acceleration",
@@ -279,11 +318,7 @@ pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
             "none; regular: TeaCache leaves out steps that change little; high: half the steps besides",
         ),
         card("diffusion_steps", Value::Int(steps as i64), "denoising steps a chunk, 1 to 1000"),
-        card(
-            "shift",
-            Value::Float(defaults.trained.sampling().shift.unwrap_or(7.0)),
-            "of the schedule; 11 at 720",
-        ),
+        card("shift", Value::Float(shift.unwrap_or(7.0)), "of the schedule; 11 at 720"),
         card(
             "text_guide_scale",
             Value::Float(text_guide_scale),
@@ -295,13 +330,17 @@ pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
             "how much the voice counts; 3 to 5 is usual",
         ),
         card("negative_prompt", text(""), "what is not to be seen, instead of the official text"),
-        card("frame_num", Value::Int(81), "frames a chunk, 4k + 1, 5 to 241"),
+        card("frame_num", Value::Int(defaults.frame_num as i64), "frames a chunk, 4k + 1, 5 to 241"),
         card(
             "motion_frame",
             Value::Int(defaults.motion_frame as i64),
             "frames a chunk takes over from the one before, 4k + 1",
         ),
-        card("color_correction", Value::Bool(true), "draws the colours back to the input's"),
+        card(
+            "color_correction",
+            Value::Bool(defaults.trained != Trained::Wan),
+            "draws the colours back to the input's",
+        ),
         card("color_correction_strength", Value::Float(1.0), "0 to 1"),
         card(
             "anchor",
@@ -324,10 +363,22 @@ pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
             text(if defaults.clip { "clip" } else { "streaming" }),
             "streaming: as long as the voice; clip: one chunk",
         ),
-        card("person1", text(""), "left,top,right,bottom of the first person, pixels of the picture"),
-        card("person2", text(""), "left,top,right,bottom of the second person"),
-    ]
+        card(
+            "person1",
+            text(""),
+            "left=L,top=T,right=R,bottom=B of the first of two persons, pixels of the picture",
+        ),
+        card("person2", text(""), "the same of the second person"),
+    ];
+    if defaults.trained == Trained::Wan {
+        cards.retain(|card| !OF_SPEECH.contains(&card.name));
+    }
+    cards
 }
+
+/// Settings that mean nothing where nobody speaks.
+const OF_SPEECH: [&str; 8] =
+    ["audio_guide_scale", "motion_frame", "anchor", "cross_fade", "scene_seg", "mode", "person1", "person2"];
 
 #[cfg(test)]
 mod tests {
@@ -371,9 +422,9 @@ mod tests {
             (&[("motion_frame", Value::Int(81))], "less than frame_num, which is 81"),
             (&[("diffusion_steps", Value::Int(0))], "diffusion_steps is 0, it must be a whole number from 1"),
             (&[("text_guide_scale", Value::Float(f64::NAN))], "text_guide_scale is NaN"),
-            (&[("person1", text("1,2,3"))], "person1 is 1,2,3, it must be left,top,right,bottom"),
-            (&[("person1", text("5,0,5,9"))], "left < right"),
-            (&[("person2", text("0,0,5,9"))], "together with person1"),
+            (&[("person1", text("1,2,3")), ("person2", text("0,0,5,9"))], "person1: `1,2,3` is no box"),
+            (&[("person2", text("0,0,5,9"))], "person2 is given alone"),
+            (&[("anchor", text("last"))], "anchor is last, it must be source, first or previous"),
             (&[("steps", Value::Int(4))], "infinitetalk has no setting `steps`"),
         ];
         for (row, told) in rows {

@@ -16,6 +16,7 @@ mod conv;
 mod conv3d;
 mod cpu;
 mod finite;
+pub mod free_memory;
 mod gated;
 mod linear;
 mod norm;

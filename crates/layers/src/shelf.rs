@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::free_memory::free;
+
 static SHELVES: Mutex<Vec<Weak<dyn Emptied>>> = Mutex::new(Vec::new());
 
 pub struct Shelf<T> {
@@ -71,21 +73,13 @@ impl<T: Default + Send + 'static> Shelf<T> {
 
 /// Before `bytes` are loaded: where the machine has no such room left, whatever nobody uses leaves memory, whichever engine's it is.
 pub fn make_room(bytes: u64) {
-    if available().is_some_and(|available| available >= bytes) {
+    if free().is_some_and(|free| free >= bytes) {
         return;
     }
     let shelves = SHELVES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for shelf in shelves.iter().filter_map(Weak::upgrade) {
         shelf.empty();
     }
-}
-
-/// Bytes that could be had without pushing anything out; `None` where the system does not say.
-pub fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 trait Emptied: Send + Sync {
@@ -170,7 +164,6 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_makes_room_for_others() {
-        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
         let (idle, busy) = (Shelf::new(None), Shelf::new(None));
         let (_in_use, _) = (busy.in_use(), idle.in_use());
         assert_eq!((net(&idle, 1), net(&busy, 2)), (1, 2));

@@ -125,6 +125,22 @@ impl<'a> Hearing<'a> {
         Ok(heard)
     }
 
+    /// What is heard in every frame, 37 kB each: (frames, layers, c). `stop` is asked before each stretch; then it ends where it is.
+    pub fn features(&mut self, stop: &dyn Fn() -> bool) -> Result<Tensor> {
+        let stretches = self.limits.stretches(self.frames);
+        if stretches == 1 {
+            return self.stretch(0);
+        }
+        let mut rows = Vec::with_capacity(self.frames);
+        for frame in 0..self.frames {
+            if frame % self.limits.stride == 0 && stop() {
+                break;
+            }
+            rows.push(self.row(frame)?);
+        }
+        Tensor::cat(&rows, 0)
+    }
+
     /// What is heard in a frame: (1, layers, c)
     fn row(&mut self, frame: usize) -> Result<Tensor> {
         let frame = frame.min(self.frames - 1);

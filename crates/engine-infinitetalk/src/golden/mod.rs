@@ -3,11 +3,13 @@
 mod audio_io;
 mod chunk_plan;
 mod colour_match;
+mod loops;
 mod lora;
 mod quanto;
 mod resample;
 mod resize_buckets;
 mod sampler;
+mod teacache;
 mod text_clean;
 mod tokenizer;
 
@@ -19,12 +21,14 @@ pub fn register(registry: &mut Registry) {
         &audio_io::Loudness as &dyn Case,
         &chunk_plan::Chunks,
         &colour_match::Colours,
+        &loops::Loops,
         &lora::Merge,
         &lora::MergeAsWritten,
         &quanto::Quantisation,
         &resample::Resampling,
         &resize_buckets::Resize,
         &sampler::Formulas,
+        &teacache::SkipPattern,
         &text_clean::Cleaning,
         &tokenizer::Tokenizer,
     ]);

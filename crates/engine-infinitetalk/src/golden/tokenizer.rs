@@ -22,7 +22,7 @@ impl Case for Tokenizer {
 
     fn run(&self, given: &Given) -> Result<Outputs, CaseError> {
         let Config { max_length, pad_id, prompts } = given.config()?;
-        let tokenizer = Prompts::with_longest(&given.file.folder().join("tokenizer.json"), max_length)?;
+        let tokenizer = Prompts::open(&given.file.folder().join("tokenizer.json"), max_length)?;
         let (mut ids, mut lengths, mut masks) = (Vec::new(), Vec::new(), Vec::new());
         for prompt in &prompts {
             let tokens = tokenizer.tokens(prompt)?.ids;

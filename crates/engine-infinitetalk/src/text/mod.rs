@@ -8,7 +8,7 @@ mod mojibake;
 mod tokens;
 
 pub use clean::clean;
-pub use tokens::{LONGEST, Prompts, TextError, Tokens};
+pub use tokens::{Prompts, TextError, Tokens};
 
 /// What a video is not to look like, where nobody says so: the text of the branches without a prompt. InfiniteTalk 0107cd9,
 /// `sample_neg_prompt` of its configuration.

@@ -10,8 +10,6 @@ use tokenizers::Tokenizer;
 
 use super::clean::clean;
 
-/// Tokens that the net takes, the end of the text among them (`text_len`).
-pub const LONGEST: usize = 512;
 /// What ends a text.
 const END: &str = "</s>";
 
@@ -48,12 +46,8 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// path: of a `tokenizer.json`
-    pub fn open(path: &Path) -> Result<Self, TextError> {
-        Self::with_longest(path, LONGEST)
-    }
-
-    pub(crate) fn with_longest(path: &Path, longest: usize) -> Result<Self, TextError> {
+    /// path: of a `tokenizer.json`; longest: tokens that the net takes, the end of the text among them (`text_len`)
+    pub fn open(path: &Path, longest: usize) -> Result<Self, TextError> {
         let fail = |why: String| TextError::File { path: path.to_owned(), why };
         let mut tokenizer = Tokenizer::from_file(path).map_err(|e| fail(e.to_string()))?;
         tokenizer.with_padding(None);
@@ -96,13 +90,16 @@ impl Prompts {
 mod tests {
     use super::*;
 
+    /// Of the released net.
+    const LONGEST: usize = 512;
+
     fn folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/infinitetalk/tokenizer")
     }
 
     #[test]
     fn a_long_prompt_is_cut_and_told() {
-        let prompts = Prompts::open(&folder().join("tokenizer.json")).unwrap();
+        let prompts = Prompts::open(&folder().join("tokenizer.json"), LONGEST).unwrap();
         let short = prompts.read("  a   woman &amp; a man  ").unwrap();
         assert_eq!((short.ids.last(), short.dropped, short.warning("prompt")), (Some(&1), 0, None));
         assert_eq!(prompts.read("a woman & a man").unwrap(), short);
@@ -111,14 +108,14 @@ mod tests {
         let said = long.warning("prompt").unwrap().message;
         let all = LONGEST + long.dropped;
         assert_eq!(said, format!("the prompt is {all} tokens long, of which the model reads the first 512"));
-        let whole = Prompts::with_longest(&folder().join("tokenizer.json"), 1_000_000).unwrap();
+        let whole = Prompts::open(&folder().join("tokenizer.json"), 1_000_000).unwrap();
         assert_eq!(whole.read(&"the camera moves ".repeat(600)).unwrap().ids.len(), all);
         assert_eq!(prompts.read("").unwrap().ids, [1]);
     }
 
     #[test]
     fn what_is_no_tokenizer() {
-        let said = |path: PathBuf| Prompts::open(&path).err().unwrap().to_string();
+        let said = |path: PathBuf| Prompts::open(&path, LONGEST).err().unwrap().to_string();
         assert!(said(folder().join("nothing.json")).contains("is no tokenizer: "));
         assert!(said(folder().join("special_tokens_map.json")).contains("is no tokenizer: "));
     }
