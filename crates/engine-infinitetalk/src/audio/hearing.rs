@@ -1,8 +1,8 @@
-//! What wav2vec 2.0 hears in each frame of a voice. A voice of up to two minutes is heard at once, with the official numbers: the first convolution's
-//! output is what takes the memory, 6.6 MB for each second, several times over (about 3 GB at the limit), and attention grows with the
-//! square. A longer voice is heard in stretches of a minute that begin every 40 s; every frame is taken where at least 9 s
-//! were heard on both sides, and over a second one stretch hands over to the next. That is near the official numbers but not
-//! equal to them (each stretch is normalised by itself), and is told. Memory then: three stretches, whatever the length.
+//! What wav2vec 2.0 hears in each frame of a voice. A voice of up to two minutes is heard at once, with the official numbers: that takes 16 MB for
+//! each second of it on a CPU (the first convolutions' outputs; 1.9 GB at the limit), and attention grows with the square. A longer
+//! voice is heard in stretches of a minute that begin every 40 s; every frame is taken where at least 9 s were heard on both sides,
+//! and over a second one stretch hands over to the next. That is near the official numbers but not equal to them (each stretch is
+//! normalised by itself), and is told. Memory then: three stretches, whatever the length.
 
 use std::collections::VecDeque;
 
