@@ -317,15 +317,15 @@ fn regions(
         [first, second] => [*first, *second],
         _ => PersonBox::halves((width, height)),
     };
-    let masks = PersonMasks::new(&boxes, &Geometry::new((width, height), target), TOKEN);
+    let masks = PersonMasks::new(&boxes, &Geometry::new((width, height), target), STRIDE);
     let masks = masks
         .map_err(|error| Complaint::new("bad_setting", error.to_string(), "correct person1 and person2"))?;
     let masks = masks.to_tensor().map_err(net)?;
     Ok(Some(Persons::new(&masks).map_err(net)?))
 }
 
-/// Pixels of a token's side.
-const TOKEN: usize = 16;
+/// Pixels of a latent place's side.
+const STRIDE: usize = 8;
 
 /// The prompt and what is not to be seen, as umT5 has them.
 struct Text {

@@ -83,6 +83,7 @@ fn open_subject(
     stop: &Stop,
 ) -> Result<OpenedSubject, Fault> {
     let still = if card.keeps_background { Content::Still } else { Content::Moving };
+    let rate = spec.fps.or_else(|| only_rate(card));
     let (local, kind, sizes) = match subject {
         LocalSubject::Picture(local, sizes) => (local, Kind::Picture, sizes),
         LocalSubject::Clip(local) => (local, Kind::Clip, Vec::new()),
@@ -98,7 +99,7 @@ fn open_subject(
         }
     };
     if kind == Kind::Clip && local.path.is_dir() {
-        let clip = media::album(&studio.tools, &local.path, clip_spec(card, spec.fps), &studio.limits, stop);
+        let clip = media::album(&studio.tools, &local.path, clip_spec(card, rate), &studio.limits, stop);
         return Ok(filmed(clip.map_err(|error| naming(&local, error))?));
     }
     let path = Asset::open(&local.path).map_err(|complaint| hiding(&local, complaint))?.path().to_owned();
@@ -113,11 +114,16 @@ fn open_subject(
             Ok(OpenedSubject { subject, fps, content: still, warnings: picture.warnings })
         }
         Kind::Clip => {
-            let clip = clip_spec(card, spec.fps);
+            let clip = clip_spec(card, rate);
             let clip = media::clip(&studio.tools, &path, clip, &studio.limits, stop);
             Ok(filmed(clip.map_err(|error| naming(&local, error))?))
         }
     }
+}
+
+/// Of an engine that knows one frame rate: clips of any other are shown at it.
+fn only_rate(card: &EngineCard) -> Option<Fps> {
+    (card.fps_range.0 == card.fps_range.1).then_some(card.default_fps)
 }
 
 fn filmed(clip: media::Clip) -> OpenedSubject {
