@@ -38,11 +38,17 @@ fn give_what_the_official_implementation_gives() {
     check(
         "infinitetalk",
         &[
+            "audio_io",
             "chunk_plan",
             "clip_visual",
+            "colour_match",
             "dit_p1",
             "dit_p2",
+            "resample",
+            "resize_buckets",
             "sampler",
+            "text_clean",
+            "tokenizer",
             "umt5",
             "wan_vae",
             "wan_vae_bf16",

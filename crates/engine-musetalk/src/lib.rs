@@ -15,8 +15,9 @@ mod golden;
 pub mod mask;
 mod material;
 pub mod nets;
+#[cfg(test)]
+mod noise;
 mod person;
-pub mod picture;
 mod roll;
 mod session;
 mod settings;

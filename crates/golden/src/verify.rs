@@ -10,7 +10,7 @@ use layers::kernels::Profile;
 use layers::weights::{Checkpoint, Inventory};
 
 use crate::case::{Allowance, Case, Given, Outputs, Registry};
-use crate::compare::{compare, neighbours_in_order};
+use crate::compare::{compare, compare_texts, neighbours_in_order, with_entry_within};
 use crate::dump;
 use crate::kit::{self, CaseFile, Kit, KitError};
 use crate::report::{CaseReport, OutputReport, Report, Verdict};
@@ -118,6 +118,9 @@ fn judge(case: &dyn Case, file: &CaseFile, outputs: &Outputs) -> Result<CaseRepo
             Allowance::None => (got, 0),
             Allowance::Rows(rows) => (got, rows),
             Allowance::Neighbours => (neighbours_in_order(&expected, &got)?, 0),
+            Allowance::Entry { axis, index, max_abs } => {
+                (with_entry_within(&expected, &got, (axis, index), max_abs)?, 0)
+            }
         };
         let mut comparison = compare(&expected, &got, tolerance.bound(output, expected.dtype()), rows)?;
         let in_f32 = format!("probe.f32_{output}");
@@ -131,6 +134,9 @@ fn judge(case: &dyn Case, file: &CaseFile, outputs: &Outputs) -> Result<CaseRepo
             }
         }
         report.outputs.push(OutputReport::of(name, comparison));
+    }
+    for (name, texts) in outputs.columns() {
+        report.outputs.push(OutputReport::of(name, compare_texts(&file.texts(name)?, texts)));
     }
     if report.outputs.is_empty() {
         return Err("the file has no outputs to compare".into());

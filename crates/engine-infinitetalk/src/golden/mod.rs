@@ -1,11 +1,26 @@
 //! The golden cases of this crate that are not of one net.
 
+mod audio_io;
 mod chunk_plan;
+mod colour_match;
+mod resample;
+mod resize_buckets;
 mod sampler;
+mod text_clean;
+mod tokenizer;
 
 use golden::{Case, Registry};
 
 /// Adds them to what can be verified.
 pub fn register(registry: &mut Registry) {
-    registry.cases.extend([&chunk_plan::Chunks as &dyn Case, &sampler::Formulas]);
+    registry.cases.extend([
+        &audio_io::Loudness as &dyn Case,
+        &chunk_plan::Chunks,
+        &colour_match::Colours,
+        &resample::Resampling,
+        &resize_buckets::Resize,
+        &sampler::Formulas,
+        &text_clean::Cleaning,
+        &tokenizer::Tokenizer,
+    ]);
 }

@@ -6,8 +6,8 @@ use face::{Detector, EYE_DISTANCE, EYE_X, EYE_Y, Face, Similarity, Tracker, meas
 
 use super::{Seen, Sight, failed};
 use crate::face_box::BoxRule;
-use crate::picture::{Plane, Rect, View};
 use crate::settings::Choice;
+use pictures::{Plane, Rect, View};
 
 /// Lengths in distances of the pupils, measured from between them, down and to the side (adults; Farkas 1994: 63 mm between the pupils, 118 mm from
 /// there to the chin, 138 mm from cheek to cheek).

@@ -10,8 +10,8 @@ use contract::EngineError;
 use face::Similarity;
 
 use crate::face_box::BoxRule;
-use crate::picture::{Plane, Rect, View};
 use crate::settings::{Choice, DetectorKind, Options, Profile, Version};
+use pictures::{Plane, Rect, View};
 
 pub use classical::Classical;
 pub use official::Official;

@@ -13,9 +13,9 @@ use crate::nets::rtmpose::Simcc;
 use crate::nets::rtmpose::crop::{self, Region};
 use crate::nets::rtmpose::points::FACE;
 use crate::nets::s3fd::{self, detect};
-use crate::picture::linear::Linear;
-use crate::picture::{Level, Plane, Rect, Rgb, View};
 use crate::settings::Choice;
+use pictures::linear::Linear;
+use pictures::{Level, Plane, Rect, Rgb, View};
 
 /// Longest side at which faces are looked for: one of 5 % of the frame is 32 pixels then.
 const SEARCH: usize = 640;

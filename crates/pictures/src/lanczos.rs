@@ -159,8 +159,8 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::{noise, pattern};
-    use crate::picture::{Picture, Plane};
+    use crate::pattern::{noise, pattern};
+    use crate::{Picture, Plane};
 
     fn resized<const C: usize>(level: Level, from: &Picture<C>, size: (usize, usize)) -> Picture<C> {
         let mut out = Picture::blank(size).unwrap();
@@ -211,7 +211,7 @@ mod tests {
                 (sum >> 22).clamp(0, 255) as u8
             };
             let expect: Vec<u8> = (0..to.0 * to.1 * 3).map(plainly).collect();
-            for level in [Level::Portable, Level::best()] {
+            for level in [Level::PORTABLE, Level::best()] {
                 assert_eq!(resized(level, &picture, to).bytes(), expect, "{level:?} {from:?} to {to:?}");
             }
         }

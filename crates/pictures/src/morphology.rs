@@ -152,7 +152,7 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::{noise, pattern};
+    use crate::pattern::{noise, pattern};
 
     #[test]
     fn as_opencv_does() {
@@ -200,7 +200,7 @@ mod tests {
             let n = size.0 * size.1;
             let greatest: Vec<u8> = (0..n).map(|i| around(i).max().unwrap_or(0)).collect();
             let least: Vec<u8> = (0..n).map(|i| around(i).min().unwrap_or(255)).collect();
-            for level in [Level::Portable, Level::best()] {
+            for level in [Level::PORTABLE, Level::best()] {
                 let (mut grown, mut shrunk) = (plane.clone(), plane.clone());
                 let mut morphology = Morphology::new(level);
                 morphology.dilate(&mut grown, &element);

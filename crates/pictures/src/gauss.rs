@@ -223,7 +223,7 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::{noise, pattern};
+    use crate::pattern::{noise, pattern};
 
     fn blurred(level: Level, from: &Plane, side: usize) -> Plane {
         let mut out = Plane::scratch();
@@ -288,7 +288,7 @@ mod tests {
                 (sum >> 16) as u8
             };
             let expect: Vec<u8> = (0..size.0 * size.1).map(|i| plainly(i % size.0, i / size.0)).collect();
-            for level in [Level::Portable, Level::best()] {
+            for level in [Level::PORTABLE, Level::best()] {
                 assert_eq!(blurred(level, &plane, side).bytes(), expect, "{level:?} {size:?} {side}");
             }
         }

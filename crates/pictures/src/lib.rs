@@ -1,6 +1,6 @@
-//! Pictures as rows of interleaved bytes, and the operations of OpenCV and Pillow that MuseTalk's official code does to them, to the bit
-//! of OpenCV 4.9 (which it pins) and 4.11, and of Pillow 13. The order of the channels means nothing here. A picture has at least
-//! one pixel, and sides that fit OpenCV's 16-bit places.
+//! Pictures as rows of interleaved bytes, and the operations of OpenCV and Pillow that the engines' official codes do to them, to the bit
+//! of OpenCV 4.9 (which MuseTalk pins) and 4.11, and of Pillow 13. The order of the channels means nothing here. A picture has at
+//! least one pixel, and sides that fit OpenCV's 16-bit places.
 
 pub mod gauss;
 pub mod lanczos;
@@ -8,12 +8,12 @@ mod level;
 pub mod linear;
 pub mod morphology;
 #[cfg(test)]
-pub(crate) mod pattern;
+mod pattern;
 pub mod pillow;
 mod rect;
 pub mod warp;
 
-pub(crate) use level::{Level, leveled};
+pub use level::Level;
 pub use rect::Rect;
 
 use thiserror::Error;
@@ -185,13 +185,16 @@ impl<const C: usize> Picture<C> {
     }
 
     /// One pixel, to be given a size later.
-    pub(crate) fn scratch() -> Self {
+    pub fn scratch() -> Self {
         Self { bytes: vec![0; C], width: 1, height: 1 }
     }
 
     /// Takes another size, and memory only if it never had as much. What it shows then is left over.
-    pub(crate) fn reshape(&mut self, size: (usize, usize)) {
-        debug_assert!(checked(size).is_ok(), "the size of a picture that exists");
+    ///
+    /// # Panics
+    /// Where no picture can be of that size.
+    pub fn reshape(&mut self, size: (usize, usize)) {
+        assert!(checked(size).is_ok(), "a picture of {}x{} cannot be", size.0, size.1);
         self.bytes.resize(size.0 * size.1 * C, 0);
         (self.width, self.height) = size;
     }

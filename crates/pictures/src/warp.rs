@@ -78,8 +78,8 @@ fn mixed(values: [u8; 4], weights: [u32; 4]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::pattern;
-    use crate::picture::{Picture, Plane};
+    use crate::pattern::pattern;
+    use crate::{Picture, Plane};
 
     fn warped(from: &Plane, forward: [[f64; 3]; 2], size: (usize, usize)) -> Vec<u8> {
         let mut out = Picture::blank(size).unwrap();

@@ -278,8 +278,8 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::Plane;
-    use crate::picture::pattern::{noise, pattern};
+    use crate::Plane;
+    use crate::pattern::{noise, pattern};
 
     fn resized<const C: usize>(mut pillow: Pillow, from: &Picture<C>, size: (usize, usize)) -> Picture<C> {
         let mut out = Picture::scratch();
@@ -316,9 +316,9 @@ mod tests {
         {
             let (rgb, plane) = (noise::<3>(from, i as u64), noise::<1>(from, i as u64));
             for filter in [Filter::Bilinear, Filter::Bicubic] {
-                let whole = resized(Pillow::on(Level::Portable, filter), &rgb, to);
+                let whole = resized(Pillow::on(Level::PORTABLE, filter), &rgb, to);
                 assert_eq!(resized(Pillow::new(filter), &rgb, to), whole, "{filter:?} {from:?} to {to:?}");
-                let one = resized(Pillow::on(Level::Portable, filter), &plane, to);
+                let one = resized(Pillow::on(Level::PORTABLE, filter), &plane, to);
                 assert_eq!(resized(Pillow::new(filter), &plane, to), one, "{filter:?} {from:?} to {to:?}");
                 let window = Rect::new(2, -4, to.0 as i32 - 3, to.1 as i32 - 1);
                 let mut part = Picture::scratch();

@@ -1,29 +1,36 @@
 //! Which instructions this machine has, and `leveled!`, which compiles one body once for each. All arithmetic of these bodies is in whole
 //! numbers or in floats without fused multiply-add, so every level gives the same bits.
 
+/// A level that exists can be run here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
+pub struct Level {
+    avx2: bool,
 }
 
 impl Level {
+    /// What every machine has.
+    pub const PORTABLE: Self = Self { avx2: false };
+
     /// The widest of this machine.
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            return Level::Avx2;
+            return Self { avx2: true };
         }
-        Level::Portable
+        Self::PORTABLE
+    }
+
+    pub fn has_avx2(self) -> bool {
+        self.avx2
     }
 }
 
-/// `fn name(args) -> ret { body }` becomes `fn name(level, args) -> ret`, its body compiled for each level.
+/// `fn name(args) { body }` becomes `fn name(level, args)`, its body compiled for each level.
+#[macro_export]
 macro_rules! leveled {
     ($(#[$meta:meta])* $vis:vis fn $name:ident$(<const $c:ident: usize>)?($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
-        $vis fn $name$(<const $c: usize>)?(level: $crate::picture::Level, $($arg: $ty),*) {
+        $vis fn $name$(<const $c: usize>)?(level: $crate::Level, $($arg: $ty),*) {
             #[inline(always)]
             fn portable$(<const $c: usize>)?($($arg: $ty),*) $body
 
@@ -33,14 +40,12 @@ macro_rules! leveled {
                 portable$(::<$c>)?($($arg),*)
             }
 
-            match level {
-                $crate::picture::Level::Portable => portable$(::<$c>)?($($arg),*),
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Level::best` gives this level only where it found the instructions
-                $crate::picture::Level::Avx2 => unsafe { avx2$(::<$c>)?($($arg),*) },
+            #[cfg(target_arch = "x86_64")]
+            if level.has_avx2() {
+                // SAFETY: a level only says so where the instructions were found
+                return unsafe { avx2$(::<$c>)?($($arg),*) };
             }
+            portable$(::<$c>)?($($arg),*)
         }
     };
 }
-
-pub(crate) use leveled;

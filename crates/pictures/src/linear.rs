@@ -35,7 +35,7 @@ impl Default for Linear {
 }
 
 impl Linear {
-    pub(crate) fn new(level: Level) -> Self {
+    pub fn new(level: Level) -> Self {
         Self {
             level,
             sizes: None,
@@ -187,8 +187,8 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::{noise, pattern};
-    use crate::picture::{Picture, Plane};
+    use crate::pattern::{noise, pattern};
+    use crate::{Picture, Plane};
 
     fn resized<const C: usize>(level: Level, from: &Picture<C>, size: (usize, usize)) -> Picture<C> {
         let mut out = Picture::blank(size).unwrap();
@@ -249,7 +249,7 @@ mod tests {
                 .map(|i| plainly(&picture, to, [i / 3 % to.0, i / 3 / to.0, i % 3]))
                 .collect();
             let expect = Picture::<3>::new(expect, to).unwrap();
-            for level in [Level::Portable, Level::best()] {
+            for level in [Level::PORTABLE, Level::best()] {
                 assert_eq!(resized(level, &picture, to), expect, "{level:?} {from:?} to {to:?}");
                 let window = Rect::new(1, 1, to.0 as i32 - 1, 5);
                 let mut linear = Linear::new(level);
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn halves_are_means() {
         let picture = noise::<3>((34, 10), 3);
-        for level in [Level::Portable, Level::best()] {
+        for level in [Level::PORTABLE, Level::best()] {
             let half = resized(level, &picture, (17, 5));
             for (i, &got) in half.bytes().iter().enumerate() {
                 let (x, y, c) = (i / 3 % 17, i / 51, i % 3);

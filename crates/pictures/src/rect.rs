@@ -15,7 +15,7 @@ impl Rect {
     }
 
     /// A whole picture of `(width, height)`.
-    pub(crate) fn of((width, height): (usize, usize)) -> Self {
+    pub fn of((width, height): (usize, usize)) -> Self {
         Self::new(0, 0, width as i32, height as i32)
     }
 
