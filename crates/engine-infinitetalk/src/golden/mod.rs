@@ -3,9 +3,11 @@
 mod audio_io;
 mod chunk_plan;
 mod colour_match;
+mod loops;
 mod resample;
 mod resize_buckets;
 mod sampler;
+mod teacache;
 mod text_clean;
 mod tokenizer;
 
@@ -17,9 +19,11 @@ pub fn register(registry: &mut Registry) {
         &audio_io::Loudness as &dyn Case,
         &chunk_plan::Chunks,
         &colour_match::Colours,
+        &loops::Loops,
         &resample::Resampling,
         &resize_buckets::Resize,
         &sampler::Formulas,
+        &teacache::SkipPattern,
         &text_clean::Cleaning,
         &tokenizer::Tokenizer,
     ]);

@@ -96,6 +96,11 @@ impl ChunkPlan {
         self.shape
     }
 
+    /// Frames of the sound.
+    pub fn sound(&self) -> u64 {
+        self.sound
+    }
+
     /// Frames of the video.
     pub fn frames(&self) -> u64 {
         self.frames
