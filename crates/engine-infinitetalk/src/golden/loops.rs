@@ -220,9 +220,9 @@ impl Case for Loops {
         }
         let computed: Vec<u8> = film.computed().iter().map(|&computed| u8::from(computed)).collect();
         drop(film);
-        if cfg.use_teacache {
-            outputs.out("computed_u8", Tensor::new(computed, &Device::Cpu)?);
-            probe_time(&studio.dit, &take.sampling.schedule, &mut outputs)?;
+        outputs.out("computed_u8", Tensor::new(computed, &Device::Cpu)?);
+        if let Some(teacache) = take.sampling.teacache {
+            probe_time(&studio.dit, &take.sampling.schedule, &teacache, &mut outputs)?;
         }
         if count > 1 {
             outputs.out("frame_index", Tensor::new(looked_at, &Device::Cpu)?);
@@ -238,14 +238,21 @@ impl Case for Loops {
     }
 }
 
-/// The time embedding's change from step to step.
-fn probe_time(dit: &Dit, schedule: &Schedule, outputs: &mut Outputs) -> Result<(), CaseError> {
+/// The time embedding's change from step to step, and what is compared with the threshold.
+fn probe_time(
+    dit: &Dit,
+    schedule: &Schedule,
+    teacache: &TeaCache,
+    outputs: &mut Outputs,
+) -> Result<(), CaseError> {
     let timesteps = &schedule.timesteps()[..schedule.steps()];
     outputs.probe("timesteps", Tensor::new(timesteps, &Device::Cpu)?);
     let embedded = timesteps.iter().map(|&t| dit.time_embedding(f64::from(t)));
     let embedded = embedded.collect::<candle_core::Result<Vec<_>>>()?;
     let changes = embedded.windows(2).map(|pair| relative_change(&pair[0], &pair[1]));
-    let changes = Tensor::new(changes.collect::<candle_core::Result<Vec<_>>>()?, &Device::Cpu)?;
-    outputs.probe("e0_rel_l1", changes.to_dtype(DType::F32)?);
+    let changes = changes.collect::<candle_core::Result<Vec<_>>>()?;
+    let floats = |values: Vec<f64>| Tensor::new(values, &Device::Cpu)?.to_dtype(DType::F32);
+    outputs.probe("accumulated", floats(teacache.sums(&changes))?);
+    outputs.probe("e0_rel_l1", floats(changes)?);
     Ok(())
 }

@@ -49,21 +49,21 @@ impl TeaCache {
 
     /// For each step whether its blocks are run. `changes`: of the time embedding from each step to the next.
     pub fn pattern(&self, changes: &[f64]) -> Vec<bool> {
+        let compared = self.sums(changes).into_iter().map(|sum| sum >= self.threshold);
+        std::iter::repeat_n(true, ALWAYS.min(changes.len() + 1)).chain(compared).collect()
+    }
+
+    /// What is compared with the threshold at each step that may be skipped: the foretold changes since the last one that was not.
+    pub fn sums(&self, changes: &[f64]) -> Vec<f64> {
         let mut sum = 0.0;
-        let computed = |(i, &change): (usize, &f64)| {
-            let step = i + 1;
-            if step < ALWAYS {
-                return true;
-            }
-            sum += self.fit.foretold(change);
-            let computed = sum >= self.threshold;
-            if computed {
-                sum = 0.0;
-            }
-            computed
-        };
-        let later: Vec<bool> = changes.iter().enumerate().map(computed).collect();
-        std::iter::once(true).chain(later).collect()
+        let later = changes.iter().skip(ALWAYS - 1);
+        later
+            .map(|&change| {
+                let before = if sum >= self.threshold { 0.0 } else { sum };
+                sum = before + self.fit.foretold(change);
+                sum
+            })
+            .collect()
     }
 }
 
