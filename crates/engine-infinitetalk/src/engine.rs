@@ -16,8 +16,8 @@ use crate::session::{self, Take};
 use crate::settings::{Defaults, FPS, Options, WAN_FPS, cards};
 use crate::weights::Files;
 
-/// Samples a second of what the nets hear.
-const RATE_HZ: u32 = 16_000;
+/// Samples a second at which voices are asked for: more than the nets hear, so that they are resampled as the official program does it.
+const RATE_HZ: u32 = 48_000;
 /// Longest side of a source: more is scaled down while it is decoded, and the model's largest picture is half of it.
 const LONGEST: u32 = 4096;
 const PERSONS: u32 = 2;

@@ -10,6 +10,7 @@ pub mod picture;
 pub mod plan;
 pub mod presets;
 pub mod sampler;
+mod scenes;
 mod session;
 pub mod settings;
 pub mod text;

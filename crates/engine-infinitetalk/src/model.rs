@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device};
 use contract::{Complaint, EngineError, Warning};
+use layers::free_memory::free;
 use layers::shelf::{Shelf, Use, make_room};
 use layers::weights::{Inventory, Outline};
 
@@ -103,7 +104,7 @@ impl Model {
     }
 
     /// How the DiT is laid out for this work.
-    pub fn plan(&self, files: &Files, work: &Work) -> Result<Plan, EngineError> {
+    pub fn plan(&self, files: &Files, work: &Work) -> Result<(Plan, Option<Warning>), EngineError> {
         let config = self.dit_config(files)?;
         let size = size_of(&config, files).map_err(unloadable)?;
         let machine = Machine {
@@ -113,14 +114,51 @@ impl Model {
             own_memory: !self.setup.device.is_cpu(),
         };
         let numbers = self.setup.numbers;
-        match self.setup.persistent_parameters {
-            None => Ok(Plan::best(&size, work, &machine, numbers)?),
+        let plan = match self.setup.persistent_parameters {
+            None => Plan::best(&size, work, &machine, numbers)?,
             Some(parameters) => {
                 let resident =
                     usize::try_from(parameters / size.block_parameters.max(1)).unwrap_or(usize::MAX);
-                Ok(Plan::resident(&size, work, &machine, (numbers, resident)))
+                Plan::resident(&size, work, &machine, (numbers, resident))
             }
+        };
+        self.fitting(plan, |resident| Plan::resident(&size, work, &machine, (numbers, resident)))
+    }
+
+    /// The plan, or the next smaller ones where the memory is not free that was there when the engine was made.
+    fn fitting(
+        &self,
+        plan: Plan,
+        with: impl Fn(usize) -> Plan,
+    ) -> Result<(Plan, Option<Warning>), EngineError> {
+        let is_there = self.shelf.look(|loaded| {
+            loaded.dit.as_ref().is_some_and(|(_, resident, _)| *resident == plan.resident_blocks)
+        });
+        if is_there || !self.setup.device.is_cpu() {
+            return Ok((plan, None));
         }
+        make_room(plan.device_bytes);
+        let Some(free) = free() else { return Ok((plan, None)) };
+        let mut smaller = plan;
+        while smaller.device_bytes > free {
+            let Some(resident) = smaller.smaller() else {
+                let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+                return Err(EngineError::OutOfMemory(format!(
+                    "{:.1} GiB are needed with every block streamed, {:.1} GiB are free; end other programs, or choose resolution 480",
+                    gib(smaller.device_bytes),
+                    gib(free)
+                )));
+            };
+            smaller = with(resident);
+        }
+        let warning = (smaller != plan).then(|| {
+            let message = format!(
+                "memory is short: {} of {} blocks stay in it instead of {}, the others are read for each forward",
+                smaller.resident_blocks, plan.blocks, plan.resident_blocks
+            );
+            Warning::new("memory_short", message)
+        });
+        Ok((smaller, warning))
     }
 
     pub fn dit(
@@ -148,7 +186,6 @@ impl Model {
                 };
                 let residency = Residency { resident_blocks: resident };
                 let how = Loading { activations: self.activations(), form: block, residency };
-                make_room(plan.device_bytes);
                 Dit::load(&opened.config, &how, opened.weights).map(Arc::new).map_err(unloadable)
             },
             |loaded, dit| loaded.dit = Some((persons, resident, dit)),

@@ -2,6 +2,7 @@
 //! relay, who owns the sink, hands on what the maker has; meanwhile it asks the sink whether anybody still wants it, which the maker, who
 //! computes for seconds, could not.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,9 +24,10 @@ use crate::plan::Work;
 use crate::sampler::guidance::Branch;
 use crate::sampler::plan::{ChunkPlan, ChunkShape};
 use crate::sampler::{
-    ChunkState, Condition, Film, Look, Nets, Noise, Progress, Prompt, SamplerError, Scene, Speech,
-    Take as SamplerTake, Watcher,
+    ChunkState, Condition, Film, Look, Nets, Noise, Progress, Prompt, SamplerError, Scene as FilmScene,
+    Speech, Take as SamplerTake, Watcher,
 };
+use crate::scenes::Scenes;
 use crate::settings::Options;
 use crate::text::{NEGATIVE_PROMPT, Tokens};
 use crate::weights::Files;
@@ -176,7 +178,10 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
         forwards_per_step: options.guidance().map_err(asked)?.branches().len(),
         persons,
     };
-    let layout = model.plan(files, &work)?;
+    let (layout, short) = model.plan(files, &work)?;
+    if let Some(warning) = short {
+        stage.tell(Cue::Warning(warning))?;
+    }
     stage.tell(Cue::Stage(Stage::Loading, 0, 0))?;
     let text = clock.time(Stage::Conditioning, || read(model, files, (&take.prompt, options), stage))?;
     model.encoded(&layout, Encoder::Text);
@@ -188,59 +193,214 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     model.encoded(&layout, Encoder::Voice);
     stage.check()?;
     let vae = clock.time(Stage::Loading, || model.vae(files))?;
-    let clip = clock.time(Stage::Loading, || model.clip(files))?;
+    let clip = Some(clock.time(Stage::Loading, || model.clip(files))?);
     let (dit, warnings) = clock.time(Stage::Loading, || model.dit(files, persons, &layout))?;
     for warning in files.warnings.iter().cloned().chain(warnings) {
         stage.tell(Cue::Warning(warning))?;
     }
     let nets = Nets { dit: &dit, vae: &vae };
-    let speech = features.map(|features| Speech::new(features, masks).map_err(failed)).transpose()?;
     let prompt = prompt(&dit, &text)?;
-    let made = SamplerTake {
-        plan,
+    drop(text);
+    let shoot = Shoot {
+        looks: Looks { nets, clip, shape, target, stage },
         prompt,
-        speech,
-        noise: Noise::Seeded(take.seed),
-        sampling: options.sampling().map_err(asked)?,
-        drift: options.drift(),
+        features,
+        masks,
+        seed: take.seed,
+        options,
+        size,
     };
-    let looks = Looks { nets, clip: &clip, shape, target, stage };
     stage.tell(Cue::Begin(VideoFormat { size, layout: Layout::Rgb24, fps: take.fps }))?;
-    let state = take.checkpoint.as_deref().map(ChunkState::from_bytes).transpose().map_err(|error| {
-        Complaint::new("bad_checkpoint", error.to_string(), "remove the reel, and the take begins anew")
-    })?;
-    let frames = made.plan.frames();
-    let mut fit = Fit::new(target);
-    let first = looks.frame(&mut fit, &mut subject, 0)?;
-    let mut conditions;
-    let scene = match subject.moves {
-        false => Scene::Still(clock.time(Stage::Conditioning, || looks.condition(&first)).map_err(failed)?),
-        true => {
-            conditions = |look: Look| {
-                let frame = match look {
-                    Look::Source(at) => looks.frame(&mut fit, &mut subject, at).map_err(sampled)?,
-                    Look::Picture(frame) => frame,
-                };
-                looks.condition(&frame)
-            };
-            Scene::Moving { first: first.clone(), condition: &mut conditions }
-        }
-    };
-    if !matches!(scene, Scene::Moving { .. }) {
-        model.encoded(&layout, Encoder::Picture);
-    }
-    let mut film = Film::new(nets, &made, scene, state).map_err(failed)?;
-    let mut relay = Relay { stage, size };
-    loop {
-        let exposed = clock.time(Stage::Denoising, || film.denoise(&mut relay)).map_err(failed)?;
-        let Some(exposed) = exposed else { break };
-        let last = exposed.chunk().last;
-        clock.time(Stage::Decoding, || film.develop(exposed, &mut relay)).map_err(failed)?;
-        if let (false, Some(state)) = (last, film.state()) {
-            stage.tell(Cue::Checkpoint(state.to_bytes().map_err(net)?))?;
-        }
+    let resumed = take.checkpoint.as_deref().map(Resumed::read).transpose()?;
+    let frames = plan.frames();
+    match (subject.moves, options.scene_seg) {
+        (false, _) => shoot
+            .still(plan, &mut subject, (resumed, &mut clock), || model.encoded(&layout, Encoder::Picture))?,
+        (true, false) => shoot.moving(plan, &mut subject, (resumed, &mut clock))?,
+        (true, true) => shoot.scenes(plan, &mut subject, (resumed, &mut clock))?,
     }
     Ok(Summary { frames, timings: clock.0 })
+}
+
+/// Where an earlier run of the take stopped: how many frames of earlier scenes are done, and the state of the scene that was being made, if a
+/// chunk of it was done.
+struct Resumed {
+    scene: u64,
+    state: Option<ChunkState>,
+}
+
+impl Resumed {
+    fn read(bytes: &[u8]) -> Result<Self, EngineError> {
+        let damaged = |why: String| {
+            EngineError::Rejected(Complaint::new(
+                "bad_checkpoint",
+                why,
+                "remove the reel, and the take begins anew",
+            ))
+        };
+        let (scene, state) = bytes
+            .split_first_chunk()
+            .ok_or_else(|| damaged("the state of the take ends too early".into()))?;
+        let state = (!state.is_empty()).then(|| ChunkState::from_bytes(state)).transpose();
+        Ok(Self {
+            scene: u64::from_le_bytes(*scene),
+            state: state.map_err(|error| damaged(error.to_string()))?,
+        })
+    }
+
+    fn bytes(scene: u64, state: Option<&ChunkState>) -> Result<Vec<u8>, EngineError> {
+        let mut bytes = scene.to_le_bytes().to_vec();
+        if let Some(state) = state {
+            bytes.extend(state.to_bytes().map_err(net)?);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Everything that frames are made of.
+struct Shoot<'a> {
+    looks: Looks<'a>,
+    prompt: Prompt,
+    /// Of each person, of the whole take: (frames, layers, c)
+    features: Option<Vec<Tensor>>,
+    masks: Option<Persons>,
+    seed: u64,
+    options: &'a Options,
+    size: Size,
+}
+
+impl Shoot<'_> {
+    /// One picture for all chunks. `seen`: called when CLIP has seen it.
+    fn still(
+        mut self,
+        plan: ChunkPlan,
+        subject: &mut Seen,
+        (resumed, clock): (Option<Resumed>, &mut Clock),
+        seen: impl FnOnce(),
+    ) -> Result<(), EngineError> {
+        let mut fit = Fit::new(self.looks.target);
+        let first = self.looks.tensor(&self.looks.picture(&mut fit, subject, 0)?)?;
+        let condition = clock.time(Stage::Conditioning, || self.looks.condition(&first)).map_err(failed)?;
+        // who keeps it out of memory does not want it to live on here
+        self.looks.clip = None;
+        seen();
+        let take = self.take(plan, None)?;
+        self.film(&take, FilmScene::Still(condition), (0, resumed.and_then(|resumed| resumed.state)), clock)
+    }
+
+    /// A clip, as it goes on.
+    fn moving(
+        &self,
+        plan: ChunkPlan,
+        subject: &mut Seen,
+        (resumed, clock): (Option<Resumed>, &mut Clock),
+    ) -> Result<(), EngineError> {
+        let mut fit = Fit::new(self.looks.target);
+        let first = self.looks.tensor(&self.looks.picture(&mut fit, subject, 0)?)?;
+        let mut conditions = |look: Look| {
+            let frame = match look {
+                Look::Source(at) => {
+                    let seen = self.looks.picture(&mut fit, subject, at);
+                    seen.and_then(|picture| self.looks.tensor(&picture)).map_err(sampled)?
+                }
+                Look::Picture(frame) => frame,
+            };
+            self.looks.condition(&frame)
+        };
+        let take = self.take(plan, None)?;
+        let scene = FilmScene::Moving { first, condition: &mut conditions };
+        self.film(&take, scene, (0, resumed.and_then(|resumed| resumed.state)), clock)
+    }
+
+    /// A clip, scene after scene.
+    fn scenes(
+        &self,
+        plan: ChunkPlan,
+        subject: &mut Seen,
+        (resumed, clock): (Option<Resumed>, &mut Clock),
+    ) -> Result<(), EngineError> {
+        let shape = plan.shape();
+        let (done, mut state) = resumed.map_or((0, None), |resumed| (resumed.scene, resumed.state));
+        let mut fit = Fit::new(self.looks.target);
+        let mut scenes = Scenes::new(plan.frames(), (shape.frames() - shape.motion()) as u64);
+        loop {
+            let scene = clock.time(Stage::Preparing, || {
+                scenes.next(|at| {
+                    self.looks.stage.check()?;
+                    self.looks.picture(&mut fit, subject, at)
+                })
+            })?;
+            let Some(scene) = scene else { return Ok(()) };
+            if scene.end <= done {
+                continue;
+            }
+            let of = |at: u64| {
+                let picture = scene.condition(at).ok_or_else(|| {
+                    EngineError::Failed(format!("frame {at} of a scene was not kept: a bug in talkie"))
+                })?;
+                self.looks.tensor(picture)
+            };
+            let mut conditions = |look: Look| {
+                let frame = match look {
+                    Look::Source(at) => of(at).map_err(sampled)?,
+                    Look::Picture(frame) => frame,
+                };
+                self.looks.condition(&frame)
+            };
+            let plan = ChunkPlan::new(shape, scene.end - scene.start, None).map_err(asked)?;
+            let take = self.take(plan, Some(scene.start..scene.end))?;
+            let filmed = FilmScene::Moving { first: of(0)?, condition: &mut conditions };
+            self.film(&take, filmed, (scene.start, state.take()), clock)?;
+            self.looks.stage.tell(Cue::Checkpoint(Resumed::bytes(scene.end, None)?))?;
+        }
+    }
+
+    /// What is made of a scene, or of the whole.
+    fn take(&self, plan: ChunkPlan, scene: Option<Range<u64>>) -> Result<SamplerTake, EngineError> {
+        let of = |features: &Tensor| match &scene {
+            None => Ok(features.clone()),
+            Some(scene) => features.narrow(0, scene.start as usize, (scene.end - scene.start) as usize),
+        };
+        let speech = match &self.features {
+            Some(features) => {
+                let features =
+                    features.iter().map(of).collect::<candle_core::Result<Vec<_>>>().map_err(net)?;
+                Some(Speech::new(features, self.masks.clone()).map_err(failed)?)
+            }
+            None => None,
+        };
+        Ok(SamplerTake {
+            plan,
+            prompt: self.prompt.clone(),
+            speech,
+            // a scene's noise is not that of another
+            noise: Noise::Seeded(self.seed.wrapping_add(scene.map_or(0, |scene| scene.start))),
+            sampling: self.options.sampling().map_err(asked)?,
+            drift: self.options.drift(),
+        })
+    }
+
+    /// Chunk after chunk, each behind a state from which it can be gone on with.
+    fn film<'s>(
+        &'s self,
+        take: &'s SamplerTake,
+        scene: FilmScene<'s>,
+        (start, state): (u64, Option<ChunkState>),
+        clock: &mut Clock,
+    ) -> Result<(), EngineError> {
+        let stage = self.looks.stage;
+        let mut relay = Relay { stage, size: self.size };
+        let mut film = Film::new(self.looks.nets, take, scene, state).map_err(failed)?;
+        loop {
+            let exposed = clock.time(Stage::Denoising, || film.denoise(&mut relay)).map_err(failed)?;
+            let Some(exposed) = exposed else { return Ok(()) };
+            let last = exposed.chunk().last;
+            clock.time(Stage::Decoding, || film.develop(exposed, &mut relay)).map_err(failed)?;
+            if let (false, Some(state)) = (last, film.state()) {
+                stage.tell(Cue::Checkpoint(Resumed::bytes(start, Some(state))?))?;
+            }
+        }
+    }
 }
 
 /// All voices, side by side; `None` where nobody speaks.
@@ -416,27 +576,33 @@ impl Seen {
 }
 
 /// From pictures to what a chunk knows of them.
-#[derive(Clone, Copy)]
 struct Looks<'a> {
     nets: Nets<'a>,
-    clip: &'a ClipVisual,
+    /// Until it is not needed any more.
+    clip: Option<Arc<ClipVisual>>,
     shape: ChunkShape,
     target: (usize, usize),
     stage: &'a Stagehand,
 }
 
 impl Looks<'_> {
-    /// What is seen when frame `at` of the take begins: (1, 1, h, w, 3) on [-1, 1]
-    fn frame(&self, fit: &mut Fit, subject: &mut Seen, at: u64) -> Result<Tensor, EngineError> {
+    /// What is seen when frame `at` of the take begins, in the take's size.
+    fn picture(&self, fit: &mut Fit, subject: &mut Seen, at: u64) -> Result<Picture<3>, EngineError> {
         let mut picture =
             Picture::blank(self.target).map_err(|error| EngineError::Failed(error.to_string()))?;
         fit.fit(subject.footage.at(at).map_err(unseen)?, &mut picture);
-        to_tensor(&picture).map_err(net)
+        Ok(picture)
+    }
+
+    /// (1, 1, h, w, 3) on [-1, 1]
+    fn tensor(&self, picture: &Picture<3>) -> Result<Tensor, EngineError> {
+        to_tensor(picture).map_err(net)
     }
 
     fn condition(&self, frame: &Tensor) -> Result<Condition, SamplerError> {
         let seen = frame.squeeze(1)?.to_device(self.nets.vae.device())?; // (1, h, w, 3)
-        let hidden = self.clip.forward(&seen.to_dtype(DType::F32)?)?;
+        let clip = self.clip.as_ref().expect("a picture that stands still is looked at once");
+        let hidden = clip.forward(&seen.to_dtype(DType::F32)?)?;
         Condition::new(self.nets, frame, &hidden, self.shape, &|| self.stage.is_gone())
     }
 }

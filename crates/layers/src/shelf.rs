@@ -65,6 +65,11 @@ impl<T: Default + Send + 'static> Shelf<T> {
         Ok(net)
     }
 
+    /// What is said of it as it is now.
+    pub fn look<R>(&self, at: impl FnOnce(&T) -> R) -> R {
+        at(&self.held.lock().nets)
+    }
+
     /// Takes something off it, whoever uses it still has it.
     pub fn drop_of(&self, some: impl FnOnce(&mut T)) {
         some(&mut self.held.lock().nets);
