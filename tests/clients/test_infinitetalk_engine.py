@@ -128,6 +128,31 @@ def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
     assert "audio" not in stage.streams(scene / "wan.mp4")
 
 
+def test_scenes_begin_anew_and_are_gone_on_with(weights, scene):
+    """A clip that is cut after 0.72 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
+    clip = scene / "cut.mp4"
+    graph = "[0:v]trim=duration=0.72,setpts=PTS-STARTPTS[a];[1:v]hue=h=180:s=3,trim=duration=1,setpts=PTS-STARTPTS[b];[a][b]concat=n=2:v=1"
+    still = ("-loop", "1", "-t", "2", "-r", "25", "-i", scene / "wide.png")
+    stage.ffmpeg(*still, *still, "-filter_complex", graph, "-pix_fmt", "yuv420p", "-crf", "10", clip)
+    words = ["--video", clip, "--audio", scene / "anna.wav", *CHUNK]
+    status, told, said = generate(weights, scene / "scenes.mp4", *words, "--set", "scene_seg=true", "--reel", scene / "scenes-reel")
+    assert status == 0 and told["frames"] == FRAMES and told["settings"]["scene_seg"] is True, (told, said)
+    status, _, _ = generate(weights, scene / "through.mp4", *words, "--reel", scene / "through-reel")
+    assert status == 0
+    apart = [a != b for a, b in zip(pictures(scene / "scenes.mp4"), pictures(scene / "through.mp4"))]
+    assert not any(apart[:17]) and any(apart[18:]), apart
+    # killed in the second scene
+    reel, out = scene / "scenes-again", scene / "scenes-again.mp4"
+    again = [*words, "--set", "scene_seg=true", "--reel", reel]
+    first = subprocess.Popen(command(out, *again), env=environment(weights), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stage.until(lambda: (reel / "segment-000002.mp4").exists(), 240, what="the second scene")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    status, told, said = generate(weights, out, *again)
+    assert status == 0 and told["frames"] == FRAMES, (told, said)
+    assert pictures(out) == pictures(scene / "scenes.mp4")
+
+
 def test_short_and_silent_voices_work(weights, scene):
     stage.ffmpeg("-t", "0.2", "-i", scene / "anna.wav", scene / "short.wav")
     stage.ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "0.4", scene / "silent.wav")
