@@ -41,6 +41,7 @@ PARSE_MEAN, PARSE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def say(**what):
     print(json.dumps(what), flush=True)
+    print("peer:", what, file=sys.stderr)
 
 
 def cpu():

@@ -86,7 +86,9 @@ class Ours:
             report = json.load(told)
         if status or report["frames"] != frames or "face_missing" in str(report["warnings"]):
             raise SystemExit(f"a take of {frames} frames failed: {report}")
-        return report, used.ru_utime + used.ru_stime, time.time() - begun, used.ru_maxrss / 1024
+        cpu, wall = used.ru_utime + used.ru_stime, time.time() - begun
+        print(f"ours, {clip.stem}, {frames} frames: {cpu:.1f} s of CPU, {wall:.1f} s, first frame after {report['first_frame']:.1f} s", file=sys.stderr)
+        return report, cpu, wall, used.ru_maxrss / 1024
 
 
 def peer(options, folder):
