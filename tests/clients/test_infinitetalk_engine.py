@@ -18,9 +18,10 @@ import requests
 import fal_stage
 import stage
 
-# a small chunk: 17 frames of which 9 are taken over, so that three chunks are 33 frames
-CHUNK = ["--set", "frame_num=17", "--set", "diffusion_steps=1", "--set", "text_guide_scale=1", "--seed", "5"]
-FRAMES = 33
+# a small chunk: 5 frames of which 1 is taken over, so that three chunks are 13 frames
+CHUNK = [*"--set frame_num=5 --set motion_frame=1 --set diffusion_steps=1 --set text_guide_scale=1 --seed 5".split()]
+FRAMES = 13
+SECONDS = "0.52"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def scene(tmp_path_factory, media):
     picture = folder / "wide.png"
     cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(media.portrait)), (608, 160)))
     for name, start in (("anna", "0"), ("ben", "0.3")):
-        stage.ffmpeg("-ss", start, "-t", "1.32", "-i", media.long, folder / f"{name}.wav")
+        stage.ffmpeg("-ss", start, "-t", SECONDS, "-i", media.long, folder / f"{name}.wav")
     return folder
 
 
@@ -78,12 +79,12 @@ def test_a_take_is_as_long_as_its_voice_and_names_its_weights(whole):
     out, told = whole
     assert (told["engine"], told["frames"], told["fps"]) == ("infinitetalk", FRAMES, 25.0)
     assert (told["size"]["width"], told["size"]["height"]) == (1216, 320)
-    assert told["settings"]["diffusion_steps"] == 1 and told["settings"]["motion_frame"] == 9
+    assert told["settings"]["diffusion_steps"] == 1 and told["settings"]["motion_frame"] == 1
     names = [weights["name"] for weights in told["weights"]]
     assert len(names) == 12 and all(name.startswith("own-") for name in names), names
     video, audio = stage.streams(out)["video"], stage.streams(out)["audio"]
     assert len(pictures(out)) == FRAMES
-    assert abs(float(video["duration"]) - 1.32) < 0.01 and abs(float(audio["duration"]) - 1.32) < 0.03
+    assert abs(float(video["duration"]) - 0.52) < 0.01 and abs(float(audio["duration"]) - 0.52) < 0.03
 
 
 def test_a_killed_take_goes_on_behind_its_last_chunk(weights, scene, whole):
@@ -110,7 +111,7 @@ def test_two_persons_speak(weights, scene):
     voices = ["--audio", scene / "anna.wav", "--audio", scene / "ben.wav"]
     status, told, said = generate(weights, out, "--image", scene / "wide.png", *voices, *persons, *CHUNK, "--set", "mode=clip")
     assert status == 0, (told, said)
-    assert told["frames"] == 17 and told["settings"]["person2"] == "left=308,top=10,right=600,bottom=150"
+    assert told["frames"] == 5 and told["settings"]["person2"] == "left=308,top=10,right=600,bottom=150"
     halves = generate(weights, scene / "halves.mp4", "--image", scene / "wide.png", *voices, *CHUNK, "--set", "mode=clip")
     assert halves[0] == 0 and pictures(scene / "halves.mp4") != pictures(out)
     turns = generate(weights, scene / "turns.mp4", "--image", scene / "wide.png", *voices, "--turns", "in-turn", *CHUNK, "--set", "mode=clip")
@@ -128,28 +129,29 @@ def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
     assert "audio" not in stage.streams(scene / "wan.mp4")
 
 
-def test_scenes_begin_anew_and_are_gone_on_with(weights, scene):
-    """A clip that is cut after 0.72 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
+def test_scenes_begin_anew_and_are_gone_on_with(weights, scene, media):
+    """A clip that is cut after 0.56 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
     clip = scene / "cut.mp4"
-    graph = "[0:v]trim=duration=0.72,setpts=PTS-STARTPTS[a];[1:v]hue=h=180:s=3,trim=duration=1,setpts=PTS-STARTPTS[b];[a][b]concat=n=2:v=1"
+    graph = "[0:v]trim=duration=0.56,setpts=PTS-STARTPTS[a];[1:v]hue=h=180:s=3,trim=duration=1,setpts=PTS-STARTPTS[b];[a][b]concat=n=2:v=1"
     still = ("-loop", "1", "-t", "2", "-r", "25", "-i", scene / "wide.png")
     stage.ffmpeg(*still, *still, "-filter_complex", graph, "-pix_fmt", "yuv420p", "-crf", "10", clip)
-    words = ["--video", clip, "--audio", scene / "anna.wav", *CHUNK]
+    stage.ffmpeg("-t", "1.12", "-i", media.long, scene / "longer.wav")
+    words = ["--video", clip, "--audio", scene / "longer.wav", *CHUNK]
     status, told, said = generate(weights, scene / "scenes.mp4", *words, "--set", "scene_seg=true", "--reel", scene / "scenes-reel")
-    assert status == 0 and told["frames"] == FRAMES and told["settings"]["scene_seg"] is True, (told, said)
+    assert status == 0 and told["frames"] == 28 and told["settings"]["scene_seg"] is True, (told, said)
     status, _, _ = generate(weights, scene / "through.mp4", *words, "--reel", scene / "through-reel")
     assert status == 0
     apart = [a != b for a, b in zip(pictures(scene / "scenes.mp4"), pictures(scene / "through.mp4"))]
-    assert not any(apart[:17]) and any(apart[18:]), apart
+    assert not any(apart[:13]) and any(apart[14:]), apart
     # killed in the second scene
     reel, out = scene / "scenes-again", scene / "scenes-again.mp4"
     again = [*words, "--set", "scene_seg=true", "--reel", reel]
     first = subprocess.Popen(command(out, *again), env=environment(weights), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stage.until(lambda: (reel / "segment-000002.mp4").exists(), 240, what="the second scene")
+    stage.until(lambda: (reel / "segment-000004.mp4").exists(), 240, what="the second scene")
     first.send_signal(signal.SIGKILL)
     first.wait()
     status, told, said = generate(weights, out, *again)
-    assert status == 0 and told["frames"] == FRAMES, (told, said)
+    assert status == 0 and told["frames"] == 28, (told, said)
     assert pictures(out) == pictures(scene / "scenes.mp4")
 
 
@@ -211,7 +213,8 @@ def server(tmp_path_factory, weights, scene):
     flags = ["--conf", 'infinitetalk.trained="4-steps-unguided"']
     env = {
         "TALKIE_MODELS": str(weights),
-        "FRAME_NUM": "17",
+        "FRAME_NUM": "5",
+        "MOTION_FRAME": "1",
         "CKPT_DIR": str(weights / "Wan2.1-I2V-14B-480P"),
         "INFINITETALK_DIR": str(weights / "InfiniteTalk"),
         "WAV2VEC_DIR": str(weights / "chinese-wav2vec2-base"),
@@ -229,10 +232,10 @@ def test_the_dialect_plays_it_and_a_killed_worker_costs_no_chunk(server):
         "image_path": str(server.media / "wide.png"),
         "prompt": "A person speaks",
         "resolution": "infinitetalk-480",
-        "diffusion_steps": 2,
+        "diffusion_steps": 1,
         "text_guide_scale": 1.0,
         "audio_guide_scale": 2.0,
-        "motion_frame": 9,
+        "motion_frame": 1,
     }
     answers = []
     asking = threading.Thread(target=lambda: answers.append(requests.post(server.url("infinitetalk", "/api/generate-video"), json=body, timeout=300)))

@@ -109,10 +109,15 @@ impl Wants<'_> {
             folder("wav2vec2", "config.json").or_else(|| folder("chinese-wav2vec2-base", "config.json"))
         });
         let quantised = self.place((&settings.quant_dir, "quant_dir"), "QUANT_DIR", || None);
+        for named in [&ckpt, &audio, &ear, &quantised].into_iter().flatten() {
+            if !named.path.exists() {
+                return Ok(Err(nothing_there(named)));
+            }
+        }
         let (Some(ckpt_dir), Some(infinitetalk_dir), Some(wav2vec_dir)) = (ckpt, audio, ear) else {
             return Ok(Err(Complaint::new(
                 "no_weights",
-                "infinitetalk has no weights here",
+                "infinitetalk needs Wan's folder (CKPT_DIR), InfiniteTalk's audio modules (INFINITETALK_DIR) and wav2vec 2.0 (WAV2VEC_DIR), and not all of them are here",
                 "talkie models pull infinitetalk; `talkie models path infinitetalk` shows what is where",
             )));
         };
@@ -166,6 +171,11 @@ impl Wants<'_> {
         }
         Ok(cards)
     }
+}
+
+fn nothing_there(named: &Named) -> Complaint {
+    let message = format!("{} names {}, but there is nothing at that path", named.by, named.path.display());
+    Complaint::new("weights_unloadable", message, format!("correct or unset {}", named.by))
 }
 
 fn trained_of(path: &Path) -> Trained {

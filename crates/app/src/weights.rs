@@ -4,9 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use contract::{Complaint, Weights};
-use models::{Catalogue, Found, Kind, Places, Wanted, identity};
+use models::{Catalogue, Found, Kind, Places, Wanted, identity, sample};
 
 use crate::say;
+
+/// Bytes from which a file that a variable names is known by a sample of it: nobody waits minutes for a server to begin.
+const LARGE: u64 = 4 << 30;
 
 /// The catalogue and where its files may lie.
 pub struct Shelf<'a> {
@@ -64,6 +67,15 @@ impl<'a> Shelf<'a> {
             let message = format!("{variable} names {}, but there is no such file", path.display());
             Complaint::new("weights_unloadable", message, format!("correct or unset {variable}"))
         })?;
+        if let Some((name, found)) = self.pulled(path) {
+            let sha256 = self.sum(&found)?;
+            return Ok(Known { path: path.to_owned(), card: Weights { name, sha256, embedded: false } });
+        }
+        let file = path.file_name().map_or("file".into(), |name| name.to_string_lossy());
+        if bytes > LARGE {
+            let name = format!("own-{file}-sampled");
+            return Ok(Known { path: path.to_owned(), card: Weights { name, sha256: sample(path)?, embedded: false } });
+        }
         let found =
             Found { path: path.to_owned(), kind: Kind::Folder, bytes, hub_sha256: None, receipt: None };
         let sha256 = self.sum(&found)?;
@@ -73,9 +85,22 @@ impl<'a> Shelf<'a> {
                 .iter()
                 .any(|file| file.sha256.as_deref().is_some_and(|sum| sha256.starts_with(sum)))
         });
-        let own = || format!("own-{}", path.file_name().map_or("file".into(), |name| name.to_string_lossy()));
+        let own = || format!("own-{file}");
         let name = known.map_or_else(own, |component| component.name.clone());
         Ok(Known { path: path.to_owned(), card: Weights { name, sha256, embedded: false } })
+    }
+
+    /// The component of a file that a pull wrote down.
+    fn pulled(&self, path: &Path) -> Option<(String, Found)> {
+        let files = self.catalogue.components.iter().flat_map(|component| {
+            component.files.iter().map(move |file| Wanted { component, file })
+        });
+        let of_that_name =
+            |wanted: &Wanted| Path::new(wanted.file.path.as_str()).file_name() == path.file_name();
+        files.filter(of_that_name).find_map(|wanted| {
+            let found = self.places.find(wanted)?;
+            (found.path == path && found.receipt.is_some()).then(|| (wanted.component.name.clone(), found))
+        })
     }
 
     fn sum(&self, found: &Found) -> Result<String, Complaint> {

@@ -8,7 +8,6 @@ use candle_core::{DType, Device};
 use contract::{Complaint, EngineError, Warning};
 use layers::free_memory::free;
 use layers::shelf::{Shelf, Use, make_room};
-use layers::weights::{Inventory, Outline};
 
 use crate::nets::clip_visual::ClipVisual;
 use crate::nets::dit::{Dit, DitConfig, Form as BlockForm, Loading, Residency, Variant};
@@ -297,29 +296,19 @@ pub enum Encoder {
     Voice,
 }
 
-/// The keys of the DiT.
-fn asked(config: &DitConfig) -> candle_core::Result<Inventory> {
-    let outline = Outline::new();
-    Dit::load(config, &Loading::default(), outline.builder())?;
-    Ok(outline.inventory())
-}
-
 /// The encoders' numbers are told by the lengths of their files.
 fn size_of(config: &DitConfig, files: &Files) -> candle_core::Result<ModelSize> {
     let numbers = |part: &str, bytes: u64| {
         let of = files.of_weights().into_iter().filter(|file| file.part == part);
         of.filter_map(|file| Some(std::fs::metadata(file.path).ok()?.len())).sum::<u64>() / bytes
     };
-    let block = config.block_parameters()? as u64;
-    let all = asked(config)?;
-    let all: u64 = all.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
     Ok(ModelSize {
         dim: config.dim as u64,
         ffn_dim: config.ffn_dim as u64,
         layers: config.num_layers as u64,
         heads: config.num_heads as u64,
-        block_parameters: block,
-        other_parameters: all - block * config.num_layers as u64,
+        block_parameters: config.block_parameters()? as u64,
+        other_parameters: config.other_parameters()? as u64,
         text_parameters: numbers("umt5", 2),
         clip_parameters: numbers("clip", 4),
         vae_parameters: numbers("vae", 4),
