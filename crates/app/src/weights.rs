@@ -74,7 +74,10 @@ impl<'a> Shelf<'a> {
         let file = path.file_name().map_or("file".into(), |name| name.to_string_lossy());
         if bytes > LARGE {
             let name = format!("own-{file}-sampled");
-            return Ok(Known { path: path.to_owned(), card: Weights { name, sha256: sample(path)?, embedded: false } });
+            return Ok(Known {
+                path: path.to_owned(),
+                card: Weights { name, sha256: sample(path)?, embedded: false },
+            });
         }
         let found =
             Found { path: path.to_owned(), kind: Kind::Folder, bytes, hub_sha256: None, receipt: None };
@@ -92,9 +95,11 @@ impl<'a> Shelf<'a> {
 
     /// The component of a file that a pull wrote down.
     fn pulled(&self, path: &Path) -> Option<(String, Found)> {
-        let files = self.catalogue.components.iter().flat_map(|component| {
-            component.files.iter().map(move |file| Wanted { component, file })
-        });
+        let files = self
+            .catalogue
+            .components
+            .iter()
+            .flat_map(|component| component.files.iter().map(move |file| Wanted { component, file }));
         let of_that_name =
             |wanted: &Wanted| Path::new(wanted.file.path.as_str()).file_name() == path.file_name();
         files.filter(of_that_name).find_map(|wanted| {

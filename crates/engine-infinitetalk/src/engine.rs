@@ -35,7 +35,7 @@ impl InfiniteTalk {
         let hears = setup.hears();
         let (fps, defaults) = match hears {
             true => (FPS, defaults),
-            false => (WAN_FPS, Defaults { trained: Trained::Wan, ..defaults }),
+            false => (WAN_FPS, Defaults { trained: Trained::Wan, motion_frame: 1, ..defaults }),
         };
         let card = EngineCard {
             name: if hears { "infinitetalk" } else { "wan-i2v" },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Complaint, Stop, VideoFormat};
-use media::{Joining, MediaError, Mp4Options, Mp4Sink};
+use media::{Joining, MediaError, Mp4Options, Mp4Sink, Part};
 
 use crate::Watcher;
 use crate::preview::Previews;
@@ -32,7 +32,7 @@ pub fn write(
             return Err(Complaint::new("reel_of_another_take", message, hint).into());
         }
         let begin = |path: PathBuf| {
-            let options = Mp4Options { crf, content, ..Mp4Options::new(format) };
+            let options = Mp4Options { crf, content, part: Part::Segment, ..Mp4Options::new(format) };
             Mp4Sink::file(&tools, &path, options, &limits, &stop)
         };
         let reel = segments((reel, format), frames, &mut Previews::new(watcher), begin)?;

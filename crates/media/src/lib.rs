@@ -34,7 +34,7 @@ pub use frames::{FramesSpec, frames};
 pub use join::{Joining, join};
 pub use jpeg::Jpeg;
 pub use limits::Limits;
-pub use mp4::{Content, Mp4Options, Mp4Sink};
+pub use mp4::{Content, Mp4Options, Mp4Sink, Part};
 pub use picture::{Picture, PictureSpec, picture, picture_filling};
 pub use probe::{AudioProbe, Probe, VideoProbe, probe};
 pub use sandbox::SandboxReport;

@@ -28,6 +28,7 @@ pub struct Mp4Options {
     /// Quality on the scale of x264's constant rate factor, 0 (lossless) to 51; 20 is the default.
     pub crf: u8,
     pub content: Content,
+    pub part: Part,
     /// Encoder threads; one takes the least CPU.
     pub threads: u8,
     /// The `comment` tag, `made by talkie, engine puppet, …`.
@@ -43,6 +44,15 @@ pub enum Content {
     Moving,
 }
 
+/// Whether a file stands for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// One of several that are joined: its pictures are stored in the order in which they are shown, so that the last of one segment comes
+    /// before the first of the next, however short they are.
+    Segment,
+}
+
 /// Of `Content::Still`, measured on three portraits (docs/bench.md): PSNR and CPU as good as the same `crf`, and no pulse.
 const STILL_QP_ABOVE_CRF: u8 = 2;
 const STILL_KEY_FRAMES: &str = "ipratio=3";
@@ -54,6 +64,7 @@ impl Mp4Options {
             sound: None,
             crf: 20,
             content: Content::Moving,
+            part: Part::Whole,
             threads: threads_for(format),
             comment: None,
         }
@@ -287,6 +298,9 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
             let cq = options.crf.max(1).to_string();
             add(&["-c:v", "h264_nvenc", "-preset", "p4", "-rc", "vbr", "-cq", &cq, "-b:v", "0"]);
         }
+    }
+    if options.part == Part::Segment {
+        add(&["-bf", "0"]);
     }
     add(&["-pix_fmt", "yuv420p"]);
     if options.crf > 0 {

@@ -1,4 +1,4 @@
-//! Segments joined to a take, and several voices in one sound track, checked by ffprobe and by what is heard.
+//! Segments, also very short ones, joined to a take, and several voices in one sound track, checked by ffprobe and by what is heard.
 
 mod fixtures;
 
@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use contract::{Stop, Turns, VideoFormat};
 use fixtures::{format, frame, limits, made, scratch, shown, tools};
-use media::{Joining, Mp4Options, Mp4Sink, Soundtrack, Track};
+use media::{Joining, Mp4Options, Mp4Sink, Part, Soundtrack, Track};
 
 fn segment(out: &Path, format: VideoFormat, frames: std::ops::Range<u64>) {
-    let mut sink = Mp4Sink::file(&tools(), out, Mp4Options::new(format), &limits(), &Stop::new()).unwrap();
+    let options = Mp4Options { part: Part::Segment, ..Mp4Options::new(format) };
+    let mut sink = Mp4Sink::file(&tools(), out, options, &limits(), &Stop::new()).unwrap();
     for index in frames {
         sink.frame(&frame(format, index)).unwrap();
     }
@@ -26,7 +27,7 @@ fn joined_segments_are_one_take() {
     for (row, fps) in ["25", "30000/1001"].into_iter().enumerate() {
         let format = format(64, 48, fps);
         let sound = made(&scratch, &format!("sound{row}.wav"), "-f lavfi -i sine=d=8:r=44100");
-        let segments: Vec<PathBuf> = [0..81, 81..153, 153..160]
+        let segments: Vec<PathBuf> = [0..81, 81..82, 82..153, 153..155, 155..160]
             .into_iter()
             .map(|frames| {
                 // a name as a user's folder may have it
