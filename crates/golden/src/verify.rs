@@ -14,6 +14,7 @@ use crate::compare::{compare, compare_texts, neighbours_in_order, with_entry_wit
 use crate::dump;
 use crate::kit::{self, CaseFile, Kit, KitError};
 use crate::report::{CaseReport, OutputReport, Report, Verdict};
+use crate::tolerance::Tolerance;
 
 pub struct Settings {
     /// The kit's folder.
@@ -52,6 +53,9 @@ pub fn verify(
             let half = kit.cases.contains(&half).then(|| CaseFile::open(&half)).transpose()?;
             file.meta.tolerance =
                 file.meta.tolerance.with_bf16_products(half.as_ref().map(|half| &half.meta.tolerance));
+            if let Some(case) = registry.case(&file.meta.component) {
+                file.meta.tolerance = bounded_by(case, &file)?;
+            }
         }
         if settings.dtype.is_some_and(|dtype| dtype != file.dtype()) {
             continue;
@@ -72,6 +76,18 @@ pub fn verify(
         add(keys(path, registry)?);
     }
     Ok(report)
+}
+
+/// The file's tolerance, with what the case says of single outputs under bf16.
+fn bounded_by(case: &dyn Case, file: &CaseFile) -> Result<Tolerance, KitError> {
+    let mut tolerance = file.meta.tolerance.clone();
+    for (name, _) in file.stored("out.") {
+        let output = name.trim_start_matches("out.");
+        if let Some(rel_l2) = case.under_bf16(output) {
+            tolerance = tolerance.with_bound(output, file.tensor(name)?.dtype(), rel_l2);
+        }
+    }
+    Ok(tolerance)
 }
 
 fn blank(file: &CaseFile, verdict: Verdict) -> CaseReport {
