@@ -65,6 +65,6 @@ fn a_net_with_a_lora_is_never_held_twice() {
     assert_eq!(value.to_scalar::<f32>().unwrap(), 1.0 + 0.5 * RANK as f32);
     let (net, tensor) = (LAYERS * WIDE * WIDE * 2, WIDE * WIDE * 4);
     println!("{most} bytes at most for a net of {net} bytes");
-    // of one tensor: its values, the product, the product's values, and what became of them
-    assert!(most <= net + 4 * tensor, "{most} bytes for a net of {net}");
+    // of one tensor: its values, the product, the product's values, and what became of them; a MiB for everything else
+    assert!(most <= net + 4 * tensor + (1 << 20), "{most} bytes for a net of {net}");
 }
