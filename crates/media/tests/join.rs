@@ -50,14 +50,15 @@ fn joined_segments_are_one_take() {
         assert_eq!(shown(&out, "stream=r_frame_rate", "v").parse(), Ok(format.fps));
         let length = |stream: &str| shown(&out, "stream=duration", stream).parse::<f64>().unwrap();
         let expected = format.fps.seconds_at(160);
-        assert!((length("v") - expected).abs() < 2e-3, "{} {expected}", length("v"));
-        assert!((length("a") - expected).abs() < 2e-3, "{} {expected}", length("a"));
+        // containers count in steps of their own: a tenth of a frame
+        assert!((length("v") - expected).abs() < 4e-3, "{} {expected}", length("v"));
+        assert!((length("a") - expected).abs() < 4e-3, "{} {expected}", length("a"));
         let times = shown(&out, "packet=pts_time", "v");
         let mut times: Vec<f64> = times.lines().map(|t| t.trim_end_matches(',').parse().unwrap()).collect();
         times.sort_by(f64::total_cmp);
         assert_eq!(times.len(), 160);
         for (index, time) in times.iter().enumerate() {
-            assert!((time - format.fps.seconds_at(index as u64)).abs() < 2e-3, "frame {index} at {time}");
+            assert!((time - format.fps.seconds_at(index as u64)).abs() < 4e-3, "frame {index} at {time}");
         }
         assert_eq!(shown(&out, "format_tags=comment", "v"), "made by a test");
 
