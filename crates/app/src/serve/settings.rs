@@ -210,6 +210,7 @@ pub struct InfiniteTalkSettings {
 /// An adapter of the DiT.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "neural"), expect(dead_code, reason = "read where the engine is"))]
 pub struct LoraSettings {
     pub path: PathBuf,
     pub scale: Option<f64>,
