@@ -281,7 +281,7 @@ fn a_quantised_model_is_whole_by_itself() {
         let peak = plain.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         let dit = files.dit(&form()).unwrap();
         let error =
-            (dit.weights.get(shape, key).unwrap() - &plain).unwrap().abs().unwrap().max_all().unwrap();
+            (dit.weights.get(&shape, key).unwrap() - &plain).unwrap().abs().unwrap().max_all().unwrap();
         let error = error.to_scalar::<f32>().unwrap() / peak;
         assert!(error > 0.1 * step && error < 1.01 * step, "{kind}: {error} of the peak");
         is_seeded(&dit.weights, "patch_embedding.weight", &[256, 36, 1, 2, 2], DType::F32);
@@ -333,7 +333,7 @@ fn a_lora_is_merged_into_the_model_it_was_made_for() {
     let dit = Files::find(&lora("kohya_underscore.safetensors")).unwrap().dit(&form()).unwrap();
     let (key, shape) = ("blocks.0.self_attn.q.weight", [256, 256]);
     let plain = Seeded::new("public").tensor(key, &shape, DType::F32, &Device::Cpu).unwrap();
-    let change = (dit.weights.get(shape, key).unwrap() - plain).unwrap().sqr().unwrap().sum_all().unwrap();
+    let change = (dit.weights.get(&shape, key).unwrap() - plain).unwrap().sqr().unwrap().sum_all().unwrap();
     assert!(change.to_scalar::<f32>().unwrap() > 1e-3);
     is_seeded(&dit.weights, "blocks.1.self_attn.q.weight", &shape, DType::F32);
     let other = lora("../../musetalk/whisper_encoder.safetensors");
