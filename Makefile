@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-load musetalk-full cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -67,6 +67,11 @@ bench-http: build
 musetalk-full: build
 	@scripts/musetalk-full.sh
 
+## full-size blocks of InfiniteTalk's DiT on seeded weights, streamed one after the other (slow: 4 GB of memory, some minutes)
+infinitetalk-block:
+	@scripts/setup.sh run
+	cargo run --quiet --release --locked --package engine-infinitetalk --example dit-block -- 2 bf16 5 32 32
+
 ## CPU kernels against PyTorch, layer by layer; tables for docs/bench.md on standard output
 bench-kernels:
 	@scripts/setup.sh run
@@ -81,6 +86,10 @@ bench-nets:
 bench-pictures:
 	@scripts/setup.sh run
 	@benches/pictures/run.sh
+
+## MuseTalk's whole pipeline at full size against the official one on PyTorch; the table for docs/bench.md on standard output (slow: ten minutes)
+bench-pipeline: build
+	@benches/pipeline/run.sh
 
 ## a weight file of 3.4 GB as tensors against a plain read of it
 bench-load: build

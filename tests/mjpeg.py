@@ -11,9 +11,14 @@ SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 class Raw:
     """One HTTP/1.1 exchange on a bare socket: what a client library hides (chunks and their times) is what is wanted here."""
 
-    def __init__(self, url, method="GET", body=b"", headers=None, timeout=60):
+    def __init__(self, url, method="GET", body=b"", headers=None, timeout=60, window=None):
+        """`window`: bytes that the system takes for a reader who does not read."""
         parts = urllib.parse.urlsplit(url)
-        self.sock = socket.create_connection((parts.hostname, parts.port), timeout)
+        self.sock = socket.socket()
+        self.sock.settimeout(timeout)
+        if window:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self.sock.connect((parts.hostname, parts.port))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

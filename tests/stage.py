@@ -12,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIALECTS = ("infinitetalk", "musetalk", "musetalk-s3", "svd", "all")
 BINARY = pathlib.Path(os.environ.get("TALKIE_BIN") or ROOT / "target/release/talkie")
@@ -179,6 +181,31 @@ class Talkie:
         with urllib.request.urlopen(request, timeout=20) as answer:
             body = json.load(answer)
         return body
+
+
+@contextlib.contextmanager
+def small_disk(folder, mib):
+    """A disk of its own that is soon full; the test is skipped where nothing can be mounted."""
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no small disk to fill: mounting needs more rights than this run has ({done.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+
+
+def fill(disk, leave=0):
+    """Takes all the room there is, but for `leave` bytes; the file that takes it."""
+    filler = disk / "filler"
+    with open(filler, "wb") as out, contextlib.suppress(OSError):
+        while True:
+            out.write(bytes(1 << 16))
+            out.flush()
+    if leave:
+        os.truncate(filler, filler.stat().st_size - leave)
+    return filler
 
 
 def children_of(pid):

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from steps import mask, paste, square
+
 W, H = 1920, 1080
 FACE = (700, 300, 1030, 720)
 
@@ -32,51 +34,6 @@ def labels():
     return out
 
 
-def square():
-    x1, y1, x2, y2 = FACE
-    half = int(max(x2 - x1, y2 - y1) // 2 * 1.5)
-    x, y = (x1 + x2) // 2, (y1 + y2) // 2
-    return x - half, y - half, x + half, y + half
-
-
-def jaw(classes):
-    grow = np.zeros((33, 33), np.uint8)
-    for row in range(10, 33):
-        reach = min(row - 10, 10)
-        grow[row, 16 - reach:17 + reach] = 1
-    back = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (35, 3))
-    cheeks = np.zeros((512, 512), np.uint8)
-    cv2.rectangle(cheeks, (0, 0), (256 - 90, 512), 255, -1)
-    cv2.rectangle(cheeks, (256 + 90, 0), (512, 512), 255, -1)
-    grown = cv2.dilate((classes == 1).astype(np.uint8) * 255, grow)
-    cut = cv2.erode(grown, back, iterations=2)
-    skin = cv2.bitwise_or(cv2.bitwise_and(cut, cheeks), cv2.bitwise_and(grown, cv2.bitwise_not(cheeks)))
-    kept = ((skin == 255) & (classes != 10)) | np.isin(classes, (11, 12, 13))
-    return Image.fromarray(kept.astype(np.uint8) * 255)
-
-
-def mask(classes, blur):
-    x1, y1, x2, y2 = square()
-    side = x2 - x1
-    box = (FACE[0] - x1, FACE[1] - y1, FACE[2] - x1, FACE[3] - y1)
-    whole = Image.new("L", (side, side), 0)
-    whole.paste(jaw(classes).resize((side, side)).crop(box), box)
-    lower = Image.new("L", (side, side), 0)
-    lower.paste(whole.crop((0, side // 2, side, side)), (0, side // 2))
-    kernel = int(blur * side // 2 * 2) + 1
-    return cv2.GaussianBlur(np.array(lower), (kernel, kernel), 0)
-
-
-def paste(frame, face, soft):
-    x1, y1, _, _ = square()
-    body = Image.fromarray(frame[:, :, ::-1])
-    face = Image.fromarray(cv2.resize(face, (FACE[2] - FACE[0], FACE[3] - FACE[1]))[:, :, ::-1])
-    large = body.crop(square())
-    large.paste(face, (FACE[0] - x1, FACE[1] - y1))
-    body.paste(large, (x1, y1), Image.fromarray(soft))
-    return np.array(body)[:, :, ::-1]
-
-
 def job(words):
     frame = noise(1, H, W, 3)
     if words == ["crop"]:
@@ -87,13 +44,13 @@ def job(words):
         matrix = np.array([[scale, 0, 144 - scale * W / 2], [0, scale, 192 - scale * H / 2]])
         return lambda: cv2.warpAffine(frame, matrix, (288, 384), flags=cv2.INTER_LINEAR)
     if words == ["parser_input"]:
-        return lambda: np.array(Image.fromarray(frame).crop(square()).resize((512, 512), Image.BILINEAR))
+        return lambda: np.array(Image.fromarray(frame).crop(square(FACE)).resize((512, 512), Image.BILINEAR))
     if words[0] == "mask":
         classes, blur = labels(), 0.10 if words[1] == "realtime" else 0.05
-        return lambda: mask(classes, blur)
+        return lambda: mask(classes, FACE, blur)
     if words == ["paste"]:
-        face, soft = noise(2, 256, 256, 3), mask(labels(), 0.10)
-        return lambda: paste(frame, face, soft)
+        face, soft = noise(2, 256, 256, 3), mask(labels(), FACE, 0.10)
+        return lambda: paste(frame, face, FACE, soft)
     raise ValueError(words)
 
 

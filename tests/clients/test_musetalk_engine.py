@@ -6,22 +6,19 @@ import json
 import os
 import subprocess
 
-import cv2
 import httpx
 import numpy
 import pytest
+
+import musetalk_stage
 import stage
 from mjpeg import Raw, form
+from musetalk_stage import changed, frames, generate
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """The official layout, as the program itself writes it."""
-    folder = tmp_path_factory.mktemp("weights")
-    seeded = [stage.BINARY, "models", "seed", "musetalk", "--scale", "tiny", "--out", str(folder)]
-    subprocess.run(seeded, check=True, capture_output=True, timeout=60)
-    assert (folder / "musetalkV15/unet.pth").exists() and (folder / "sd-vae/config.json").exists()
-    return folder
+    return musetalk_stage.seed(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -29,42 +26,8 @@ def clip(tmp_path_factory, media):
     """Two seconds of the sample portrait that drifts a little, 25 frames a second."""
     path = tmp_path_factory.mktemp("clips") / "drift.mp4"
     motion = "scale=360:360,crop=320:320:x='20+10*sin(t*3)':y='20+8*cos(t*2)'"
-    run_ffmpeg("-loop", "1", "-t", "2", "-r", "25", "-i", media.small, "-vf", motion, "-pix_fmt", "yuv420p", path)
+    stage.ffmpeg("-loop", "1", "-t", "2", "-r", "25", "-i", media.small, "-vf", motion, "-pix_fmt", "yuv420p", path)
     return path
-
-
-def run_ffmpeg(*words):
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, words)], check=True, timeout=60)
-
-
-def generate(weights, out, *words, **env):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TALKIE")}
-    kept |= {"TALKIE_MODELS": str(weights)} | env
-    told = subprocess.run(
-        [stage.BINARY, "generate", "--engine", "musetalk", "--out", str(out), "--json", "--quiet", *map(str, words)],
-        env=kept,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    return told.returncode, json.loads(told.stdout), told.stderr
-
-
-def frames(path):
-    reader = cv2.VideoCapture(str(path))
-    read = []
-    while True:
-        there, frame = reader.read()
-        if not there:
-            return numpy.stack(read)
-        read.append(frame.astype(int))
-
-
-def changed(take, source):
-    """Share of pixels that differ a lot, over the frames of a take: in the lower half of the middle, and along the upper edge."""
-    apart = numpy.abs(take - source[: len(take)]).max(axis=3) > 40
-    height, width = apart.shape[1:]
-    return apart[:, height // 2 : height * 7 // 8, width // 4 : width * 3 // 4].mean(), apart[:, : height // 5].mean()
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +83,7 @@ def test_equal_acts_give_equal_frames(take, weights, clip, media, tmp_path):
 )
 def test_profiles_and_frame_rates(weights, clip, media, tmp_path, settings, frame_rate):
     voice = tmp_path / "voice.wav"
-    run_ffmpeg("-i", media.short, "-t", "0.6", voice)
+    stage.ffmpeg("-i", media.short, "-t", "0.6", voice)
     code, told, errors = generate(weights, tmp_path / "t.mp4", "--video", clip, "--audio", voice, "--detector", "face", *settings)
     assert code == 0, (told, errors)
     # before v1.5 a take went on until its last window lay beyond the voice
@@ -130,7 +93,7 @@ def test_profiles_and_frame_rates(weights, clip, media, tmp_path, settings, fram
 
 def test_a_portrait_speaks(weights, media, tmp_path):
     voice = tmp_path / "voice.wav"
-    run_ffmpeg("-i", media.short, "-t", "0.5", voice)
+    stage.ffmpeg("-i", media.short, "-t", "0.5", voice)
     code, told, errors = generate(weights, tmp_path / "t.mp4", "--image", media.small, "--audio", voice, "--detector", "face")
     assert code == 0 and told["frames"] in (12, 13), (told, errors)
 
@@ -161,7 +124,7 @@ def test_what_cannot_be_done_is_told(weights, clip, media, tmp_path, words, code
 
 def test_no_face_in_any_frame(weights, media, tmp_path):
     clip = tmp_path / "wall.mp4"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=1", "-pix_fmt", "yuv420p", clip)
+    stage.ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=1", "-pix_fmt", "yuv420p", clip)
     status, told, _ = generate(weights, tmp_path / "t.mp4", "--video", clip, "--audio", media.short, "--detector", "face")
     assert status == 1 and told["error"]["code"] == "no_face", told
     assert not (tmp_path / "t.mp4").exists()
@@ -269,15 +232,15 @@ def test_a_folder_of_pictures(weights, clip, media, tmp_path):
     """In the order of their numbers, at 25 a second, forwards and backwards."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    run_ffmpeg("-i", clip, "-frames:v", "6", "-start_number", "8", folder / "%d.png")
+    stage.ffmpeg("-i", clip, "-frames:v", "6", "-start_number", "8", folder / "%d.png")
     voice = tmp_path / "voice.wav"
-    run_ffmpeg("-i", media.short, "-t", "0.6", voice)
+    stage.ffmpeg("-i", media.short, "-t", "0.6", voice)
     code, told, errors = generate(weights, tmp_path / "t.mp4", "--video", folder, "--audio", voice, "--detector", "face", "--crf", "5")
     assert code == 0 and told["frames"] == 15 and told["fps"] == 25, (told, errors)
     order = [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
     source = frames(clip)[order]
     _, hair = changed(frames(tmp_path / "t.mp4"), source)
     assert hair < 0.01, hair
-    run_ffmpeg("-i", media.small, folder / "99.png")
+    stage.ffmpeg("-i", media.small, folder / "99.png")
     code, told, _ = generate(weights, tmp_path / "u.mp4", "--video", folder, "--audio", voice, "--detector", "face")
     assert code == 1 and told["error"]["code"] == "picture_size", told

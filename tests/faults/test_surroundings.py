@@ -5,12 +5,10 @@ import pathlib
 import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 
 import httpx
-import pytest
 
 import s3_server
 import stage
@@ -46,21 +44,9 @@ def settled(server, limit=120):
     return {job["id"]: job["state"] for job in server.jobs()}
 
 
-@contextlib.contextmanager
-def small_disk(folder, mib):
-    folder.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no small disk to fill: mounting needs more rights than this run has ({done.stderr.strip()})")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=False)
-
-
 def test_disk_full(tmp_path, media):
     """A take, an upload and an avatar that find no room fail with a reason; the server lives, and works when there is room again."""
-    with small_disk(tmp_path / "disk", 48) as disk:
+    with stage.small_disk(tmp_path / "disk", 48) as disk:
         server = stage.Talkie(disk, only=("infinitetalk", "svd"))
         server.log_path, server.media = tmp_path / "server.log", tmp_path / "media"
         server.media.mkdir()
@@ -68,11 +54,7 @@ def test_disk_full(tmp_path, media):
         with server:
             picture = upload(server, media).json()["imageUrl"]
             assert talk(server, media.small, media.mp3).status_code == 200
-            filler = disk / "filler"
-            with open(filler, "wb") as out, contextlib.suppress(OSError):
-                while True:
-                    out.write(bytes(1 << 16))
-                    out.flush()
+            filler = stage.fill(disk)
             failed = talk(server, media.small, media.mp3, seed=7)
             assert failed.status_code in (500, 503, 507) and isinstance(failed.json()["detail"], str), failed.text
             refused = upload(server, media)

@@ -190,6 +190,7 @@ fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, voice: &Path) -> 
         seed: SEED,
         settings: Settings::default(),
         landmarks: None,
+        turns: contract::Turns::Together,
         checkpoint: None,
     };
     let (stamps, seen) = mpsc::channel();
@@ -250,7 +251,7 @@ fn pipeline(
         landmarks: None,
         crf: 20,
     };
-    let target = Target::File { path: take, existing: Existing::Replace };
+    let target = Target::File { path: take, existing: Existing::Replace, reel: None };
     let before = usage::cpu_with_children();
     let begun = Instant::now();
     let memory = usage::MemoryWatch::start();

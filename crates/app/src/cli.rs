@@ -56,6 +56,9 @@ pub enum Command {
     Engines(JsonArgs),
     /// Measure the speed of an engine on this machine
     Bench(BenchArgs),
+    /// What a take of a large model needs: memory, and seconds of work for a second of video
+    #[cfg(feature = "neural")]
+    Plan(PlanArgs),
     /// Serve the HTTP APIs of InfiniteTalk, MuseTalk, MuseTalk S3, the SVD backend and fal
     Serve(ServeArgs),
     /// Lead fal's own clients here: a proxy on loopback that takes the place of fal's hosts
@@ -85,6 +88,8 @@ impl Command {
             Command::Verify(args) => args.json,
             Command::Doctor(args) | Command::Engines(args) => args.json,
             Command::Bench(args) => args.json,
+            #[cfg(feature = "neural")]
+            Command::Plan(args) => args.json,
             Command::Jobs(args) => args.json,
             Command::Avatars(args) => args.json,
             Command::Models(args) => args.json,
@@ -136,6 +141,52 @@ impl CudaCommand {
     }
 }
 
+/// Without `--vram` it is this machine that is planned for.
+#[cfg(feature = "neural")]
+#[derive(Args)]
+pub struct PlanArgs {
+    /// `infinitetalk` or `wan-i2v`
+    pub engine: String,
+    /// 480 or 720
+    #[arg(long, default_value_t = 480)]
+    pub size: u32,
+    /// Size of the picture, which decides the take's shape
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1x1", value_parser = shape)]
+    pub picture: (u32, u32),
+    /// Memory of a card, in GB
+    #[arg(long, value_name = "GB")]
+    pub vram: Option<f64>,
+    /// What the card multiplies in bf16, in TFLOP/s; default 165, an RTX 4090's
+    #[arg(long, value_name = "TFLOPS", requires = "vram")]
+    pub tflops: Option<f64>,
+    /// What comes to the card from this machine's memory, in GB/s; default 25, PCIe 4.0 with 16 lanes
+    #[arg(long, value_name = "GB/S", requires = "vram")]
+    pub link: Option<f64>,
+    /// How weights are held: f32, bf16 or q8_0 (default: as configured, else bf16)
+    #[arg(long, value_name = "NAME")]
+    pub numbers: Option<String>,
+    /// Denoising steps a chunk
+    #[arg(long, default_value_t = 40)]
+    pub steps: usize,
+    /// Forwards a step: 3, 2 where the prompt's scale is 1, 1 with distilled weights
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub forwards: u8,
+    /// Voices
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub persons: u8,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Any size, of which only the shape counts.
+#[cfg(feature = "neural")]
+fn shape(text: &str) -> Result<(u32, u32), String> {
+    let sides =
+        text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)));
+    sides.filter(|&(w, h): &(u32, u32)| w > 0 && h > 0).ok_or_else(|| "write it as 1280x720".to_owned())
+}
+
 #[derive(Args)]
 pub struct JsonArgs {
     /// Print one JSON object
@@ -161,9 +212,20 @@ pub struct GenerateArgs {
     /// Frame rate, e.g. 25, 29.97 or 30000/1001 (default: the clip's own, else the engine's)
     #[arg(long)]
     pub fps: Option<Fps>,
-    /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face)
+    /// What is to be seen (engines infinitetalk and wan-i2v)
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face); 480 or 720 for engines with
+    /// fixed sizes
     #[arg(long, value_name = "PX")]
     pub size: Option<u32>,
+    /// Where a person is in the picture, in pixels; one for each --audio, in the same order (default: left and right half). Four numbers
+    /// without names are the official ones: rows first
+    #[arg(long = "person", value_name = "left=L,top=T,right=R,bottom=B")]
+    pub persons: Vec<String>,
+    /// Keep the finished pieces of a long take in this folder, and go on behind them if they are there
+    #[arg(long, value_name = "DIR")]
+    pub reel: Option<PathBuf>,
     /// What of the picture comes out
     #[arg(long, value_enum)]
     pub crop: Option<Crop>,
@@ -211,6 +273,9 @@ pub struct VoiceArgs {
     /// Use this many seconds of the audio
     #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_above_zero, allow_hyphen_values = true)]
     pub duration: Option<f64>,
+    /// Whether several voices speak at the same time or one after the other
+    #[arg(long, value_enum, requires = "audio")]
+    pub turns: Option<Turns>,
     /// What speaks a text (default: a configured endpoint, else flite, else espeak-ng)
     #[arg(long, value_enum, conflicts_with_all = ["audio", "seconds"])]
     pub tts: Option<TtsBackend>,
@@ -222,9 +287,9 @@ pub struct VoiceArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct VoiceSourceArgs {
-    /// The speech: any sound that ffmpeg reads, or the sound track of a video
+    /// The speech: any sound that ffmpeg reads, or the sound track of a video; once for each person, `-` for one who is silent
     #[arg(long, short, value_name = "FILE")]
-    pub audio: Option<PathBuf>,
+    pub audio: Vec<PathBuf>,
     /// A text to be spoken
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
@@ -234,6 +299,12 @@ pub struct VoiceSourceArgs {
     /// No speech: so many seconds of idle motion, without a sound track
     #[arg(long, value_name = "N", value_parser = seconds_above_zero)]
     pub seconds: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Turns {
+    Together,
+    InTurn,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -35,6 +35,9 @@ fn as_text(card: &EngineCard) -> String {
     row("device", device(card.device).to_owned());
     row("input", card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>().join(", "));
     row("voice", if card.idles { "optional (idles without one)" } else { "required" }.to_owned());
+    if card.persons > 1 {
+        row("persons", format!("up to {}, each with a voice", card.persons));
+    }
     row("output", format!("longest side up to {} px", card.max_longest));
     row(
         "frame rate",
@@ -59,6 +62,8 @@ fn as_json(card: &EngineCard) -> serde_json::Value {
         "device": device(card.device),
         "subjects": card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>(),
         "voice_required": !card.idles,
+        "persons": card.persons,
+        "resumes": card.resumes,
         "max_longest": card.max_longest,
         "fps": { "min": card.fps_range.0, "max": card.fps_range.1, "default": card.default_fps.as_f64() },
         "min_face": card.min_face,

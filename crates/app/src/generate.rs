@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use contract::{Complaint, Landmarks, Settings, Stop, Value};
-use jobs::{Fault, Source, SubjectSpec, Take, TakeSpec, Target, VoiceSpec, Watcher};
+use contract::{Complaint, EngineCard, Landmarks, Settings, Stop, Turns, Value};
+use jobs::{Fault, Other, ReelPlace, Source, SubjectSpec, Take, TakeSpec, Target, VoiceSpec, Watcher};
 use store::Existing;
 
-use crate::cli::{Crop, DataArgs, GenerateArgs, MachineArgs, VoiceArgs};
+use crate::cli::{self, Crop, DataArgs, GenerateArgs, MachineArgs, VoiceArgs};
 use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::terminal::{Audience, Screen};
 use crate::wire;
 use crate::{say, signals};
 
+/// The setting of engines that make takes of a few fixed sizes.
+const RESOLUTION: &str = "resolution";
 /// Longest text that is read from a file or standard input, in bytes.
 const TEXT_LIMIT: u64 = 1 << 20;
 
@@ -69,9 +71,9 @@ impl<F: Into<Fault>> From<F> for Ended {
 
 fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
-    let (spec, target) = what(args)?;
     let config = Config::load(machine)?;
-    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&spec.engine)?;
+    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&args.engine)?;
+    let (spec, target) = what(args, engine.card())?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(machine, speech)?;
     let stop = Stop::new();
@@ -84,7 +86,7 @@ fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result
     made.map_err(|fault| Ended { fault, signal: caught.exit_code() })
 }
 
-fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
+fn what(args: GenerateArgs, card: &EngineCard) -> Result<(TakeSpec, Target), Complaint> {
     let subject = match (args.subject.image, args.subject.video) {
         (Some(path), _) => SubjectSpec::Picture(Source::Path(path)),
         (None, Some(path)) => SubjectSpec::Clip(Source::Path(path)),
@@ -92,7 +94,12 @@ fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
     };
     let mut sent = settings(&args.settings)?;
     if let Some(size) = args.size {
-        sent.insert("size".to_owned(), Value::Int(i64::from(size)));
+        let fixed = card.settings.iter().any(|setting| setting.name == RESOLUTION);
+        let name = if fixed { RESOLUTION } else { "size" };
+        sent.insert(name.to_owned(), Value::Int(i64::from(size)));
+    }
+    for (at, person) in args.persons.into_iter().enumerate() {
+        sent.insert(format!("person{}", at + 1), Value::Text(person));
     }
     if let Some(detector) = args.detector {
         sent.insert("detector".to_owned(), Value::Text(detector));
@@ -109,13 +116,22 @@ fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
     } else {
         check_extension(&args.out)?;
         let existing = if args.overwrite { Existing::Replace } else { Existing::Refuse };
-        Target::File { path: args.out, existing }
+        let reel = args.reel.map(|folder| ReelPlace { folder, other: Other::Refuse });
+        if let (Some(place), false) = (&reel, card.resumes) {
+            let message = format!(
+                "--reel {} was given, but the engine {} makes a take in one piece",
+                place.folder.display(),
+                card.name
+            );
+            return Err(usage(&message, "leave it out"));
+        }
+        Target::File { path: args.out, existing, reel }
     };
     let spec = TakeSpec {
         engine: args.engine,
         subject,
         voice: voice(args.voice)?,
-        prompt: None,
+        prompt: args.prompt,
         fps: args.fps,
         max_frames: None,
         seed: args.seed.unwrap_or_else(fresh_seed),
@@ -128,12 +144,28 @@ fn what(args: GenerateArgs) -> Result<(TakeSpec, Target), Complaint> {
 
 fn voice(args: VoiceArgs) -> Result<VoiceSpec, Complaint> {
     let source = args.source;
-    if let Some(path) = source.audio {
-        return Ok(VoiceSpec::File {
-            source: Source::Path(path),
-            start: args.start,
-            duration: args.duration,
-        });
+    let mut files = source.audio.into_iter();
+    match (files.next(), files.len()) {
+        (None, _) => {}
+        (Some(path), 0) => {
+            let source = Source::Path(path);
+            return Ok(VoiceSpec::File { source, start: args.start, duration: args.duration });
+        }
+        (Some(_), _) if args.start.is_some() || args.duration.is_some() => {
+            return Err(usage(
+                "--start and --duration cut one voice, and several were given",
+                "cut them first",
+            ));
+        }
+        (Some(first), _) => {
+            let voice = |path: PathBuf| (!is_dash(&path)).then_some(Source::Path(path));
+            let voices = std::iter::once(first).chain(files).map(voice).collect();
+            let turns = match args.turns {
+                Some(cli::Turns::InTurn) => Turns::InTurn,
+                Some(cli::Turns::Together) | None => Turns::Together,
+            };
+            return Ok(VoiceSpec::Several { voices, turns });
+        }
     }
     if let Some(text) = source.text {
         return Ok(VoiceSpec::Text(text));

@@ -12,6 +12,8 @@ mod config;
 mod doctor;
 mod engines;
 mod generate;
+#[cfg(feature = "neural")]
+mod infinitetalk;
 mod job_list;
 #[cfg(feature = "neural")]
 mod learned;
@@ -19,6 +21,8 @@ mod machine;
 mod models;
 #[cfg(feature = "neural")]
 mod musetalk;
+#[cfg(feature = "neural")]
+mod plan;
 mod samples;
 mod say;
 mod score;
@@ -29,6 +33,8 @@ mod terminal;
 mod usage;
 #[cfg(feature = "neural")]
 mod verify;
+#[cfg(feature = "neural")]
+mod weights;
 mod wire;
 mod worker;
 
@@ -55,6 +61,8 @@ pub fn talkie() -> ExitCode {
         Command::Doctor(args) => doctor::run(&cli.machine, args.json),
         Command::Engines(args) => engines::run(&cli.machine, args.json),
         Command::Bench(args) => bench::run(&cli.machine, &args),
+        #[cfg(feature = "neural")]
+        Command::Plan(args) => plan::run(&cli.machine, &args),
         Command::Serve(args) => serve::run(&cli.machine, &args),
         Command::Takeover(args) => takeover::run(&cli.machine, &args),
         Command::Jobs(args) => job_list::run(&args),

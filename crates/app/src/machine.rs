@@ -60,6 +60,14 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }
+    let crate::infinitetalk::Engines { infinitetalk, wan_i2v } =
+        crate::infinitetalk::engines(&places, &originals, config)?;
+    for (name, engine) in [("infinitetalk", infinitetalk), ("wan-i2v", wan_i2v)] {
+        match engine {
+            Ok(engine) => engines.ready.push(Arc::new(engine)),
+            Err(why) => engines.absent.push((name, why)),
+        }
+    }
     Ok(engines)
 }
 

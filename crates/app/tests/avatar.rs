@@ -66,6 +66,7 @@ fn play(subject: Subject, frames: u64) -> Result<Vec<Frame>, EngineError> {
         seed: 3,
         settings: Settings::default(),
         landmarks: None,
+        turns: contract::Turns::Together,
         checkpoint: None,
     };
     let (sender, drawn) = mpsc::channel();

@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("face", &["contract"]),
     ("speech", &["contract"]),
     ("models", &["contract"]),
+    ("pictures", &[]),
     ("kernels", &[]),
     ("cuda-kernels", &[]),
     ("jobs", &["contract", "media", "store"]),
@@ -20,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("layers", &["cuda-kernels", "kernels"]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
-    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers"]),
-    ("engine-musetalk", &["contract", "encoders", "face", "golden", "layers"]),
+    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers", "pictures"]),
+    ("engine-musetalk", &["contract", "encoders", "face", "golden", "layers", "pictures"]),
     ("engine-svd", &["contract", "encoders", "golden", "layers"]),
     (
         "app",
@@ -47,8 +48,19 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Builds and tests without a tensor framework; the rest is the neural half. `app` is light without its feature `neural`.
-const LIGHT: &[&str] =
-    &["contract", "media", "store", "jobs", "dialects", "face", "speech", "engine-puppet", "models", "score"];
+const LIGHT: &[&str] = &[
+    "contract",
+    "media",
+    "store",
+    "jobs",
+    "dialects",
+    "face",
+    "speech",
+    "engine-puppet",
+    "models",
+    "pictures",
+    "score",
+];
 
 /// Crates that would make the light half heavy.
 const HEAVY: &[&str] = &["candle-core", "candle-nn", "candle-transformers", "tch", "ort"];

@@ -1,6 +1,6 @@
 //! `Act`: the decoded inputs handed to an engine. It pulls its inputs, it does not hold them.
 
-use crate::{Fps, FrameSource, Landmarks, Settings, SourceError, VoiceSource};
+use crate::{Fps, FrameSource, Landmarks, Settings, SourceError, Turns, VoiceSource};
 
 /// Who is to speak.
 pub enum Subject {
@@ -22,7 +22,7 @@ pub trait AvatarSource: Send {
 /// How long the take becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// As long as the longest voice, to the nearest frame.
+    /// As long as the longest voice, or all of them where they speak in turn, to the nearest frame.
     Voice,
     /// This many frames, whatever the voice does.
     Frames(u64),
@@ -33,6 +33,7 @@ pub struct Act {
     pub subject: Subject,
     /// One voice per person, in the order of the persons; empty: the engine idles, if it can.
     pub voices: Vec<Box<dyn VoiceSource>>,
+    pub turns: Turns,
     pub prompt: Option<String>,
     pub length: Length,
     /// Frame rate of the take.

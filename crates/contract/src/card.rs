@@ -46,6 +46,10 @@ pub struct EngineCard {
     pub keeps_background: bool,
     /// It can make a take without a voice.
     pub idles: bool,
+    /// Most voices, each of a person of its own.
+    pub persons: u32,
+    /// It gives states (`FrameSink::checkpoint`) from which it can go on after a crash.
+    pub resumes: bool,
     /// Layout in which it wants its frames.
     pub source_layout: Layout,
     /// Longest side in which it wants its frames; larger sources are scaled down while decoding.

@@ -33,7 +33,7 @@ pub trait FrameSink {
     fn stage(&mut self, stage: Stage, done: u64, of: u64) -> Result<(), Stopped>;
     fn frame(&mut self, frame: Frame) -> Result<(), Stopped>;
     fn warn(&mut self, warning: Warning) -> Result<(), Stopped>;
-    /// Long engines: resume from here after a crash.
+    /// Long engines: every frame so far belongs to a finished piece, and with this state (`Act::checkpoint`) the rest can be made later.
     fn checkpoint(&mut self, state: &[u8]) -> Result<(), Stopped>;
 }
 
@@ -93,6 +93,7 @@ pub struct Timing {
 /// What a finished session has to say about itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
+    /// Of the whole take, also where it was gone on with.
     pub frames: u64,
     pub face: Option<FaceReport>,
     /// The settings used, resolved: sent > preset > default.

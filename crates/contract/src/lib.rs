@@ -8,6 +8,7 @@ mod complaint;
 mod engine;
 mod face;
 mod frame;
+mod sent;
 mod settings;
 mod sound;
 mod stop;
@@ -24,7 +25,8 @@ pub use face::{FaceReport, LandmarkOrigin, Landmarks, Point};
 pub use frame::{
     Frame, FrameError, FrameSource, Layout, Planes, Size, SourceError, SourceFormat, VideoFormat,
 };
+pub use sent::{Sent, bad_value};
 pub use settings::{Settings, Value};
-pub use sound::{Pcm, VoiceSource};
+pub use sound::{Pcm, Turns, VoiceSource};
 pub use stop::{Stop, StopGuard};
 pub use time::Fps;

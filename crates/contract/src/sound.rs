@@ -15,6 +15,16 @@ impl Pcm {
     }
 }
 
+/// How the voices of several persons lie in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turns {
+    /// All begin with the take.
+    #[default]
+    Together,
+    /// Each begins when the one before has ended.
+    InTurn,
+}
+
 /// A voice that is pulled while it may still be arriving.
 pub trait VoiceSource: Send {
     fn rate_hz(&self) -> u32;

@@ -1,5 +1,5 @@
 //! What neural nets cost on an NVIDIA card, where candle has no kernel or only a row of them: group norm with activation, row norms,
-//! bias with activation and addend, GEGLU, rotary embedding, the windows of a convolution, attention. Written in CUDA (`cu/`), one module of PTX; here are
+//! bias with activation and addend, gated sums, GEGLU, rotary embedding, the windows of a convolution, attention. Written in CUDA (`cu/`), one module of PTX; here are
 //! the arguments as the kernels take them and the geometry of every launch. No tensors, no driver: `layers` launches.
 //! A shape that a kernel cannot take is refused with the reason.
 
@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use attention::{AttentionParams, attention};
 pub use columns::{ColumnsParams, columns};
 pub use group_norm::{GroupNormParams, GroupNormPlan, group_norm};
-pub use pointwise::{FinishParams, GegluParams, RopeParams, finish, geglu, rope};
+pub use pointwise::{FinishParams, GatedParams, GegluParams, RopeParams, finish, gated, geglu, rope};
 pub use row_norm::{RowNormParams, row_norm};
 
 /// The kernels, for a driver to compile.

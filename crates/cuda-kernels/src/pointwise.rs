@@ -16,6 +16,18 @@ pub struct FinishParams {
     pub act: u32,
 }
 
+/// y = x + a * gate, over rows of `channels`; the gate is f32.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GatedParams {
+    pub x: Address,
+    pub a: Address,
+    pub gate: Address,
+    pub y: Address,
+    pub count: u64,
+    pub channels: u32,
+}
+
 /// (rows, 2 channels) -> (rows, channels)
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +63,15 @@ pub fn finish(dtype: Dtype, count: usize, channels: usize) -> Launch {
         walk(format!("finish4_{name}"), count / 4)
     } else {
         walk(format!("finish_{name}"), count)
+    }
+}
+
+pub fn gated(dtype: Dtype, count: usize, channels: usize) -> Launch {
+    let name = dtype.name();
+    if channels.is_multiple_of(4) {
+        walk(format!("gated4_{name}"), count / 4)
+    } else {
+        walk(format!("gated_{name}"), count)
     }
 }
 

@@ -15,6 +15,8 @@ pub struct RowNormParams {
     pub rms: u32,
     pub act: u32,
     pub eps: f32,
+    /// 1 where gain and shift are f32, one is added to the gain, and what the norm gives is rounded before it is scaled.
+    pub modulated: u32,
 }
 
 pub fn row_norm(dtype: Dtype, rows: usize, channels: usize) -> Result<Launch, Refusal> {

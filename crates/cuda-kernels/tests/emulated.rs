@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cuda_kernels::{
-    Act, Address, AttentionParams, ColumnsParams, Dtype, FinishParams, GegluParams, Launch, RopeParams,
-    RowNormParams, attention, columns, finish, geglu, group_norm, rope, row_norm,
+    Act, Address, AttentionParams, ColumnsParams, Dtype, FinishParams, GatedParams, GegluParams, Launch,
+    RopeParams, RowNormParams, attention, columns, finish, gated, geglu, group_norm, rope, row_norm,
 };
 use half::{bf16, f16};
 use libloading::{Library, Symbol};
@@ -240,6 +240,7 @@ fn row_norms() {
                     rms,
                     act: Act::Silu as u32,
                     eps: 1e-6,
+                    modulated: 0,
                 };
                 card.run(&row_norm(dtype, rows, channels).unwrap(), &params);
                 let (x, gain, shift) = (x.wide(), gain.wide(), shift.wide());
@@ -259,6 +260,60 @@ fn row_norms() {
                 let what = format!("{dtype:?} {rows} x {channels}, rms {rms}");
                 check(&what, &y, &want, 3.0 * bound); // the RMS norm rounds three times
             }
+        }
+    }
+}
+
+#[test]
+fn what_the_blocks_of_a_diffusion_transformer_are_told() {
+    let card = Card::new();
+    for (rows, channels) in [(3, 40), (2, 7), (3, 1280)] {
+        let (shift, scale) = (noise(channels, 2), noise(channels, 3));
+        let (shift, scale) = (Values::of(Dtype::F32, &shift), Values::of(Dtype::F32, &scale));
+        for (dtype, bound) in ALL {
+            let (x, a) = (
+                Values::of(dtype, &noise(rows * channels, 1)),
+                Values::of(dtype, &noise(rows * channels, 4)),
+            );
+            let y = Values::room(dtype, rows * channels);
+            let params = RowNormParams {
+                x: x.at(),
+                gain: scale.at(),
+                shift: shift.at(),
+                y: y.at(),
+                channels: channels as u32,
+                eps: 1e-6,
+                modulated: 1,
+                ..RowNormParams::default()
+            };
+            card.run(&row_norm(dtype, rows, channels).unwrap(), &params);
+            let (x_wide, a_wide, shift, scale) = (x.wide(), a.wide(), shift.wide(), scale.wide());
+            let mut want = Vec::new();
+            for row in x_wide.chunks(channels) {
+                let mean = row.iter().sum::<f64>() / channels as f64;
+                let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+                let normed = row.iter().map(|v| (v - mean) / (variance + 1e-6).sqrt());
+                want.extend(normed.enumerate().map(|(i, v)| v * (1.0 + scale[i]) + shift[i]));
+            }
+            let what = format!("{dtype:?} {rows} x {channels}");
+            check(&format!("modulated {what}"), &y, &want, 2.0 * bound);
+
+            let y = Values::room(dtype, rows * channels);
+            let (count, channels_u32) = ((rows * channels) as u64, channels as u32);
+            let gate = Values::of(Dtype::F32, &noise(channels, 5));
+            let params = GatedParams {
+                x: x.at(),
+                a: a.at(),
+                gate: gate.at(),
+                y: y.at(),
+                count,
+                channels: channels_u32,
+            };
+            card.run(&gated(dtype, rows * channels, channels), &params);
+            let gate = gate.wide();
+            let want: Vec<f64> =
+                (0..x_wide.len()).map(|i| x_wide[i] + a_wide[i] * gate[i % channels]).collect();
+            check(&format!("gated {what}"), &y, &want, bound);
         }
     }
 }

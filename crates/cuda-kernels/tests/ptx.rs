@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use cuda_kernels::{
-    Act, AttentionParams, ColumnsParams, Dtype, FinishParams, GegluParams, GroupNormParams, Launch, PTX,
-    RopeParams, RowNormParams, attention, columns, finish, geglu, group_norm, rope, row_norm,
+    Act, AttentionParams, ColumnsParams, Dtype, FinishParams, GatedParams, GegluParams, GroupNormParams,
+    Launch, PTX, RopeParams, RowNormParams, attention, columns, finish, gated, geglu, group_norm, rope,
+    row_norm,
 };
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
@@ -35,6 +36,7 @@ fn every_launch_finds_its_kernel_and_its_argument() {
         }
         for channels in [7, 320] {
             check(finish(dtype, channels << 20, channels), size_of::<FinishParams>());
+            check(gated(dtype, channels << 20, channels), size_of::<GatedParams>());
         }
         check(geglu(dtype, 1), size_of::<GegluParams>());
         check(rope(dtype, 1 << 30), size_of::<RopeParams>());

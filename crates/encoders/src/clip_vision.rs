@@ -105,14 +105,14 @@ impl Attention {
         })
     }
 
-    /// x: (b, l, c) -> the same
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// x: (b, l, c) -> what x sees of itself, plus `addend`: the same
+    fn forward_plus(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
         let (b, l, c) = x.dims3()?;
         let d = c / self.heads;
         let heads = |linear: &Linear| linear.forward(x)?.reshape((b, l, self.heads, d)); // (b, l, n, d)
         let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
         let y = attention(&q, &k, &v, &Mask::Full, (d as f64).powf(-0.5))?;
-        self.out.forward(&y.reshape((b, l, c))?)
+        self.out.forward_plus(&y.reshape((b, l, c))?, addend)
     }
 }
 
@@ -153,9 +153,9 @@ impl Block {
 
     /// x: (b, l, c) -> the same
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attention.forward(&self.norm1.forward(x)?)?)?;
-        let wide = self.act.forward(&self.fc1.forward(&self.norm2.forward(&x)?)?)?; // (b, l, intermediate)
-        x + self.fc2.forward(&wide)?
+        let x = self.attention.forward_plus(&self.norm1.forward(x)?, x)?;
+        let wide = self.fc1.forward_then(&self.norm2.forward(&x)?, self.act)?; // (b, l, intermediate)
+        self.fc2.forward_plus(&wide, &x)
     }
 }
 

@@ -42,7 +42,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 fn run(cfg: DitConfig, (dtype, form): (DType, Form), [frames, height, width]: [usize; 3]) -> Result<()> {
-    let how = Loading { form, residency: Residency { resident_blocks: 0 }, ..Loading::default() };
+    let how = Loading { form, residency: Residency::NONE, ..Loading::default() };
     let begin = Instant::now();
     let net = Dit::load(&cfg, &how, Seeded::new("full").builder(dtype, &Device::Cpu))?;
     println!("what is not in blocks: {:.1} s, peak {:.2} GiB", begin.elapsed().as_secs_f64(), peak());

@@ -1,9 +1,23 @@
-//! InfiniteTalk (MeiGen-AI/InfiniteTalk at 0107cd9, on Wan 2.1): a video of any length from a picture or a clip and a voice. So far this
-//! crate holds nets only; the engine that runs them comes with its own issue.
+//! InfiniteTalk (MeiGen-AI/InfiniteTalk at 0107cd9, on Wan 2.1): a video of any length from a picture or a clip and one or two voices. Without the
+//! audio modules it is Wan's own image-to-video model.
 
+pub mod audio;
+mod engine;
 mod golden;
+mod model;
 pub mod nets;
+pub mod picture;
+pub mod plan;
+pub mod presets;
+pub mod sampler;
+mod scenes;
+mod session;
+pub mod settings;
+pub mod text;
 pub mod weights;
+
+pub use engine::InfiniteTalk;
+pub use model::Setup;
 
 /// Adds the cases and the full-size nets of this crate to what can be verified.
 pub fn register(registry: &mut ::golden::Registry) {

@@ -269,13 +269,13 @@ fn the_time_is_what_teacache_measures() {
 fn weights_in_fewer_bits_give_nearly_the_same() {
     let exact = load(Loading::default());
     let scene = Scene::new(&exact);
-    let want = velocity(&exact, &scene.for_two());
+    let want = velocity(&exact, &scene.step()); // with two persons, a token may come to belong to the other one
     for (dtype, form, bound) in
         [(DType::BF16, Form::Plain, 0.02), (DType::F32, Form::Q8_0, 0.05), (DType::BF16, Form::Q8_0, 0.05)]
     {
         let how = Loading { form, ..streamed(1) };
         let net = Dit::load(&tiny(), &how, Source::default().builder(dtype)).unwrap();
-        let apart = apart(&velocity(&net, &scene.for_two()), &want);
+        let apart = apart(&velocity(&net, &scene.step()), &want);
         assert!(apart > 1e-5 && apart < bound, "{dtype:?} {form:?}: {apart}");
     }
 }

@@ -38,13 +38,28 @@ fn give_what_the_official_implementation_gives() {
     check(
         "infinitetalk",
         &[
+            "audio_io",
+            "chunk_plan",
             "clip_visual",
+            "colour_match",
             "dit_p1",
             "dit_p2",
+            "loop_apg",
+            "loop_cfg3",
+            "loop_lora2",
+            "loop_multi",
+            "loop_tea",
+            "loop_video",
             "lora_merge",
             "lora_peft",
             "quanto_fp8",
             "quanto_int8",
+            "resample",
+            "resize_buckets",
+            "sampler",
+            "teacache",
+            "text_clean",
+            "tokenizer",
             "umt5",
             "wan_vae",
             "wan_vae_bf16",
@@ -71,7 +86,7 @@ fn ask_for_the_keys_of_the_released_files() {
 /// A probe only speaks up when an output fails, so nothing else shows that it is noted in the right place.
 #[test]
 fn note_what_the_official_implementation_has_at_that_point() {
-    for name in ["clip_visual", "dit_p1", "dit_p2", "wav2vec2"] {
+    for name in ["clip_visual", "dit_p1", "dit_p2", "loop_tea", "wav2vec2"] {
         let path = goldens().join("infinitetalk").join(name).with_extension("safetensors");
         let file = CaseFile::open(&path).unwrap();
         let case = registry().case(&file.meta.component).unwrap();

@@ -9,7 +9,7 @@ use engine_musetalk::face_crop::{FaceCropper, SIDE};
 use engine_musetalk::mask::parsing::{self, CheekWidths, Parsing};
 use engine_musetalk::mask::{MaskMaker, MaskRule};
 use engine_musetalk::nets::rtmpose::crop::{Region, warp};
-use engine_musetalk::picture::{Picture, Plane, Rect, Rgb};
+use pictures::{Picture, Plane, Rect, Rgb};
 
 type Failure = Box<dyn std::error::Error>;
 /// Runs, and shows its result to whoever asks.

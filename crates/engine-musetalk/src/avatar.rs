@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::generator::LATENTS;
     use crate::mask::SoftMask;
-    use crate::picture::{Plane, Rect};
+    use pictures::{Plane, Rect};
 
     #[derive(Default)]
     struct Parts {

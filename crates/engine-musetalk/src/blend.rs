@@ -3,8 +3,8 @@
 //! less in 0.03 % of all cases; it is not repeated here.
 
 use crate::mask::SoftMask;
-use crate::picture::linear::Linear;
-use crate::picture::{Level, Rect, View, ViewMut, leveled};
+use pictures::linear::Linear;
+use pictures::{Level, Rect, View, ViewMut, leveled};
 
 /// Tables and rows for pasting; after the first paste of a size it allocates nothing.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::noise;
-    use crate::picture::{Plane, Rgb};
+    use crate::noise::noise;
+    use pictures::{Plane, Rgb};
 
     fn resized(face: &Rgb, place: Rect) -> Rgb {
         let mut out = Rgb::blank((place.width() as usize, place.height() as usize)).unwrap();
@@ -79,7 +79,7 @@ mod tests {
         for alpha in 0..=255u8 {
             for under in 0..=255u8 {
                 let over: Vec<u8> = (0..=255).collect();
-                for level in [Level::Portable, Level::best()] {
+                for level in [Level::PORTABLE, Level::best()] {
                     let mut frame = vec![under; 256];
                     blend(level, &mut frame, &over, &[alpha; 256]);
                     let (under, alpha) = (f64::from(under), f64::from(alpha));
@@ -142,7 +142,7 @@ mod tests {
                 frame
             };
             assert_eq!(paste(&mut paster, &mask), expect, "{place:?} {area:?}");
-            assert_eq!(paste(&mut Paster::new(Level::Portable), &mask), expect, "{place:?} {area:?}");
+            assert_eq!(paste(&mut Paster::new(Level::PORTABLE), &mask), expect, "{place:?} {area:?}");
             let trimmed = mask.trimmed(place, size);
             let pasted = trimmed.map_or(before.clone(), |mask| paste(&mut paster, &mask));
             assert_eq!(pasted, expect, "trimmed, {place:?} {area:?}");

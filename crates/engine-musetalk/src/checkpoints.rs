@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use contract::{Complaint, EngineError, Weights};
 use encoders::kl_vae::{KlDecoder, KlEncoder, KlVaeConfig};
+use layers::shelf::{Shelf, Use, make_room};
 use layers::weights::{Checkpoint, WeightsError};
 use serde::de::DeserializeOwned;
 
@@ -105,36 +106,34 @@ pub struct Encoder {
     pub scaling: f64,
 }
 
+/// How the nets use the machine's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// After how long without work they leave it; `None`: never.
+    pub idle_unload: Option<Duration>,
+    /// Bytes that weights may still take, where that is known.
+    pub free: fn() -> Option<u64>,
+}
+
 /// The nets that are in memory.
 pub struct Nets {
     files: Checkpoints,
     device: Device,
-    loaded: Arc<Mutex<Loaded>>,
-    idle_unload: Option<Duration>,
+    shelf: Shelf<Loaded>,
+    memory: Memory,
 }
 
 #[derive(Default)]
-struct Loaded {
+pub struct Loaded {
     generators: BTreeMap<Version, Arc<Generator>>,
     encoder: Option<Arc<Encoder>>,
     whisper: Option<Arc<WhisperEncoder>>,
     face: Option<Arc<FaceNets>>,
-    /// Uses under way, and when the last one ended.
-    uses: usize,
-    idle_since: Option<Instant>,
-    watched: bool,
-}
-
-/// As long as it lives, nothing is let go.
-pub struct Use {
-    loaded: Arc<Mutex<Loaded>>,
-    idle_unload: Option<Duration>,
 }
 
 impl Nets {
-    /// `idle_unload`: after how long without a use they leave memory; `None`: never.
-    pub fn new(files: Checkpoints, device: Device, idle_unload: Option<Duration>) -> Self {
-        Self { files, device, loaded: Arc::default(), idle_unload }
+    pub fn new(files: Checkpoints, device: Device, memory: Memory) -> Self {
+        Self { files, device, shelf: Shelf::new(memory.idle_unload), memory }
     }
 
     pub fn files(&self) -> &Checkpoints {
@@ -145,16 +144,13 @@ impl Nets {
         &self.device
     }
 
-    pub fn in_use(&self) -> Use {
-        let mut loaded = lock(&self.loaded);
-        loaded.uses += 1;
-        loaded.idle_since = None;
-        Use { loaded: Arc::clone(&self.loaded), idle_unload: self.idle_unload }
+    pub fn in_use(&self) -> Use<Loaded> {
+        self.shelf.in_use()
     }
 
     pub fn generator(&self, version: Version) -> Result<Arc<Generator>, EngineError> {
         let file = self.files.unet(version)?;
-        self.once(
+        self.shelf.once(
             |loaded| loaded.generators.get(&version).cloned(),
             || {
                 let unet = Unet::load(&config(file, UnetConfig::musetalk)?, self.open(file, None)?)
@@ -162,7 +158,7 @@ impl Nets {
                 let cfg = config(&self.files.vae, KlVaeConfig::sd)?;
                 let decoder = KlDecoder::load(&cfg, self.open(&self.files.vae, None)?)
                     .map_err(|error| unloadable(&self.files.vae, error))?;
-                Ok(Generator::new(unet, (decoder, cfg.scaling_factor)))
+                Ok(Arc::new(Generator::new(unet, (decoder, cfg.scaling_factor))))
             },
             |loaded, net| drop(loaded.generators.insert(version, net)),
         )
@@ -170,15 +166,13 @@ impl Nets {
 
     pub fn encoder(&self) -> Result<Arc<Encoder>, EngineError> {
         let file = &self.files.vae;
-        self.once(
+        self.shelf.once(
             |loaded| loaded.encoder.clone(),
             || {
                 let cfg = config(file, KlVaeConfig::sd)?;
                 let net = KlEncoder::load(&cfg, self.open(file, None)?);
-                Ok(Encoder {
-                    net: net.map_err(|error| unloadable(file, error))?,
-                    scaling: cfg.scaling_factor,
-                })
+                let net = net.map_err(|error| unloadable(file, error))?;
+                Ok(Arc::new(Encoder { net, scaling: cfg.scaling_factor }))
             },
             |loaded, net| loaded.encoder = Some(net),
         )
@@ -186,11 +180,11 @@ impl Nets {
 
     pub fn whisper(&self) -> Result<Arc<WhisperEncoder>, EngineError> {
         let file = &self.files.whisper;
-        self.once(
+        self.shelf.once(
             |loaded| loaded.whisper.clone(),
             || {
                 let net = WhisperEncoder::load(&config(file, WhisperConfig::tiny)?, self.open(file, None)?);
-                net.map_err(|error| unloadable(file, error))
+                net.map(Arc::new).map_err(|error| unloadable(file, error))
             },
             |loaded, net| loaded.whisper = Some(net),
         )
@@ -198,12 +192,12 @@ impl Nets {
 
     pub fn face(&self) -> Result<Arc<FaceNets>, EngineError> {
         let files = self.files.face.as_ref().map_err(Complaint::clone)?;
-        self.once(
+        self.shelf.once(
             |loaded| loaded.face.clone(),
             || {
                 let FaceFiles { detector, pose, parser } = files;
                 let pose_config = RtmposeConfig::dwpose();
-                Ok(FaceNets {
+                Ok(Arc::new(FaceNets {
                     detector: S3fd::load(self.open(detector, None)?)
                         .map_err(|error| unloadable(detector, error))?,
                     pose: Rtmpose::load(&pose_config, self.open(pose, Some("state_dict"))?)
@@ -211,29 +205,19 @@ impl Nets {
                     parser: Bisenet::load(&BisenetConfig::celeb_a_mask(), self.open(parser, None)?)
                         .map_err(|error| unloadable(parser, error))?,
                     pose_config,
-                })
+                }))
             },
             |loaded, net| loaded.face = Some(net),
         )
     }
 
-    /// What is there, or makes it; two that ask at once do not load it twice.
-    fn once<T>(
-        &self,
-        there: impl Fn(&Loaded) -> Option<Arc<T>>,
-        make: impl FnOnce() -> Result<T, EngineError>,
-        keep: impl FnOnce(&mut Loaded, Arc<T>),
-    ) -> Result<Arc<T>, EngineError> {
-        let mut loaded = lock(&self.loaded);
-        if let Some(net) = there(&loaded) {
-            return Ok(net);
-        }
-        let net = Arc::new(make()?);
-        keep(&mut loaded, Arc::clone(&net));
-        Ok(net)
-    }
-
     fn open(&self, file: &File, key: Option<&str>) -> Result<VarBuilder<'static>, EngineError> {
+        // rather than be ended by the system half-way
+        let needed = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
+        make_room(needed);
+        if let Some(free) = (self.memory.free)().filter(|&free| free < needed) {
+            return Err(no_memory(file, needed, free));
+        }
         let opened = match key {
             None => Checkpoint::open(&file.path),
             Some(key) => Checkpoint::open_at(&file.path, key),
@@ -241,44 +225,6 @@ impl Nets {
         let checkpoint = opened.map_err(|error| unopened(file, &error))?;
         Ok(checkpoint.into_builder(DType::F32, &self.device))
     }
-}
-
-impl Drop for Use {
-    fn drop(&mut self) {
-        let mut loaded = lock(&self.loaded);
-        loaded.uses -= 1;
-        let Some(after) = self.idle_unload.filter(|_| loaded.uses == 0) else { return };
-        loaded.idle_since = Some(Instant::now());
-        if loaded.watched {
-            return;
-        }
-        let shared = Arc::clone(&self.loaded);
-        let watch =
-            std::thread::Builder::new().name("musetalk-idle".into()).spawn(move || unload(&shared, after));
-        // without a thread they stay, which costs memory and nothing else
-        loaded.watched = watch.is_ok();
-    }
-}
-
-/// Sleeps until nothing has used the nets for so long, then drops them.
-fn unload(loaded: &Mutex<Loaded>, after: Duration) {
-    loop {
-        let rest = match lock(loaded).idle_since {
-            None => after,
-            Some(since) => after.saturating_sub(since.elapsed()),
-        };
-        std::thread::sleep(rest);
-        let mut loaded = lock(loaded);
-        if loaded.idle_since.is_some_and(|since| since.elapsed() >= after) {
-            *loaded = Loaded::default();
-            return;
-        }
-    }
-}
-
-fn lock(loaded: &Mutex<Loaded>) -> std::sync::MutexGuard<'_, Loaded> {
-    // a net that could not be loaded is not there: nothing is half done
-    loaded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The net's config.json, or the official one.
@@ -294,6 +240,13 @@ fn config<T: DeserializeOwned>(file: &File, official: impl FnOnce() -> T) -> Res
 
 const HINT: &str =
     "`talkie models check` says what is wrong with the files, `talkie models pull` fetches them anew";
+
+fn no_memory(file: &File, needed: u64, free: u64) -> EngineError {
+    let (name, needed, free) = (&file.card.name, needed.div_ceil(1 << 20), free >> 20);
+    EngineError::OutOfMemory(format!(
+        "{name} takes {needed} MiB, and {free} MiB are free; end other programs, or raise the limit of this one"
+    ))
+}
 
 fn unopened(file: &File, error: &WeightsError) -> EngineError {
     EngineError::Rejected(Complaint::new("wrong_weights", format!("{}: {error}", file.card.name), HINT))

@@ -2,7 +2,6 @@
 //! The sessions share the nets, the thread that owns the device, and the prepared frames of avatars.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use contract::{
     Act, AvatarSink, Complaint, Device as DeviceKind, Engine, EngineCard, EngineError, FrameSink,
@@ -11,7 +10,7 @@ use contract::{
 
 use crate::audio::RATE_HZ;
 use crate::avatar::{Cache, Writer};
-use crate::checkpoints::{Checkpoints, Nets};
+use crate::checkpoints::{Checkpoints, Memory, Nets};
 use crate::device::Device;
 use crate::mask::MaskRule;
 use crate::person::{no_face, view};
@@ -37,12 +36,11 @@ pub struct Musetalk {
 }
 
 impl Musetalk {
-    /// `defaults`: what whoever runs this machine wants where a user says nothing. `idle_unload`: after how long without work the nets leave
-    /// memory; `None`: never.
+    /// `defaults`: what whoever runs this machine wants where a user says nothing.
     pub fn new(
         files: Checkpoints,
         device: candle_core::Device,
-        (defaults, idle_unload): (Settings, Option<Duration>),
+        (defaults, memory): (Settings, Memory),
     ) -> Result<Self, Complaint> {
         let usual = Options::parse(&defaults, files.usual_version())?;
         let card = EngineCard {
@@ -53,6 +51,8 @@ impl Musetalk {
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: false,
+            persons: 1,
+            resumes: false,
             source_layout: Layout::Rgb24,
             source_longest: LONGEST,
             voice_rate_hz: RATE_HZ,
@@ -63,7 +63,7 @@ impl Musetalk {
             memory_mib: 8_000,
             settings: cards(usual.version),
         };
-        let nets = Arc::new(Nets::new(files, device, idle_unload));
+        let nets = Arc::new(Nets::new(files, device, memory));
         Ok(Self { card, defaults, nets, cache: Arc::default(), device: Mutex::default() })
     }
 

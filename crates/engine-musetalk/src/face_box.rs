@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::picture::Rect;
+use pictures::Rect;
 
 /// In the order of iBUG, x and y in whole pixels of the frame.
 pub type FacePoints = [[i32; 2]; 68];

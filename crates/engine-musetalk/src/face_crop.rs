@@ -1,8 +1,8 @@
 //! Between a face in its frame and the VAE: cut out and brought to 256x256 with `INTER_LANCZOS4`, to numbers, and from numbers to bytes.
 //! Reference: `VAE.preprocess_img` and `decode_latents` of `musetalk/models/vae.py` at 0a89dec. The nets want red first.
 
-use crate::picture::lanczos::Lanczos;
-use crate::picture::{Level, Rect, Rgb, View, leveled};
+use pictures::lanczos::Lanczos;
+use pictures::{Level, Rect, Rgb, View, leveled};
 
 /// Of the pictures that the nets take and give.
 pub const SIDE: usize = 256;
@@ -78,7 +78,7 @@ leveled! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::pattern::noise;
+    use crate::noise::noise;
 
     #[test]
     fn bytes_are_rounded_to_the_even() {
@@ -87,7 +87,7 @@ mod tests {
             .iter()
             .map(|&v| ((v * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8)
             .collect();
-        for level in [Level::Portable, Level::best()] {
+        for level in [Level::PORTABLE, Level::best()] {
             let mut out = vec![9; numbers.len()];
             to_bytes_on(level, &numbers, &mut out);
             assert_eq!(out, expect);

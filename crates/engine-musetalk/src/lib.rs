@@ -15,15 +15,16 @@ mod golden;
 pub mod mask;
 mod material;
 pub mod nets;
+#[cfg(test)]
+mod noise;
 mod person;
-pub mod picture;
 mod roll;
 mod session;
 mod settings;
 mod sight;
 mod steady;
 
-pub use checkpoints::{Checkpoints, FaceFiles, File};
+pub use checkpoints::{Checkpoints, FaceFiles, File, Memory};
 pub use engine::Musetalk;
 pub use golden::register;
 pub use settings::Version;

@@ -10,9 +10,9 @@ use crate::checkpoints::Encoder;
 use crate::face_crop::{FaceCropper, SIDE, to_masked_numbers, to_numbers};
 use crate::generator::LATENTS;
 use crate::mask::{MaskMaker, MaskRule, SoftMask};
-use crate::picture::{Plane, Rect, View};
 use crate::sight::{Seen, Sight};
 use crate::steady::Placed;
+use pictures::{Plane, Rect, View};
 
 /// Everything about one face in one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,9 +139,8 @@ pub fn unpack(bytes: &mut &[u8]) -> Option<Option<Material>> {
     let latents: Vec<f32> = latents.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let packed = u32::from_le_bytes(bytes.split_off(..4)?.try_into().ok()?);
     let packed = bytes.split_off(..packed as usize)?;
-    let side = |length: i32| {
-        usize::try_from(length).ok().filter(|side| (1..=crate::picture::LONGEST).contains(side))
-    };
+    let side =
+        |length: i32| usize::try_from(length).ok().filter(|side| (1..=pictures::LONGEST).contains(side));
     let size = (side(area.x2.checked_sub(area.x1)?)?, side(area.y2.checked_sub(area.y1)?)?);
     let alpha = lz4_flex::decompress(packed, size.0 * size.1).ok()?;
     let mask = SoftMask::new(area, Plane::new(alpha, size).ok()?).ok()?;

@@ -7,9 +7,9 @@ use contract::{AvatarSource, Complaint, EngineError, Frame, Warning};
 
 use crate::avatar::{Cache, Card};
 use crate::material::{Maker, Material, pack, unpack};
-use crate::picture::View;
 use crate::roll::Roll;
 use crate::steady::{Placed, Steady, Steadying};
+use pictures::View;
 
 /// Bytes of material that a clip may keep; what is beyond is found out anew each time.
 const KEPT: usize = 256 << 20;

@@ -24,11 +24,11 @@ use crate::face_crop::SIDE;
 use crate::mask::MaskRule;
 use crate::material::{Maker, Material};
 use crate::person::{Filmed, Person, Prepared, Shot};
-use crate::picture::{View, ViewMut};
 use crate::roll::{Roll, Turning};
 use crate::settings::{Options, Profile};
 use crate::sight;
 use crate::steady::Steadying;
+use pictures::{View, ViewMut};
 
 /// How often the sink is asked while nothing is ready.
 const PATIENCE: Duration = Duration::from_millis(100);

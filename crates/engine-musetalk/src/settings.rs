@@ -1,7 +1,7 @@
 //! What a user may set, by the official names. Read once, at the start; an unknown name or a value out of range is told then,
 //! with its range and the remedy. What is left out depends on the version and the profile.
 
-use contract::{Complaint, Fps, SettingCard, Settings, Value};
+use contract::{Complaint, Fps, Sent, SettingCard, Settings, Value};
 
 use crate::audio::ear::Hearing;
 use crate::audio::windows::{MAX_PADDING, Padding};
@@ -121,14 +121,7 @@ impl Options {
             ));
         }
         let known: Vec<&str> = cards(version).iter().map(|card| card.name).collect();
-        if let Some(name) = settings.sent.keys().find(|name| !known.contains(&name.as_str())) {
-            return Err(Complaint::new(
-                "unknown_setting",
-                format!("musetalk has no setting `{name}`"),
-                format!("musetalk knows {}", known.join(", ")),
-            ));
-        }
-        let sent = Sent(settings);
+        let sent = Sent::to("musetalk", settings, &known)?;
         let version = sent.choice("version", version, "v1 or v15", Version::named)?;
         let profile = sent.choice("profile", Profile::Default, "default, strict or classic", |name| {
             [Profile::Default, Profile::Strict, Profile::Classic].into_iter().find(|p| p.name() == name)
@@ -223,54 +216,6 @@ impl Options {
         rows.push(("silence", Value::Bool(self.silence && self.profile == Profile::Default)));
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
-}
-
-/// What was sent, by name.
-struct Sent<'a>(&'a Settings);
-
-impl Sent<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        self.0.sent.get(name).map(ToString::to_string)
-    }
-
-    fn choice<T>(
-        &self,
-        name: &str,
-        default: T,
-        known: &str,
-        named: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, Complaint> {
-        match self.text(name) {
-            None => Ok(default),
-            Some(text) => named(&text).ok_or_else(|| bad_value(name, &text, known)),
-        }
-    }
-
-    fn whole(&self, name: &str, default: i64, (least, most): (i64, i64)) -> Result<i64, Complaint> {
-        let Some(value) = self.0.sent.get(name) else { return Ok(default) };
-        let whole = match value {
-            Value::Int(v) => Some(*v),
-            Value::Float(v) if v.fract() == 0.0 => Some(*v as i64),
-            Value::Text(text) => text.parse().ok(),
-            Value::Float(_) | Value::Bool(_) => None,
-        };
-        let range = || format!("a whole number from {least} to {most}");
-        whole
-            .filter(|v| (least..=most).contains(v))
-            .ok_or_else(|| bad_value(name, &value.to_string(), &range()))
-    }
-
-    fn switch(&self, name: &str, default: bool) -> Result<bool, Complaint> {
-        self.choice(name, default, "true or false", |text| text.parse().ok())
-    }
-}
-
-fn bad_value(name: &str, value: &str, known: &str) -> Complaint {
-    Complaint::new(
-        "bad_setting",
-        format!("{name} is {value}, it must be {known}"),
-        "correct it, or leave it out",
-    )
 }
 
 /// `version`: what is used where none is sent.

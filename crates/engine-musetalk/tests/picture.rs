@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine_musetalk::blend::Paster;
 use engine_musetalk::face_crop::{FaceCropper, SIDE};
 use engine_musetalk::mask::SoftMask;
-use engine_musetalk::picture::{Plane, Rect, Rgb};
 use golden::CaseFile;
+use pictures::{Plane, Rect, Rgb};
 
 struct Counting;
 

@@ -38,6 +38,7 @@ fn main() {
         seed: 1,
         settings,
         landmarks: None,
+        turns: contract::Turns::Together,
         checkpoint: None,
     };
     let start = std::time::Instant::now();

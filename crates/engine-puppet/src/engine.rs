@@ -46,6 +46,8 @@ impl Puppet {
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: true,
             idles: true,
+            persons: 1,
+            resumes: false,
             source_layout: Layout::I420,
             source_longest: SOURCE_LONGEST,
             voice_rate_hz: VOICE_RATE_HZ,

@@ -20,6 +20,13 @@ pub trait Case: Sync {
     /// Computes every `out.*` of the file, and whatever it can of `probe.*`.
     fn run(&self, given: &Given) -> Result<Outputs, CaseError>;
 
+    /// How far `out.<output>` may be from the f32 result where products are made of bf16 values, if not as far as one forward may: what guidance
+    /// exaggerates and loops feed back into untrained nets grows.
+    fn under_bf16(&self, output: &str) -> Option<f64> {
+        let _ = output;
+        None
+    }
+
     /// What a file's notes allow beyond its tolerance, for `out.<output>`.
     fn allowance(&self, output: &str) -> Allowance {
         let _ = output;
@@ -27,13 +34,19 @@ pub trait Case: Sync {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
     None,
     /// That many rows of the first axis may differ in any way, as where two scores tie within the noise.
     Rows(usize),
     /// Two rows of the first axis that lie side by side may have changed places, as where a list is sorted by scores that tie within the noise.
     Neighbours,
+    /// Values at `index` of `axis` may be farther off than the others, as where the reference divides by a rounding error.
+    Entry {
+        axis: usize,
+        index: usize,
+        max_abs: f64,
+    },
 }
 
 /// A case file together with where and how it is to be computed.
@@ -83,7 +96,10 @@ impl<'a> Given<'a> {
 
 /// What a case computed, in the order it was computed, under the names of the file (`out.pred`, `probe.mid`).
 #[derive(Debug, Default)]
-pub struct Outputs(Vec<(String, Tensor)>);
+pub struct Outputs {
+    tensors: Vec<(String, Tensor)>,
+    texts: Vec<(String, Vec<String>)>,
+}
 
 impl Outputs {
     pub fn new() -> Self {
@@ -92,12 +108,17 @@ impl Outputs {
 
     /// `out.<name>`
     pub fn out(&mut self, name: &str, value: Tensor) {
-        self.0.push((format!("out.{name}"), value));
+        self.tensors.push((format!("out.{name}"), value));
     }
 
     /// `probe.<name>`
     pub fn probe(&mut self, name: &str, value: Tensor) {
-        self.0.push((format!("probe.{name}"), value));
+        self.tensors.push((format!("probe.{name}"), value));
+    }
+
+    /// What stands under `name` in the rows of a case of texts, one for each row.
+    pub fn texts(&mut self, name: &str, values: Vec<String>) {
+        self.texts.push((name.to_owned(), values));
     }
 
     /// Everything a net noted, each value cut as `cut` says (probes are stored thinned out).
@@ -114,11 +135,15 @@ impl Outputs {
     }
 
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, tensor)| tensor)
+        self.tensors.iter().find(|(n, _)| n == name).map(|(_, tensor)| tensor)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.texts.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
     }
 }
 

@@ -120,6 +120,43 @@ pub(crate) fn neighbours_in_order(expected: &Tensor, got: &Tensor) -> Result<Ten
     Tensor::from_vec(have, got.dims(), got.device())
 }
 
+/// `got` (as f64) with what is at `index` of `axis` as expected, wherever it is within `max_abs`.
+pub(crate) fn with_entry_within(
+    expected: &Tensor,
+    got: &Tensor,
+    (axis, index): (usize, usize),
+    max_abs: f64,
+) -> Result<Tensor> {
+    let (want, mut have) = (values(expected)?, values(got)?);
+    if expected.dims() == got.dims() {
+        for (i, (have, want)) in have.iter_mut().zip(want).enumerate() {
+            let here = coordinates(i, expected.dims()).get(axis) == Some(&index);
+            if here && (*have - want).abs() <= max_abs {
+                *have = want;
+            }
+        }
+    }
+    Tensor::from_vec(have, got.dims(), got.device())
+}
+
+/// Texts are the same or they are not; `differing` is the share of those that are not.
+pub(crate) fn compare_texts(want: &[&str], have: &[String]) -> Comparison {
+    let different: Vec<usize> = (0..want.len().max(have.len()))
+        .filter(|&i| want.get(i) != have.get(i).map(String::as_str).as_ref())
+        .collect();
+    let hint =
+        different.first().map(|&i| format!("row {i} became {:?} instead of {:?}", have.get(i), want.get(i)));
+    let rows = want.len().max(1) as f64;
+    Comparison {
+        passed: different.is_empty(),
+        max_abs: if different.is_empty() { 0.0 } else { f64::NAN },
+        rel_l2: if different.is_empty() { 0.0 } else { f64::NAN },
+        differing: Some(different.len() as f64 / rows),
+        first_bad: None,
+        hint,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +167,29 @@ mod tests {
     }
 
     const FINE: Bound = Bound::Floats { rel_l2: Some(1e-3), max_abs: Some(0.01) };
+
+    #[test]
+    fn one_entry_may_be_farther_off() {
+        let want = floats(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+        let check = |got: &[f32], at| {
+            let got = with_entry_within(&want, &floats(got, &[2, 2]), at, 0.5).unwrap();
+            compare(&want, &got, FINE, 0).unwrap().passed
+        };
+        assert!(check(&[1.0, 2.4, 3.0, 4.4], (1, 1)) && check(&[1.0, 2.0, 3.4, 4.4], (0, 1)));
+        assert!(!check(&[1.0, 2.4, 3.0, 4.6], (1, 1)) && !check(&[1.4, 2.4, 3.0, 4.0], (1, 1)));
+    }
+
+    #[test]
+    fn texts_are_the_same_or_not() {
+        let check = |have: &[&str]| {
+            compare_texts(&["a", "b"], &have.iter().map(|t| t.to_string()).collect::<Vec<_>>())
+        };
+        assert!(check(&["a", "b"]).passed);
+        let other = check(&["a", "c"]);
+        assert!(!other.passed && other.differing == Some(0.5));
+        assert_eq!(other.hint.as_deref(), Some(r#"row 1 became Some("c") instead of Some("b")"#));
+        assert!(!check(&["a"]).passed && !check(&["a", "b", "c"]).passed);
+    }
 
     #[test]
     fn both_bounds_count() {

@@ -1,4 +1,4 @@
-//! A folder of golden files: cases (`<area>/<case>.safetensors`, or `.json`), loader files (`loaders/`) and key inventories (`keys/`).
+//! A folder of golden files: cases (`<area>/<case>.safetensors`, or `.json` for texts in rows), loader files (`loaders/`) and key inventories (`keys/`).
 //! Sizes, configs and tolerances come from the metadata of each file, so a kit that was never seen before runs as well.
 
 use std::collections::BTreeMap;
@@ -63,8 +63,13 @@ pub struct CaseFile {
     pub name: String,
     pub meta: Meta,
     path: PathBuf,
-    /// A `.json` case has none.
-    tensors: Option<Checkpoint>,
+    content: Content,
+}
+
+enum Content {
+    Tensors(Checkpoint),
+    /// Of a `.json` case: what is given and what is expected, under the names of the columns.
+    Rows(Vec<serde_json::Value>),
 }
 
 impl CaseFile {
@@ -72,17 +77,21 @@ impl CaseFile {
         let not_golden = |why: String| KitError::NotGolden { path: path.to_owned(), why };
         let bytes =
             std::fs::read(path).map_err(|source| KitError::Unreadable { path: path.to_owned(), source })?;
-        let json = path.extension().is_some_and(|e| e == "json");
-        let meta = if json {
-            let value: serde_json::Value =
+        let (meta, content) = if path.extension().is_some_and(|e| e == "json") {
+            let mut value: serde_json::Value =
                 serde_json::from_slice(&bytes).map_err(|e| not_golden(e.to_string()))?;
-            serde_json::from_value(value["golden"].clone())
-                .map_err(|e| not_golden(format!("`golden`: {e}")))?
+            let meta = serde_json::from_value(value["golden"].take())
+                .map_err(|e| not_golden(format!("`golden`: {e}")))?;
+            let serde_json::Value::Array(rows) = value["rows"].take() else {
+                return Err(not_golden("it has no `rows`".into()));
+            };
+            (meta, Content::Rows(rows))
         } else {
             let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| not_golden(e.to_string()))?;
             let entry = header.metadata().as_ref().and_then(|m| m.get("golden"));
             let text = entry.ok_or_else(|| not_golden("its metadata has no entry `golden`".into()))?;
-            serde_json::from_str(text).map_err(|e| not_golden(format!("`golden`: {e}")))?
+            let meta = serde_json::from_str(text).map_err(|e| not_golden(format!("`golden`: {e}")))?;
+            (meta, Content::Tensors(Checkpoint::open(path)?))
         };
         let part = |p: Option<&std::ffi::OsStr>| p.unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self {
@@ -90,7 +99,7 @@ impl CaseFile {
             name: part(path.file_stem()),
             meta,
             path: path.to_owned(),
-            tensors: if json { None } else { Some(Checkpoint::open(path)?) },
+            content,
         })
     }
 
@@ -112,9 +121,29 @@ impl CaseFile {
         &self.path
     }
 
+    /// One entry of each row of a case of texts; a case of tensors has no rows.
+    pub fn texts(&self, name: &str) -> Result<Vec<&str>, KitError> {
+        let Content::Rows(rows) = &self.content else { return Ok(Vec::new()) };
+        let mut texts = Vec::with_capacity(rows.len());
+        for (i, row) in rows.iter().enumerate() {
+            texts.push(row[name].as_str().ok_or_else(|| KitError::NotGolden {
+                path: self.path.clone(),
+                why: format!("row {i} has no text `{name}`"),
+            })?);
+        }
+        Ok(texts)
+    }
+
+    fn tensors(&self) -> Option<&Checkpoint> {
+        match &self.content {
+            Content::Tensors(tensors) => Some(tensors),
+            Content::Rows(_) => None,
+        }
+    }
+
     /// The names of stored tensors that begin with `prefix`, with their stored dtypes.
     pub fn stored<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Dtype)> {
-        let entries = self.tensors.iter().flat_map(|t| t.entries());
+        let entries = self.tensors().into_iter().flat_map(Checkpoint::entries);
         entries
             .filter(move |(name, _)| name.starts_with(prefix))
             .map(|(name, entry)| (name.as_str(), entry.dtype))
@@ -122,7 +151,7 @@ impl CaseFile {
 
     /// A stored tensor as it is stored, or a seeded input (f32), on the host.
     pub fn tensor(&self, name: &str) -> Result<Tensor, KitError> {
-        if let Some(stored) = &self.tensors
+        if let Some(stored) = self.tensors()
             && let Some(entry) = stored.entries().get(name)
         {
             return Ok(stored.tensor(name, natural(entry.dtype), &Device::Cpu)?);

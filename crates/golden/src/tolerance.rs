@@ -126,6 +126,19 @@ impl Tolerance {
         Self(entries)
     }
 
+    /// The same with another bound for one output; a picture's bytes are bounded all together.
+    pub fn with_bound(&self, output: &str, dtype: DType, rel_l2: f64) -> Self {
+        let mut entries = self.0.clone();
+        entries.retain(|entry, _| split(entry).is_none_or(|(prefix, _)| !names(prefix, output)));
+        if dtype.is_int() {
+            entries.retain(|entry, _| !entry.starts_with("u8_"));
+            entries.insert("u8_rel_l2".into(), rel_l2);
+        } else {
+            entries.insert(format!("{output}_rel_l2"), rel_l2);
+        }
+        Self(entries)
+    }
+
     /// The relative error up to which a probe counts as agreeing.
     pub fn probe(&self) -> f64 {
         // a probe is no output: twice the outputs' bound, and never exact

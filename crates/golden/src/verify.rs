@@ -10,10 +10,11 @@ use layers::kernels::Profile;
 use layers::weights::{Checkpoint, Inventory};
 
 use crate::case::{Allowance, Case, Given, Outputs, Registry};
-use crate::compare::{compare, neighbours_in_order};
+use crate::compare::{compare, compare_texts, neighbours_in_order, with_entry_within};
 use crate::dump;
 use crate::kit::{self, CaseFile, Kit, KitError};
 use crate::report::{CaseReport, OutputReport, Report, Verdict};
+use crate::tolerance::Tolerance;
 
 pub struct Settings {
     /// The kit's folder.
@@ -52,6 +53,9 @@ pub fn verify(
             let half = kit.cases.contains(&half).then(|| CaseFile::open(&half)).transpose()?;
             file.meta.tolerance =
                 file.meta.tolerance.with_bf16_products(half.as_ref().map(|half| &half.meta.tolerance));
+            if let Some(case) = registry.case(&file.meta.component) {
+                file.meta.tolerance = bounded_by(case, &file)?;
+            }
         }
         if settings.dtype.is_some_and(|dtype| dtype != file.dtype()) {
             continue;
@@ -72,6 +76,18 @@ pub fn verify(
         add(keys(path, registry)?);
     }
     Ok(report)
+}
+
+/// The file's tolerance, with what the case says of single outputs under bf16.
+fn bounded_by(case: &dyn Case, file: &CaseFile) -> Result<Tolerance, KitError> {
+    let mut tolerance = file.meta.tolerance.clone();
+    for (name, _) in file.stored("out.") {
+        let output = name.trim_start_matches("out.");
+        if let Some(rel_l2) = case.under_bf16(output) {
+            tolerance = tolerance.with_bound(output, file.tensor(name)?.dtype(), rel_l2);
+        }
+    }
+    Ok(tolerance)
 }
 
 fn blank(file: &CaseFile, verdict: Verdict) -> CaseReport {
@@ -118,6 +134,9 @@ fn judge(case: &dyn Case, file: &CaseFile, outputs: &Outputs) -> Result<CaseRepo
             Allowance::None => (got, 0),
             Allowance::Rows(rows) => (got, rows),
             Allowance::Neighbours => (neighbours_in_order(&expected, &got)?, 0),
+            Allowance::Entry { axis, index, max_abs } => {
+                (with_entry_within(&expected, &got, (axis, index), max_abs)?, 0)
+            }
         };
         let mut comparison = compare(&expected, &got, tolerance.bound(output, expected.dtype()), rows)?;
         let in_f32 = format!("probe.f32_{output}");
@@ -131,6 +150,9 @@ fn judge(case: &dyn Case, file: &CaseFile, outputs: &Outputs) -> Result<CaseRepo
             }
         }
         report.outputs.push(OutputReport::of(name, comparison));
+    }
+    for (name, texts) in outputs.columns() {
+        report.outputs.push(OutputReport::of(name, compare_texts(&file.texts(name)?, texts)));
     }
     if report.outputs.is_empty() {
         return Err("the file has no outputs to compare".into());

@@ -10,10 +10,11 @@ use store::{Draft, Existing};
 use crate::crew::AvatarAsset;
 use crate::live::Live;
 use crate::prepare;
+use crate::reel::{Other, ReelPlace};
 use crate::resolve::{Larder, LocalVoice};
 use crate::scratch::Scratch;
 use crate::worker::Shop;
-use crate::{Delivery, Ending, Fault, JobId, Made, Target, VoiceSpec, Watcher, Work, recipe};
+use crate::{Delivery, Ending, Fault, JobId, Made, Target, VoiceSpec, Watcher, Work, recipe, reel};
 
 pub struct Attempt {
     pub name: (JobId, u32),
@@ -72,9 +73,11 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
                 }
                 None => {
                     let file = scratch.path().join("take.mp4");
-                    let target = Target::File { path: file.clone(), existing: Existing::Replace };
-                    let take = recipe::film(&shop.studio, engine, (spec, locals, target), watcher, stop)?;
                     let (job, attempt_no) = &attempt.name;
+                    let reel = ReelPlace { folder: reel::folder(&shop.store, job), other: Other::Discard };
+                    let target =
+                        Target::File { path: file.clone(), existing: Existing::Replace, reel: Some(reel) };
+                    let take = recipe::film(&shop.studio, engine, (spec, locals, target), watcher, stop)?;
                     let random = ulid::Ulid::new().to_string().to_lowercase();
                     let key = format!("takes/{job}/{attempt_no}-{random}.mp4");
                     keep(&larder, &file, (take, key), attempt.deliver).map(Ending::Made)

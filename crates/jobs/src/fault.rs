@@ -51,8 +51,9 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 32] = [
+const MACHINE: [&str; 33] = [
     "machine_failed",
+    "wrong_weights",
     "disk_full",
     "disk_unknown",
     "file_size_limit",

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use contract::{Complaint, EngineCard, Fps, Length, SourceError, Stop, Subject, VoiceSource, Warning};
-use media::{ClipSpec, Content, MediaError, PictureSpec, Soundtrack, VoiceSpec as VoiceFormat};
+use contract::{
+    Complaint, EngineCard, Fps, Length, Pcm, SourceError, Stop, Subject, Turns, VoiceSource, Warning,
+};
+use media::{ClipSpec, Content, MediaError, PictureSpec, Soundtrack, Track, VoiceSpec as VoiceFormat};
 use store::Asset;
 
 use crate::person::Kind;
@@ -15,6 +17,7 @@ use crate::{Fault, Source, TakeSpec, VoiceSpec};
 pub struct Inputs {
     pub subject: Subject,
     pub voices: Vec<Box<dyn VoiceSource>>,
+    pub turns: Turns,
     pub length: Length,
     pub fps: Fps,
     pub content: Content,
@@ -48,7 +51,9 @@ pub fn open(
         VoiceSpec::Idle { seconds } => {
             Length::Frames(((seconds * fps.as_f64()).round() as u64).min(most).max(1))
         }
-        VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving => Length::Voice,
+        VoiceSpec::File { .. } | VoiceSpec::Several { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving => {
+            Length::Voice
+        }
     };
     let mut voices = sound.voices;
     if let (Some(frames), Length::Voice) = (spec.max_frames, length) {
@@ -57,7 +62,11 @@ pub fn open(
         voices = voices.into_iter().map(|voice| Box::new(cut(voice)) as Box<dyn VoiceSource>).collect();
     }
     let (soundtrack, speech) = (sound.track, sound.speech);
-    Ok(Inputs { subject, voices, length, fps, content, soundtrack, warnings, speech })
+    let turns = match spec.voice {
+        VoiceSpec::Several { turns, .. } => turns,
+        _ => Turns::Together,
+    };
+    Ok(Inputs { subject, voices, turns, length, fps, content, soundtrack, warnings, speech })
 }
 
 struct OpenedSubject {
@@ -74,6 +83,7 @@ fn open_subject(
     stop: &Stop,
 ) -> Result<OpenedSubject, Fault> {
     let still = if card.keeps_background { Content::Still } else { Content::Moving };
+    let rate = spec.fps.or_else(|| only_rate(card));
     let (local, kind, sizes) = match subject {
         LocalSubject::Picture(local, sizes) => (local, Kind::Picture, sizes),
         LocalSubject::Clip(local) => (local, Kind::Clip, Vec::new()),
@@ -89,7 +99,7 @@ fn open_subject(
         }
     };
     if kind == Kind::Clip && local.path.is_dir() {
-        let clip = media::album(&studio.tools, &local.path, clip_spec(card, spec.fps), &studio.limits, stop);
+        let clip = media::album(&studio.tools, &local.path, clip_spec(card, rate), &studio.limits, stop);
         return Ok(filmed(clip.map_err(|error| naming(&local, error))?));
     }
     let path = Asset::open(&local.path).map_err(|complaint| hiding(&local, complaint))?.path().to_owned();
@@ -104,11 +114,16 @@ fn open_subject(
             Ok(OpenedSubject { subject, fps, content: still, warnings: picture.warnings })
         }
         Kind::Clip => {
-            let clip = clip_spec(card, spec.fps);
+            let clip = clip_spec(card, rate);
             let clip = media::clip(&studio.tools, &path, clip, &studio.limits, stop);
             Ok(filmed(clip.map_err(|error| naming(&local, error))?))
         }
     }
+}
+
+/// Of an engine that knows one frame rate: clips of any other are shown at it.
+fn only_rate(card: &EngineCard) -> Option<Fps> {
+    (card.fps_range.0 == card.fps_range.1).then_some(card.default_fps)
 }
 
 fn filmed(clip: media::Clip) -> OpenedSubject {
@@ -144,6 +159,9 @@ fn open_sound(
     (spec, voice): (&TakeSpec, Option<LocalVoice>),
     stop: &Stop,
 ) -> Result<Sound, Fault> {
+    if let (VoiceSpec::Several { turns, .. }, Some(LocalVoice::Several(voices))) = (&spec.voice, &voice) {
+        return open_several(studio, card, (voices, *turns), stop);
+    }
     let (local, speech, start, duration) = match (&spec.voice, voice) {
         (VoiceSpec::File { start, duration, .. }, Some(LocalVoice::File(local))) => {
             (local, None, *start, *duration)
@@ -152,7 +170,9 @@ fn open_sound(
             let voice = media::arriving(pieces, card.voice_rate_hz);
             return Ok(Sound { voices: vec![voice], ..Sound::default() });
         }
-        (VoiceSpec::File { .. }, _) => return Err(Fault::failed("internal", "the voice was not fetched")),
+        (VoiceSpec::File { .. } | VoiceSpec::Several { .. }, _) => {
+            return Err(Fault::failed("internal", "the voice was not fetched"));
+        }
         (VoiceSpec::Arriving, _) => {
             return Err(Fault::failed("internal", "a voice arrives in live sessions only"));
         }
@@ -170,8 +190,39 @@ fn open_sound(
     let format = VoiceFormat { rate_hz: card.voice_rate_hz, start, duration };
     let voice = media::voice(&studio.tools, &path, format, &studio.limits, stop);
     let voice = voice.map_err(|error| naming(&local, error))?;
-    let track = Some(Soundtrack { path, start, duration });
+    let track = Some(Track { path, start, duration }.into());
     Ok(Sound { voices: vec![voice.source], track, speech, warnings: voice.warnings })
+}
+
+/// A voice for each person. One who is silent has a voice of no samples.
+fn open_several(
+    studio: &Studio,
+    card: &EngineCard,
+    (locals, turns): (&[Option<Local>], Turns),
+    stop: &Stop,
+) -> Result<Sound, Fault> {
+    let mut sound = Sound::default();
+    let mut tracks = Vec::new();
+    for local in locals {
+        let Some(local) = local else {
+            let silence = Pcm { rate_hz: card.voice_rate_hz, samples: Vec::new() };
+            sound.voices.push(Box::new(std::io::Cursor::new(silence)));
+            continue;
+        };
+        let path = Asset::open(&local.path).map_err(|complaint| hiding(local, complaint))?.path().to_owned();
+        let format = VoiceFormat { rate_hz: card.voice_rate_hz, start: None, duration: None };
+        let voice = media::voice(&studio.tools, &path, format, &studio.limits, stop);
+        let voice = voice.map_err(|error| naming(local, error))?;
+        sound.voices.push(voice.source);
+        sound.warnings.extend(voice.warnings);
+        tracks.push(Track { path, start: None, duration: None });
+    }
+    if tracks.is_empty() {
+        let message = format!("all {} persons are silent", locals.len());
+        return Err(Complaint::new("no_voice", message, "give at least one voice").into());
+    }
+    sound.track = Some(Soundtrack { tracks, turns });
+    Ok(sound)
 }
 
 /// A voice that ends with the last frame of a take that may not be longer.
@@ -206,14 +257,12 @@ pub fn keep_apart(spec: &TakeSpec, target: &Target) -> Result<(), Complaint> {
     let Target::File { path: target, .. } = target else { return Ok(()) };
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let Some(there) = real(target) else { return Ok(()) };
-    let named =
-        [spec.subject.source(), spec.voice.source()].into_iter().flatten().filter_map(
-            |source| match source {
-                Source::Path(path) => Some(path),
-                Source::Stored(_) | Source::Url(_) | Source::S3(_) => None,
-            },
-        );
-    match named.into_iter().find(|input| real(input).as_ref() == Some(&there)) {
+    let sources = spec.subject.source().into_iter().chain(spec.voice.sources());
+    let mut named = sources.filter_map(|source| match source {
+        Source::Path(path) => Some(path),
+        Source::Stored(_) | Source::Url(_) | Source::S3(_) => None,
+    });
+    match named.find(|input| real(input).as_ref() == Some(&there)) {
         None => Ok(()),
         Some(input) => Err(Complaint::new(
             "output_is_input",

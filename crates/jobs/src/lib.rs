@@ -14,11 +14,13 @@ mod inputs;
 mod live;
 mod order;
 mod person;
+mod pieces;
 mod prepare;
 mod preview;
 mod progress;
 mod recipe;
 mod record;
+mod reel;
 mod resolve;
 mod retention;
 mod scratch;
@@ -41,6 +43,7 @@ pub use order::{
     AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work,
 };
 pub use recipe::{Studio, Target, make};
+pub use reel::{Other, ReelPlace};
 pub use retention::Swept;
 pub use state::State;
 pub use store::Reading;

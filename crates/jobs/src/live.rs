@@ -232,6 +232,7 @@ fn in_real_time(
         let patience = if packet.is_gone() { REPEAT_AFTER } else { tick.min(REPEAT_AFTER) };
         let frame = match frames.within(patience)? {
             Next::Frame(frame) => frame,
+            Next::Cut(_) => continue,
             Next::Silence => {
                 if packet.is_gone() && sent > 0 {
                     (packet.sent, packet.moved) = (0, Instant::now());

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use contract::{Fps, Landmarks, Settings};
+use contract::{Fps, Landmarks, Settings, Turns};
 use serde::{Deserialize, Serialize};
 
 use crate::{Prepared, stored};
@@ -73,6 +73,12 @@ pub struct AvatarName {
 pub enum VoiceSpec {
     /// Anything with a sound track; `start` and `duration` in seconds.
     File { source: Source, start: Option<f64>, duration: Option<f64> },
+    /// A file for each person, in their order; `None`: this one is silent.
+    Several {
+        voices: Vec<Option<Source>>,
+        #[serde(with = "stored::turns")]
+        turns: Turns,
+    },
     /// To be spoken by the configured speech synthesis.
     Text(String),
     /// Comes while it is spoken, over the socket of a live session: s16le, mono.
@@ -82,17 +88,28 @@ pub enum VoiceSpec {
 }
 
 impl VoiceSpec {
-    pub fn source(&self) -> Option<&Source> {
+    pub fn sources(&self) -> Vec<&Source> {
         match self {
-            VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::File { source, .. } => vec![source],
+            VoiceSpec::Several { voices, .. } => voices.iter().flatten().collect(),
+            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => Vec::new(),
         }
     }
 
-    fn source_mut(&mut self) -> Option<&mut Source> {
+    fn sources_mut(&mut self) -> Vec<&mut Source> {
         match self {
-            VoiceSpec::File { source, .. } => Some(source),
-            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => None,
+            VoiceSpec::File { source, .. } => vec![source],
+            VoiceSpec::Several { voices, .. } => voices.iter_mut().flatten().collect(),
+            VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => Vec::new(),
+        }
+    }
+
+    /// Persons who speak, or could.
+    pub fn persons(&self) -> usize {
+        match self {
+            VoiceSpec::Several { voices, .. } => voices.len(),
+            VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving => 1,
+            VoiceSpec::Idle { .. } => 0,
         }
     }
 }
@@ -148,19 +165,19 @@ impl Work {
 
     /// Where its inputs lie.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        let (one, other) = match self {
-            Work::Prepare(prepare) => (Some(&prepare.source), None),
-            Work::Take(take) => (take.subject.source(), take.voice.source()),
+        let (one, others) = match self {
+            Work::Prepare(prepare) => (Some(&prepare.source), Vec::new()),
+            Work::Take(take) => (take.subject.source(), take.voice.sources()),
         };
-        one.into_iter().chain(other)
+        one.into_iter().chain(others)
     }
 
     pub fn sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
-        let (one, other) = match self {
-            Work::Prepare(prepare) => (Some(&mut prepare.source), None),
-            Work::Take(take) => (take.subject.source_mut(), take.voice.source_mut()),
+        let (one, others) = match self {
+            Work::Prepare(prepare) => (Some(&mut prepare.source), Vec::new()),
+            Work::Take(take) => (take.subject.source_mut(), take.voice.sources_mut()),
         };
-        one.into_iter().chain(other)
+        one.into_iter().chain(others)
     }
 }
 

@@ -13,9 +13,10 @@ use store::{Draft, Existing};
 use crate::crew::LiveForm;
 use crate::live::{self, Packets};
 use crate::preview::Previews;
+use crate::reel::{Reel, ReelPlace};
 use crate::resolve::{self, Locals};
 use crate::take::{self, PhaseTiming};
-use crate::{Event, Fault, Take, TakeSpec, Watcher, inputs};
+use crate::{Event, Fault, Take, TakeSpec, Watcher, inputs, pieces, reel};
 
 /// What every job on this machine works with.
 pub struct Studio {
@@ -26,8 +27,9 @@ pub struct Studio {
 
 /// Where a take is written.
 pub enum Target {
-    /// A complete file under this name, or nothing.
-    File { path: PathBuf, existing: Existing },
+    /// A complete file under this name, or nothing. `reel`: where the pieces of a long take are kept until it is complete, if the engine
+    /// can go on behind a piece.
+    File { path: PathBuf, existing: Existing, reel: Option<ReelPlace> },
     /// A fragmented MP4, written as it is made.
     Stream(Box<dyn Write + Send>),
     /// Packets of a live session.
@@ -57,11 +59,21 @@ pub fn film(
 ) -> Result<Take, Fault> {
     let begun = Instant::now();
     let card = engine.card();
-    let draft = match &target {
-        Target::File { path, existing } => Some(Draft::create(path, *existing)?),
-        Target::Stream(_) | Target::Live(..) => None,
+    let (draft, place) = match &target {
+        Target::File { path, existing, reel } => (Some(Draft::create(path, *existing)?), reel.clone()),
+        Target::Stream(_) | Target::Live(..) => (None, None),
     };
-    let inputs = inputs::open(studio, card, (&spec, locals), stop)?;
+    let place = place.filter(|_| card.resumes);
+    let reel = place.as_ref().map(|place| {
+        let name = reel::name_of(&spec, &locals, card, studio.tools.encoder()?.name())?;
+        Reel::open(place, name).map_err(Fault::from)
+    });
+    let reel = reel.transpose()?;
+    let mut inputs = inputs::open(studio, card, (&spec, locals), stop)?;
+    let checkpoint = reel.as_ref().and_then(|reel| reel.state().map(<[u8]>::to_vec));
+    if let Some(reel) = reel.as_ref().filter(|_| checkpoint.is_some()) {
+        inputs.warnings.push(reel.remark());
+    }
     for warning in &inputs.warnings {
         watcher.event(&Event::Warning(warning.clone().into()));
     }
@@ -70,18 +82,24 @@ pub fn film(
     let comment =
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
     let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content: inputs.content, comment };
-    let write = write(studio, (target, draft.as_ref()), finish, Arc::clone(watcher), stop);
+    let write = match (reel, draft.as_ref()) {
+        (Some(reel), Some(draft)) => {
+            pieces::write(studio, (reel, draft.path()), finish, Arc::clone(watcher), stop)
+        }
+        (_, draft) => write(studio, (target, draft), finish, Arc::clone(watcher), stop),
+    };
     let (sink, writer) = take::open(write, watcher, stop);
     let act = Act {
         subject: inputs.subject,
         voices: inputs.voices,
+        turns: inputs.turns,
         prompt: spec.prompt,
         length: inputs.length,
         fps: inputs.fps,
         seed: spec.seed,
         settings: spec.settings,
         landmarks: spec.landmarks,
-        checkpoint: None,
+        checkpoint,
     };
     let report = engine.start(act, Box::new(sink)).and_then(|session| session.wait());
     let rendered = Instant::now();
@@ -95,6 +113,9 @@ pub fn film(
     };
     if let Some(draft) = draft {
         draft.commit()?;
+    }
+    if let Some(place) = &place {
+        reel::remove(place);
     }
     let done = Instant::now();
 
@@ -129,11 +150,11 @@ pub fn film(
 }
 
 /// How the take is encoded.
-struct Finish {
-    sound: Option<media::Soundtrack>,
-    crf: u8,
-    content: Content,
-    comment: String,
+pub struct Finish {
+    pub sound: Option<media::Soundtrack>,
+    pub crf: u8,
+    pub content: Content,
+    pub comment: String,
 }
 
 /// What the writer's thread does with the frames.

@@ -6,12 +6,13 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use contract::{Complaint, Size, Stage, Stop};
+use futures_util::future::try_join_all;
 use store::Store;
 use tokio::runtime::Handle;
 
 use crate::person::Person;
 use crate::scratch::Scratch;
-use crate::{Event, Fault, Source, SubjectSpec, TakeSpec, Watcher};
+use crate::{Event, Fault, Source, SubjectSpec, TakeSpec, VoiceSpec, Watcher};
 
 /// A file that is here.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,35 @@ pub struct Locals {
 
 pub enum LocalVoice {
     File(Local),
+    /// One for each person; `None` is silent.
+    Several(Vec<Option<Local>>),
     /// Pieces of s16le, as they are said; an empty one is the end.
     Arriving(Receiver<Vec<u8>>),
+}
+
+impl LocalVoice {
+    /// `files`: those of the specification's sources, in their order.
+    fn of(spec: &VoiceSpec, files: Vec<Local>) -> Option<Self> {
+        let mut files = files.into_iter();
+        match spec {
+            VoiceSpec::Several { voices, .. } => {
+                let file = |voice: &Option<Source>| voice.as_ref().and_then(|_| files.next());
+                Some(Self::Several(voices.iter().map(file).collect()))
+            }
+            VoiceSpec::File { .. } | VoiceSpec::Text(_) | VoiceSpec::Arriving | VoiceSpec::Idle { .. } => {
+                files.next().map(Self::File)
+            }
+        }
+    }
+
+    /// The files that are here.
+    pub fn files(&self) -> Vec<&Local> {
+        match self {
+            Self::File(local) => vec![local],
+            Self::Several(locals) => locals.iter().flatten().collect(),
+            Self::Arriving(_) => Vec::new(),
+        }
+    }
 }
 
 pub enum LocalSubject {
@@ -60,8 +88,8 @@ pub fn named(spec: &TakeSpec) -> Result<Locals, Complaint> {
             return Err(Complaint::new("bad_request", message, "give the picture or clip itself"));
         }
     };
-    let voice = spec.voice.source().map(here).transpose()?.map(LocalVoice::File);
-    Ok(Locals { subject, voice })
+    let voices = spec.voice.sources().into_iter().map(here).collect::<Result<Vec<_>, _>>()?;
+    Ok(Locals { subject, voice: LocalVoice::of(&spec.voice, voices) })
 }
 
 fn in_pixels(sizes: &[(u32, u32)]) -> Vec<Size> {
@@ -85,13 +113,15 @@ pub struct Larder<'a> {
 impl Larder<'_> {
     /// Subject and voice at the same time.
     pub fn bring(&self, spec: &TakeSpec, person: Option<Person>) -> Result<Locals, Fault> {
-        let (subject, voice) = (spec.subject.source(), spec.voice.source());
-        if [subject, voice].into_iter().flatten().any(is_far) {
+        let (subject, voices) = (spec.subject.source(), spec.voice.sources());
+        if subject.into_iter().chain(voices.iter().copied()).any(is_far) {
             self.watcher.event(&Event::Stage { stage: Stage::Fetching, done: 0, of: 0, eta: None });
         }
-        let rooms = (self.scratch.room("subject")?, self.scratch.room("voice")?);
-        let both = async { tokio::try_join!(self.maybe(subject, &rooms.0), self.maybe(voice, &rooms.1)) };
-        let (subject, voice) = self.wait(both)?;
+        let rooms = (0..voices.len()).map(|at| self.scratch.room(&format!("voice-{at}")));
+        let (room, rooms) = (self.scratch.room("subject")?, rooms.collect::<Result<Vec<_>, _>>()?);
+        let voices =
+            try_join_all(voices.into_iter().zip(&rooms).map(|(voice, room)| self.local(voice, room)));
+        let (subject, voices) = self.wait(async { tokio::try_join!(self.maybe(subject, &room), voices) })?;
         let subject = match (&spec.subject, subject, person) {
             (SubjectSpec::Picture(_), Some(local), _) => LocalSubject::Picture(local, Vec::new()),
             (SubjectSpec::Filling { sizes, .. }, Some(local), _) => {
@@ -106,7 +136,7 @@ impl Larder<'_> {
             }
             (_, None, _) => return Err(Fault::failed("internal", "the subject was not fetched")),
         };
-        Ok(Locals { subject, voice: voice.map(LocalVoice::File) })
+        Ok(Locals { subject, voice: LocalVoice::of(&spec.voice, voices) })
     }
 
     pub fn one(&self, source: &Source, room: &str) -> Result<Local, Fault> {

@@ -8,7 +8,8 @@ use contract::Complaint;
 
 use crate::desk::Inner;
 use crate::record::keep::UploadAge;
-use crate::record::{avatar, broken, keep};
+use crate::record::{avatar, broken, job, keep};
+use crate::{State, reel, scratch};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -60,9 +61,27 @@ impl Inner {
         // one that fails keeps none of the others from going
         let (tidied, dropped) = (self.tidy_all().await, self.drop_doomed().await);
         let (takes, uploads) = (self.sweep_takes().await, self.sweep_uploads().await);
-        let records = self.sweep_records().await;
-        tidied.and(dropped)?;
+        let (records, reels) = (self.sweep_records().await, self.sweep_reels().await);
+        tidied.and(dropped).and(reels)?;
         Ok(Swept { takes: takes?, uploads: uploads?, records: records? })
+    }
+
+    /// Reels of jobs that nobody will go on with.
+    async fn sweep_reels(&self) -> Result<(), Complaint> {
+        let Ok(mut reels) = tokio::fs::read_dir(reel::shelf(&self.store)).await else { return Ok(()) };
+        let mut stuck = Stuck::default();
+        while let Ok(Some(entry)) = reels.next_entry().await {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let row = job::by_id(&self.record.read, &id).await.map_err(|error| broken(&error))?;
+            let living = |row: job::Model| State::named(&row.state).is_some_and(|state| !state.is_terminal());
+            if row.is_some_and(living) {
+                continue;
+            }
+            let removed = tokio::fs::remove_dir_all(entry.path()).await;
+            let removed = removed.map_err(|error| scratch::failed(&entry.path(), &error));
+            stuck.tells(&id, removed.map(|()| true));
+        }
+        stuck.or(())
     }
 
     async fn sweep_records(&self) -> Result<u64, Complaint> {

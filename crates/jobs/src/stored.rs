@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use contract::{
-    FaceReport, Fps, LandmarkOrigin, Landmarks, Point, Settings, Size, Stage, Value, Warning, Weights,
+    FaceReport, Fps, LandmarkOrigin, Landmarks, Point, Settings, Size, Stage, Turns, Value, Warning, Weights,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -38,6 +38,7 @@ through!(weights, Vec<Weights>, WeightsForm);
 through!(seconds, Duration, SecondsForm);
 through!(stage, Stage, StageForm);
 through!(bytes, Vec<u8>, BytesForm);
+through!(turns, Turns, TurnsForm);
 
 /// base64
 #[derive(Serialize, Deserialize)]
@@ -54,6 +55,31 @@ impl TryFrom<BytesForm> for Vec<u8> {
 
     fn try_from(form: BytesForm) -> Result<Self, Self::Error> {
         STANDARD.decode(form.0)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TurnsForm {
+    Together,
+    InTurn,
+}
+
+impl From<Turns> for TurnsForm {
+    fn from(turns: Turns) -> Self {
+        match turns {
+            Turns::Together => Self::Together,
+            Turns::InTurn => Self::InTurn,
+        }
+    }
+}
+
+impl From<TurnsForm> for Turns {
+    fn from(form: TurnsForm) -> Self {
+        match form {
+            TurnsForm::Together => Self::Together,
+            TurnsForm::InTurn => Self::InTurn,
+        }
     }
 }
 

@@ -60,6 +60,7 @@ pub type Write = Box<dyn FnOnce(VideoFormat, &Frames) -> Result<(), MediaError> 
 enum Message {
     Begin(VideoFormat),
     Frame(Frame),
+    Cut(Vec<u8>),
 }
 
 /// What the engine sees.
@@ -114,6 +115,8 @@ pub struct Frames {
 /// What came of waiting for a frame.
 pub enum Next {
     Frame(Frame),
+    /// A piece is complete; with this state the engine can go on behind it.
+    Cut(Vec<u8>),
     /// Nothing yet.
     Silence,
     End,
@@ -126,7 +129,7 @@ impl Frames {
             match self.within(Duration::MAX)? {
                 Next::Frame(frame) => return Ok(Some(frame)),
                 Next::End => return Ok(None),
-                Next::Silence => {}
+                Next::Cut(_) | Next::Silence => {}
             }
         }
     }
@@ -134,6 +137,7 @@ impl Frames {
     pub fn within(&self, patience: Duration) -> Result<Next, MediaError> {
         let next = match self.messages.recv_timeout(patience) {
             Ok(Message::Frame(frame)) => Next::Frame(frame),
+            Ok(Message::Cut(state)) => Next::Cut(state),
             Ok(Message::Begin(_)) | Err(RecvTimeoutError::Timeout) => Next::Silence,
             Err(RecvTimeoutError::Disconnected) => Next::End,
         };
@@ -199,8 +203,7 @@ impl FrameSink for TakeSink {
         if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
     }
 
-    /// A take in this process cannot outlive it, so there is nowhere a state could be resumed from.
-    fn checkpoint(&mut self, _state: &[u8]) -> Result<(), Stopped> {
-        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+    fn checkpoint(&mut self, state: &[u8]) -> Result<(), Stopped> {
+        self.send(Message::Cut(state.to_vec()))
     }
 }

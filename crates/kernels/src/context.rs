@@ -160,6 +160,15 @@ impl Context {
         Booking { context: self.clone(), bytes }
     }
 
+    /// Runs `task` for each of `parts` on the pool: for what is done beside the kernels, so that it takes no threads of its own.
+    pub fn each<T: Send>(&self, parts: Vec<T>, task: impl Fn(T) + Send + Sync) {
+        if parts.len() <= 1 || self.threads() == 1 {
+            parts.into_iter().for_each(task);
+        } else {
+            self.inner.pool.install(|| parts.into_par_iter().with_max_len(1).for_each(task));
+        }
+    }
+
     /// Runs `task(0..tasks)` on the pool; in the calling thread where one thread is all there is to gain.
     pub(crate) fn parallel(&self, tasks: usize, task: impl Fn(usize) + Send + Sync) {
         if tasks <= 1 || self.threads() == 1 {

@@ -41,6 +41,12 @@ pub fn instruction_set() -> Option<&'static str> {
     CONTEXT.get().map(|context| context.isa().name())
 }
 
+/// Runs `task` for each of `parts` on the kernels' threads: for work on pictures and sound between the nets.
+pub fn each<T: Send>(parts: Vec<T>, task: impl Fn(T) + Send + Sync) -> Result<()> {
+    context()?.each(parts, task);
+    Ok(())
+}
+
 pub(crate) fn context() -> Result<&'static Context> {
     if let Some(context) = CONTEXT.get() {
         return Ok(context);

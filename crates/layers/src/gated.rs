@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use crate::card::Card;
 use crate::cpu;
 
 /// x, a: (…, c), gate: (c,) in f32 -> x + a * gate, made in f32 and rounded once
@@ -14,6 +15,12 @@ pub fn add_gated(x: &Tensor, a: &Tensor, gate: &Tensor) -> Result<Tensor> {
         return cpu::make(x.dims(), |y| {
             cpu::lend(x, |x| cpu::read(a, |a| kernels::add_gated(ctx, [x, a], &gate, y)))
         });
+    }
+    if let Some(card) = Card::of(&[x, a])
+        && Card::of(&[gate]).is_some()
+        && gate.dtype() == DType::F32
+    {
+        return card.add_gated(x, a, gate);
     }
     let wide = |x: &Tensor| x.to_dtype(DType::F32);
     (wide(x)? + wide(a)?.broadcast_mul(gate)?)?.to_dtype(x.dtype())

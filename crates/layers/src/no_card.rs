@@ -57,6 +57,19 @@ impl Card {
         match self {}
     }
 
+    pub(crate) fn modulated_norm(
+        self,
+        _x: &Tensor,
+        _modulation: (&Tensor, &Tensor),
+        _eps: f64,
+    ) -> Result<Tensor> {
+        match self {}
+    }
+
+    pub(crate) fn add_gated(self, _x: &Tensor, _a: &Tensor, _gate: &Tensor) -> Result<Tensor> {
+        match self {}
+    }
+
     pub(crate) fn rms_norm(
         self,
         _x: &Tensor,

@@ -130,6 +130,17 @@ impl LayerNorm {
     /// The norm times (1 + scale) plus shift, both (c,) in f32, as nets do that are told a time. What the norm gives is rounded to the dtype of
     /// x, and what comes after it is f32 until the end. x: (…, c) -> the same
     pub fn forward_modulated(&self, x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
+        let c = x.dim(D::Minus1)?;
+        if shift.dims() != [c] || scale.dims() != [c] {
+            bail!("{:?} cannot be scaled by {:?} and shifted by {:?}", x.dims(), scale.dims(), shift.dims());
+        }
+        if self.weight.is_none()
+            && let Some(card) = Card::of(&[x])
+            && Card::of(&[shift, scale]).is_some()
+            && scale.dtype() == DType::F32
+        {
+            return card.modulated_norm(x, (shift, scale), self.eps);
+        }
         let scale = (scale + 1.0)?;
         if self.weight.is_none() && cpu::takes(x) {
             let affine = (Some(&scale), Some(shift));
@@ -268,6 +279,22 @@ mod tests {
                 .collect();
             close(&LayerNorm::load(8, eps, Bias::Yes, affine(8)).unwrap().forward(&x).unwrap(), &affine_want);
         }
+    }
+
+    #[test]
+    fn a_time_scales_and_shifts() {
+        let tensor = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
+        let (shift, scale) = (tensor(&[0.5, -1.0, 2.0, 0.0]), tensor(&[1.0, 0.0, -0.5, -1.0]));
+        let x = Tensor::new(&[[1f32, 3.0, 5.0, 7.0], [-2.0, 0.0, 0.0, 2.0]], &Device::Cpu).unwrap();
+        let (a, b) = (20f64.sqrt().recip(), 2f64.sqrt());
+        let want = [0.5 - 12.0 * a, -1.0 - 2.0 * a, 2.0 + a, 0.0, 0.5 - 2.0 * b, -1.0, 2.0, 0.0];
+        let norm = LayerNorm::plain(1e-12);
+        close(&norm.forward_modulated(&x, &shift, &scale).unwrap(), &want);
+        let half = norm.forward_modulated(&x.to_dtype(DType::BF16).unwrap(), &shift, &scale).unwrap();
+        assert_eq!(half.dtype(), DType::BF16);
+        let half: Vec<f32> = half.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert!(half.iter().zip(want).all(|(h, w)| (f64::from(*h) - w).abs() < 0.03), "{half:?}");
+        assert!(norm.forward_modulated(&x, &shift, &scale.narrow(0, 0, 1).unwrap()).is_err());
     }
 
     #[test]

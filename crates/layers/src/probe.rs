@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 #[derive(Debug, Default)]
 pub struct Probe {
@@ -26,6 +26,14 @@ impl Probe {
                 .expect("nothing panics while it holds this lock")
                 .push((name.to_owned(), value.clone()));
         }
+    }
+
+    /// The same of a value that is made for it alone, where somebody looks.
+    pub fn note_by(&self, name: &str, value: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        if self.taken.is_some() {
+            self.note(name, &value()?);
+        }
+        Ok(())
     }
 
     pub fn into_taken(self) -> Vec<(String, Tensor)> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use contract::{Fps, Frame, Layout, Size, Stop, VideoFormat};
-use media::{Limits, Mp4Options, Mp4Sink, PictureSpec, Scratch, Soundtrack, ToolPaths, Tools};
+use media::{Limits, Mp4Options, Mp4Sink, PictureSpec, Scratch, Soundtrack, ToolPaths, Tools, Track};
 
 fn main() {
     let tools = timed("find ffmpeg", || Tools::find(&ToolPaths::default()).expect("ffmpeg is installed"));
@@ -30,7 +30,7 @@ fn main() {
     for size in [Size::new(512, 512), Size::new(1280, 720)] {
         for threads in [1, 2] {
             for with_sound in [false, true] {
-                let track = Soundtrack { path: sound.clone(), start: None, duration: None };
+                let track = Track { path: sound.clone(), start: None, duration: None }.into();
                 let track = Some(track).filter(|_| with_sound);
                 let cpu = children();
                 let begun = Instant::now();

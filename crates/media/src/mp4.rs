@@ -28,6 +28,7 @@ pub struct Mp4Options {
     /// Quality on the scale of x264's constant rate factor, 0 (lossless) to 51; 20 is the default.
     pub crf: u8,
     pub content: Content,
+    pub part: Part,
     /// Encoder threads; one takes the least CPU.
     pub threads: u8,
     /// The `comment` tag, `made by talkie, engine puppet, …`.
@@ -43,6 +44,15 @@ pub enum Content {
     Moving,
 }
 
+/// Whether a file stands for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// One of several that are joined: its pictures are stored in the order in which they are shown, so that the last of one segment comes
+    /// before the first of the next, however short they are.
+    Segment,
+}
+
 /// Of `Content::Still`, measured on three portraits (docs/bench.md): PSNR and CPU as good as the same `crf`, and no pulse.
 const STILL_QP_ABOVE_CRF: u8 = 2;
 const STILL_KEY_FRAMES: &str = "ipratio=3";
@@ -54,6 +64,7 @@ impl Mp4Options {
             sound: None,
             crf: 20,
             content: Content::Moving,
+            part: Part::Whole,
             threads: threads_for(format),
             comment: None,
         }
@@ -288,6 +299,9 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
             add(&["-c:v", "h264_nvenc", "-preset", "p4", "-rc", "vbr", "-cq", &cq, "-b:v", "0"]);
         }
     }
+    if options.part == Part::Segment {
+        add(&["-bf", "0"]);
+    }
     add(&["-pix_fmt", "yuv420p"]);
     if options.crf > 0 {
         add(&["-profile:v", "high"]); // which has no lossless pictures
@@ -314,7 +328,7 @@ fn arguments(encoder: Encoder, options: &Mp4Options, sound: Option<i32>, target:
 /// How long a reader of a stream may pause.
 const STREAM_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long moving a long take's index to its front may last: the encoder says nothing meanwhile.
-const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const FINISH_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 const STREAM_GROUP_SECONDS: f64 = 2.0;
 /// Longest fragment of a stream, in microseconds: what a player has to wait for.
@@ -323,7 +337,7 @@ const STREAM_FRAGMENT_US: &str = "400000";
 /// hold as many pictures as its sound may lag. Three AAC frames at 8 kHz and a packet are 0.43 s.
 const SOUND_LAG_SECONDS: f64 = 0.6;
 
-fn encode_failed(exit: &Exit) -> MediaError {
+pub(crate) fn encode_failed(exit: &Exit) -> MediaError {
     use std::os::unix::process::ExitStatusExt;
     let text = &exit.stderr;
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
@@ -349,7 +363,7 @@ fn encode_failed(exit: &Exit) -> MediaError {
 }
 
 /// The boxes of the file follow each other to its very end, and `moov` comes before `mdat`.
-fn check_boxes(path: &Path) -> Result<(), MediaError> {
+pub(crate) fn check_boxes(path: &Path) -> Result<(), MediaError> {
     let incomplete = |why: &str| {
         let hint = "free some space or write elsewhere";
         MediaError::new("disk_full", format!("the take is incomplete on disk: {why}"), hint)

@@ -9,27 +9,42 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use contract::{Fps, Stop};
+use contract::{Fps, Stop, Turns};
 use rustix::event::PollFlags;
 use rustix::pipe::{SpliceFlags, splice};
 
-use crate::child::{Child, ready, widen};
+use crate::child::{ready, widen};
+use crate::choir::{Choir, Decoder, Shape};
 use crate::error::machine;
-use crate::input::{Args, Input, Kind};
-use crate::voice::Cut;
 use crate::{Limits, MediaError, Tools};
 
-/// Which sound the take gets: the original file, not what an engine heard of it.
+/// Which sound the take gets: the original files, not what an engine heard of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Soundtrack {
+    /// At least one.
+    pub tracks: Vec<Track>,
+    pub turns: Turns,
+}
+
+/// A file, or a part of it, in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track {
     pub path: PathBuf,
     pub start: Option<f64>,
     pub duration: Option<f64>,
 }
 
+impl From<Track> for Soundtrack {
+    fn from(track: Track) -> Self {
+        Self { tracks: vec![track], turns: Turns::Together }
+    }
+}
+
 /// Rates AAC has; ffmpeg takes the nearest.
 const NATIVE: &str = "aformat=sample_fmts=flt:channel_layouts=mono|stereo:\
     sample_rates=48000|44100|32000|24000|22050|16000|12000|11025|8000";
+/// Of several tracks, which are added up.
+const MIXABLE: &str = "aformat=sample_fmts=flt:channel_layouts=stereo:sample_rates=48000";
 /// The picture may be this far ahead of the sound before it waits, whichever is more.
 const LEAD_SECONDS: f64 = 2.0;
 const LEAD_FRAMES: u64 = 32;
@@ -69,21 +84,15 @@ impl SoundPump {
         limits: &Limits,
         stop: &Stop,
     ) -> Result<Self, MediaError> {
-        let cut = Cut::new("audio", track.start, track.duration)?;
-        let input = Input::open(&track.path, Kind::Sound, limits)?;
-        let start = cut.start.to_string();
-        let duration = cut.duration.unwrap_or(f64::MAX).min(limits.audio_seconds + 1.0).to_string();
-        let mut before = vec!["-vn", "-sn", "-dn", "-threads", "1"];
-        if cut.start > 0.0 {
-            before.extend(["-ss", &start]);
-        }
-        before.extend(["-t", &duration]);
-        let after = ["-map", "0:a:0", "-af", NATIVE, "-c:a", "pcm_f32be", "-bitexact", "-f", "au", "pipe:1"];
-        let child = input.decode(tools, Args { before: &before, after: &after }, limits, stop)?;
+        let filter = if track.tracks.len() == 1 { NATIVE } else { MIXABLE };
+        let decoders = track.tracks.iter().map(|track| Decoder::start(tools, (track, filter), limits, stop));
+        let decoders = decoders.collect::<Result<Vec<_>, _>>()?;
         widen(Some(into.as_fd()));
-        let kill = Box::new(child.killer());
+        let killers: Vec<_> = decoders.iter().map(|decoder| decoder.child.killer()).collect();
+        let kill = Box::new(move || killers.iter().for_each(|kill| kill()));
         let shared = Arc::new(Shared::default());
-        let pump = Pump { child, input, into, fps, limits: limits.clone(), shared: Arc::clone(&shared) };
+        let choir = Choir { decoders, turns: track.turns };
+        let pump = Pump { choir, into, fps, limits: limits.clone(), shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name("media-sound".into()).spawn(move || pump.run());
         let thread = thread.map_err(|e| machine("cannot start a thread", &e))?;
         Ok(Self { shared, thread: Some(thread), kill, fps, idle: limits.idle_timeout, stop: stop.clone() })
@@ -106,6 +115,12 @@ impl SoundPump {
             }
         }
         state.failure()
+    }
+
+    /// There are `frames` pictures, all at once: waits until the sound is as long as they are.
+    pub(crate) fn complete_at(self, frames: u64) -> Result<(), MediaError> {
+        self.shared.lock().frames = frames;
+        self.complete()
     }
 
     /// No more pictures come: waits until the sound is as long as they are.
@@ -174,19 +189,11 @@ fn silent(idle: Duration) -> MediaError {
 
 /// The thread's side.
 struct Pump {
-    child: Child,
-    input: Input,
+    choir: Choir,
     into: PipeWriter,
     fps: Fps,
     limits: Limits,
     shared: Arc<Shared>,
-}
-
-/// What the decoder's header says.
-#[derive(Clone, Copy)]
-struct Shape {
-    rate_hz: u32,
-    channels: u32,
 }
 
 impl Pump {
@@ -201,7 +208,7 @@ impl Pump {
     }
 
     fn pump(&mut self) -> Result<(), MediaError> {
-        let shape = self.read_header()?;
+        let shape = self.choir.shape(&self.limits)?;
         // ours, not the decoder's: the encoder is not caged and must not parse what a user's file may have shaped
         if self.into.write_all(&au_header(shape)).is_err() {
             return Ok(()); // the encoder is gone and tells why itself
@@ -216,7 +223,7 @@ impl Pump {
                 let room = (target - sent).min(1 << 16) as usize;
                 let moved = if decoding { self.forward(room)? } else { self.pad(room) };
                 match moved {
-                    Some(0) => decoding = self.decoder_ended(sent)?,
+                    Some(0) => decoding = self.choir.ended(sent, &self.limits)?,
                     Some(n) => sent += n as u64,
                     None => return Ok(()),
                 }
@@ -228,24 +235,6 @@ impl Pump {
                 return Ok(());
             }
         }
-    }
-
-    fn read_header(&mut self) -> Result<Shape, MediaError> {
-        let mut head = [0; 24];
-        if self.child.fill(&mut head)? == head.len() && head.starts_with(b".snd") {
-            let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-            let (offset, rate_hz, channels) = (word(4) as usize, word(16), word(20));
-            let mut note = vec![0; offset.clamp(24, 4096) - 24];
-            let whole = self.child.fill(&mut note)? == note.len();
-            if whole && (8000..=48_000).contains(&rate_hz) && (1..=2).contains(&channels) {
-                return Ok(Shape { rate_hz, channels });
-            }
-        }
-        let exit = self.child.wait()?;
-        if exit.stderr.contains("matches no streams") {
-            return Err(MediaError::new("no_audio", "the file has no sound track", "send a file with sound"));
-        }
-        Err(self.input.refuse(&exit.stderr, &self.limits))
     }
 
     /// Waits until more may be sent.
@@ -260,9 +249,10 @@ impl Pump {
         }
     }
 
-    /// Bytes moved; 0 at the decoder's end, `None` when the encoder is gone.
+    /// Bytes moved; 0 at the decoders' end, `None` when the encoder is gone.
     fn forward(&mut self, room: usize) -> Result<Option<usize>, MediaError> {
-        let Some(from) = self.child.stdout() else { return Ok(Some(0)) };
+        let Some(only) = self.choir.only() else { return self.mixed(room) };
+        let Some(from) = only.stdout() else { return Ok(Some(0)) };
         if !ready(from, PollFlags::IN, self.limits.idle_timeout) {
             return Err(silent(self.limits.idle_timeout));
         }
@@ -270,14 +260,14 @@ impl Pump {
             Ok(n) => Ok(Some(n)),
             Err(rustix::io::Errno::PIPE) => Ok(None),
             // some kernels in some containers refuse it: then by hand
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => self.copy(room),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => self.mixed(room),
             Err(error) => Err(machine("cannot move sound between processes", &error.into())),
         }
     }
 
-    fn copy(&mut self, room: usize) -> Result<Option<usize>, MediaError> {
+    fn mixed(&mut self, room: usize) -> Result<Option<usize>, MediaError> {
         let mut chunk = vec![0; room];
-        let n = self.child.read(&mut chunk)?;
+        let n = self.choir.read(&mut chunk)?;
         Ok(self.into.write_all(&chunk[..n]).is_ok().then_some(n))
     }
 
@@ -290,15 +280,6 @@ impl Pump {
                 outcome => return outcome.ok(),
             }
         }
-    }
-
-    /// Always `Ok(false)`, "no longer decoding", or why it broke.
-    fn decoder_ended(&mut self, sent: u64) -> Result<bool, MediaError> {
-        let exit = self.child.wait()?;
-        if !exit.well() || sent == 0 {
-            return Err(self.input.refuse(&exit.stderr, &self.limits));
-        }
-        Ok(false)
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use contract::{Stop, VideoFormat};
 use fixtures::{ffmpeg, format, frame, limits, made, refused, scratch, shown, tools, written};
-use media::{Limits, MediaError, Mp4Options, Mp4Sink, Soundtrack, ToolPaths, Tools};
+use media::{Limits, MediaError, Mp4Options, Mp4Sink, Soundtrack, ToolPaths, Tools, Track};
 
 fn track(path: &Path) -> Soundtrack {
-    Soundtrack { path: path.to_owned(), start: None, duration: None }
+    Track { path: path.to_owned(), start: None, duration: None }.into()
 }
 
 fn render(out: &Path, format: VideoFormat, frames: u64, sound: Option<Soundtrack>) -> Result<(), MediaError> {
@@ -110,7 +110,7 @@ fn a_part_of_the_sound_can_be_taken() {
     let sound = scratch.file("two.wav");
     ffmpeg(&["-f", "lavfi", "-i", graph, sound.to_str().unwrap()]);
     let out = scratch.file("take.mp4");
-    let part = Soundtrack { path: sound, start: Some(1.0), duration: Some(0.8) };
+    let part = Track { path: sound, start: Some(1.0), duration: Some(0.8) }.into();
     render(&out, format(64, 64, "25"), 20, Some(part)).unwrap();
     let spec = media::VoiceSpec { rate_hz: 16_000, start: None, duration: None };
     let heard = media::audio(&tools(), &out, spec, &limits(), &Stop::new()).unwrap();

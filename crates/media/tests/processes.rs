@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use contract::Stop;
 use fixtures::{format, frame, limits, made, refused, scratch, stray_children, tools};
-use media::{Limits, MediaError, Mp4Options, Mp4Sink, Soundtrack, ToolPaths, Tools, VoiceSpec};
+use media::{Limits, MediaError, Mp4Options, Mp4Sink, Soundtrack, ToolPaths, Tools, Track, VoiceSpec};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn track(path: &Path) -> Soundtrack {
-    Soundtrack { path: path.to_owned(), start: None, duration: None }
+    Track { path: path.to_owned(), start: None, duration: None }.into()
 }
 
 #[test]

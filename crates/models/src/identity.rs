@@ -53,6 +53,29 @@ pub fn identity(root: &Path, found: &Found, hashing: &mut dyn FnMut(&Path)) -> R
     Ok(sum)
 }
 
+/// Of a file so large that to read it whole would take minutes: the SHA-256 of its length and of parts of it, which are spread evenly from its
+/// first byte to its last.
+pub fn sample(path: &Path) -> Result<String, Complaint> {
+    use std::os::unix::fs::FileExt;
+    let failed = |error: std::io::Error| unreadable(path, &error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut sum = Sha256::new();
+    sum.update(length.to_le_bytes());
+    let last = length.saturating_sub(PART);
+    let mut part = vec![0; PART.min(length) as usize];
+    for at in 0..PARTS {
+        let from = (u128::from(last) * u128::from(at) / u128::from(PARTS - 1)) as u64;
+        file.read_exact_at(&mut part, from).map_err(failed)?;
+        sum.update(&part);
+    }
+    Ok(hex::encode(sum.finalize()))
+}
+
+/// Bytes of a part of a sample, and how many there are: a header of a safetensors file, which names every tensor, is in the first.
+const PART: u64 = 1 << 20;
+const PARTS: u64 = 64;
+
 fn remembered_at(root: &Path, path: &Path) -> PathBuf {
     let name = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
     root.join(OWN_FOLDER).join("sums").join(format!("{name}.json"))
@@ -68,6 +91,26 @@ fn remember(place: &Path, what: &Remembered) -> Result<(), Complaint> {
 mod tests {
     use super::*;
     use crate::places::Kind;
+
+    #[test]
+    fn a_sample_is_that_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.bin");
+        let mut bytes = vec![7; 3 << 20];
+        let mut sums = std::collections::BTreeSet::new();
+        for (at, byte) in [(0, 7), (0, 8), (1 << 20, 9), ((3 << 20) - 1, 1)] {
+            bytes[at] = byte;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(sample(&path), sample(&path));
+            sums.insert(sample(&path).unwrap());
+        }
+        std::fs::write(&path, &bytes[..100]).unwrap();
+        sums.insert(sample(&path).unwrap());
+        std::fs::write(&path, []).unwrap();
+        sums.insert(sample(&path).unwrap());
+        assert_eq!(sums.len(), 6);
+        assert!(sample(&folder.path().join("none")).is_err());
+    }
 
     #[test]
     fn a_file_is_read_once_until_it_changes() {

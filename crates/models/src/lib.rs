@@ -24,7 +24,7 @@ mod whole;
 pub use catalogue::{Catalogue, Component, File, Form, Seeding, Selection, Set, Source, Wanted};
 pub use check::{Checked, Progress, Verdict, Witness, check};
 pub use hub::{Access, ProxyChoice};
-pub use identity::identity;
+pub use identity::{identity, sample};
 pub use name::Name;
 pub use places::{Found, Kind, Places};
 pub use pull::{Checksums, OnMisfit, PullEvent, PullOrder, Teller, pull};

@@ -56,7 +56,8 @@ pub fn cast(
 fn own_engine(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::MuseTalk | Dialect::MuseTalkS3 => Some("musetalk"),
-        Dialect::InfiniteTalk | Dialect::Svd | Dialect::Fal | Dialect::All => None,
+        Dialect::InfiniteTalk => Some("infinitetalk"),
+        Dialect::Svd | Dialect::Fal | Dialect::All => None,
     }
 }
 

@@ -18,10 +18,20 @@ const WEIGHTS: [(Dialect, &[&str]); 4] = [
     (Dialect::Svd, &["SVD_DIR"]),
 ];
 
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 28] = [
     "PORT",
     "OUTPUT_DIR",
     "MOTION_FRAME",
+    "QUANT",
+    "LORA_SCALE",
+    "FRAME_NUM",
+    "MODE",
+    "NUM_PERSISTENT_PARAM_IN_DIT",
+    "USE_TEACACHE",
+    "TEACACHE_THRESH",
+    "USE_APG",
+    "APG_MOMENTUM",
+    "APG_NORM_THRESHOLD",
     "HF_TOKEN",
     "HUGGING_FACE_TOKEN",
     "MUSETALK_PORT",

@@ -186,6 +186,33 @@ pub struct InfiniteTalkSettings {
     /// Where finished videos are put, `OUTPUT_DIR` of the original.
     pub output: Option<PathBuf>,
     pub on_hangup: OnHangup,
+    /// Folder of `Wan2.1-I2V-14B-480P`, `CKPT_DIR` of the original.
+    pub ckpt_dir: Option<PathBuf>,
+    /// `infinitetalk.safetensors`, or the folder `InfiniteTalk` with `single` and `multi`.
+    pub infinitetalk_dir: Option<PathBuf>,
+    /// Folder of `chinese-wav2vec2-base`.
+    pub wav2vec_dir: Option<PathBuf>,
+    /// One file in place of the base's shards, such as a distilled model.
+    pub dit_path: Option<PathBuf>,
+    /// A DiT that optimum-quanto quantised, `.safetensors` with its `.json`.
+    pub quant_dir: Option<PathBuf>,
+    pub loras: Vec<LoraSettings>,
+    /// What the weights were trained for: `base`, `8-steps`, `4-steps`, `4-steps-unguided`; by the files' names where it is left out.
+    pub trained: Option<String>,
+    /// How weights are held: `f32`, `bf16` (default) or `q8_0`.
+    pub numbers: Option<String>,
+    /// Memory that the engine may take, in GiB; default: what the machine has.
+    pub memory_gib: Option<f64>,
+    /// Parameters of the DiT that stay in memory, as `NUM_PERSISTENT_PARAM_IN_DIT`; default: what the memory has room for.
+    pub persistent_parameters: Option<u64>,
+}
+
+/// An adapter of the DiT.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSettings {
+    pub path: PathBuf,
+    pub scale: Option<f64>,
 }
 
 /// What happens to a job whose client is gone.

@@ -1,4 +1,4 @@
-// What touches every value once: bias, activation and addend behind a product, GEGLU, rotary embedding.
+// What touches every value once: bias, activation and addend behind a product, gated sums, GEGLU, rotary embedding.
 #include "number.cuh"
 
 struct FinishParams {
@@ -24,6 +24,27 @@ template <typename T, int N> __device__ void finish(const FinishParams &p) {
       if (p.addend) v += widen(addend.v[k]);
       pack.v[k] = narrow<T>(v);
     }
+    *(Pack<T, N> *)((T *)p.y + i) = pack;
+  }
+}
+
+struct GatedParams {
+  const void *x, *a;
+  const float *gate;  // (channels)
+  void *y;
+  unsigned long long count;
+  unsigned channels;
+};
+
+// y = x + a * gate, in f32 until the end; N neighbouring channels a thread
+template <typename T, int N> __device__ void gated(const GatedParams &p) {
+  const size_t step = (size_t)gridDim.x * blockDim.x * N;
+  for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; i < p.count; i += step) {
+    Pack<T, N> pack = *(const Pack<T, N> *)((const T *)p.x + i);
+    const Pack<T, N> a = *(const Pack<T, N> *)((const T *)p.a + i);
+    const unsigned first = i % p.channels;
+#pragma unroll
+    for (int k = 0; k < N; k++) pack.v[k] = narrow<T>(widen(pack.v[k]) + widen(a.v[k]) * p.gate[first + k]);
     *(Pack<T, N> *)((T *)p.y + i) = pack;
   }
 }
@@ -69,6 +90,8 @@ template <typename T> __device__ void rope(const RopeParams &p) {
 #define KERNELS(name, T)                                                                                \
   extern "C" __global__ void __launch_bounds__(256) finish_##name(FinishParams p) { finish<T, 1>(p); }  \
   extern "C" __global__ void __launch_bounds__(256) finish4_##name(FinishParams p) { finish<T, 4>(p); } \
+  extern "C" __global__ void __launch_bounds__(256) gated_##name(GatedParams p) { gated<T, 1>(p); }    \
+  extern "C" __global__ void __launch_bounds__(256) gated4_##name(GatedParams p) { gated<T, 4>(p); }   \
   extern "C" __global__ void __launch_bounds__(256) geglu_##name(GegluParams p) { geglu<T>(p); }        \
   extern "C" __global__ void __launch_bounds__(256) rope_##name(RopeParams p) { rope<T>(p); }
 EVERY_DTYPE(KERNELS)

@@ -7,6 +7,7 @@ struct RowNormParams {
   void *y;
   unsigned channels, rms, act;
   float eps;
+  unsigned modulated;  // whether gain and shift are f32, one is added to the gain, and the norm is rounded before it
 };
 
 __device__ inline float sum_of_block(float v) {
@@ -39,6 +40,11 @@ template <typename T> __device__ void row_norm(const RowNormParams &p) {
   const float deviation = sqrtf(sum_of_block(square) / c + p.eps);
   for (unsigned i = threadIdx.x; i < c; i += blockDim.x) {
     float v = (widen(x[i]) - mean) / deviation;
+    if (p.modulated) {
+      v = widen(narrow<T>(v)) * (1.0f + ((const float *)p.gain)[i]) + ((const float *)p.shift)[i];
+      y[i] = narrow<T>(v);
+      continue;
+    }
     if (p.rms) v = widen(narrow<T>(v));  // rounded before it is scaled, as in T5 and Wan
     if (gain) v *= widen(gain[i]);
     if (shift) v += widen(shift[i]);

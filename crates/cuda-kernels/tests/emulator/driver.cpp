@@ -22,7 +22,7 @@ struct Entry {
 #define ENTRY(kernel) {#kernel, [](void **args) { emulator::call(kernel, args); }},
 #define TYPED(name, T)                                                                                       \
   ENTRY(group_pieces_##name) ENTRY(group_values_##name) ENTRY(group_values4_##name) ENTRY(row_norm_##name)   \
-  ENTRY(finish_##name) ENTRY(finish4_##name) ENTRY(geglu_##name) ENTRY(rope_##name) ENTRY(columns_##name)
+  ENTRY(finish_##name) ENTRY(finish4_##name) ENTRY(gated_##name) ENTRY(gated4_##name) ENTRY(geglu_##name) ENTRY(rope_##name) ENTRY(columns_##name)
 #define ATTENTION(name, T)                                                                                   \
   ENTRY(attention48_##name) ENTRY(attention64_##name) ENTRY(attention80_##name) ENTRY(attention128_##name)   \
   ENTRY(attention160_##name)

@@ -67,6 +67,8 @@ fn card() -> EngineCard {
         subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
         keeps_background: true,
         idles: true,
+        persons: 1,
+        resumes: false,
         source_layout: Layout::I420,
         source_longest: 512,
         voice_rate_hz: 16_000,

@@ -2,7 +2,7 @@
 
 use crate::front_door::model::{Field, INT, Kind, Model, Need};
 
-/// Frames per second of every `infinitalk` take.
+/// Frames per second of every take of `infinitalk` and `musetalk`.
 pub const FPS: u32 = 25;
 
 pub struct App {
@@ -202,7 +202,7 @@ pub static APPS: [App; 6] = [
     App {
         id: "talkie/musetalk",
         title: "MuseTalk",
-        summary: "Lip sync of a clip or a picture",
+        summary: "Lip sync of a clip or a picture; also in real time at /realtime",
         plays: Plays::Cast("musetalk"),
         shape: Shape::MuseTalk,
         input: &MUSETALK,

@@ -190,8 +190,10 @@ async fn take(
     let seed = fields.int("seed").unwrap_or_else(|| (uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff) as i64);
     let source = |field: &'static str| source(door, bases, (field, fields.text(field)));
     let (subject, voice) = match app.shape {
-        Shape::Picture => (filling(source("image_url").await?, fields), file(source("audio_url").await?)),
-        Shape::Text => (filling(source("image_url").await?, fields), text(fields, "text_input")?),
+        Shape::Picture => {
+            (filling(source("image_url").await?, (fields, card)), file(source("audio_url").await?))
+        }
+        Shape::Text => (filling(source("image_url").await?, (fields, card)), text(fields, "text_input")?),
         Shape::Clip => (SubjectSpec::Clip(source("video_url").await?), file(source("audio_url").await?)),
         Shape::MuseTalk => {
             (SubjectSpec::PictureOrClip(source("video_url").await?), file(source("audio_url").await?))
@@ -218,6 +220,7 @@ async fn take(
         Shape::Picture | Shape::Text | Shape::Clip => {
             let sent = vec![
                 ("size", Value::Int(longest(fields).min(i64::from(card.max_longest)))),
+                ("resolution", Value::Text(fields.text("resolution").to_owned())),
                 ("acceleration", Value::Text(fields.text("acceleration").to_owned())),
             ];
             (Some(Fps::whole(FPS)), fields.int("num_frames"), sent)
@@ -264,7 +267,11 @@ const P720: [(u32, u32); 21] = [
 ];
 
 /// "If the input image does not match the chosen aspect ratio, it is resized and center cropped."
-fn filling(picture: Source, fields: &Fitting) -> SubjectSpec {
+/// An engine that has the model's own sizes does that itself.
+fn filling(picture: Source, (fields, card): (&Fitting, &EngineCard)) -> SubjectSpec {
+    if card.settings.iter().any(|setting| setting.name == "resolution") {
+        return SubjectSpec::Picture(picture);
+    }
     let sizes = match fields.text("resolution") {
         "720p" => P720.to_vec(),
         _ => P480.to_vec(),

@@ -11,6 +11,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use contract::Fps;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use jobs::crew::{LiveForm, Pace};
@@ -19,7 +20,7 @@ use rmpv::Value as Packed;
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
-use super::apps::{App, Shape};
+use super::apps::{App, FPS, Shape};
 use super::from_wire;
 use super::to_wire::No;
 use super::way::{Bases, Target};
@@ -45,13 +46,15 @@ const TOO_BIG_OR_WRONG: u16 = 1008;
 /// What a message says.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
-    image_url: Option<String>,
+    /// Who speaks, a picture or a clip: the field that names it, and where it lies.
+    subject: Option<(&'static str, String)>,
     /// s16le, mono.
     audio: Option<Vec<u8>>,
     sample_rate: Option<u32>,
     end: bool,
     seed: Option<i64>,
     size: Option<i64>,
+    bbox_shift: Option<i64>,
     request_id: Option<String>,
 }
 
@@ -67,9 +70,9 @@ pub async fn connect(
     app: &'static App,
     request: Request,
 ) -> Result<Response, No> {
-    if app.shape != Shape::Puppet {
+    if !matches!(app.shape, Shape::Puppet | Shape::MuseTalk) {
         let detail = format!(
-            "Path /realtime not found: {} makes whole videos only; talkie/puppet speaks in real time",
+            "Path /realtime not found: {} makes whole videos only; talkie/puppet and talkie/musetalk speak in real time",
             app.id
         );
         return Err(No::said(StatusCode::NOT_FOUND, detail));
@@ -190,21 +193,22 @@ async fn order(
     first: &Said,
 ) -> Result<LiveOrder, No> {
     let card = from_wire::engine(door, app)?;
-    let Some(url) = &first.image_url else {
-        let detail = "the first message needs image_url: who is to speak";
+    let Some((field, url)) = &first.subject else {
+        let detail = "the first message needs image_url or video_url: who is to speak";
         return Err(No::flat(StatusCode::BAD_REQUEST, detail, "bad_request"));
     };
-    let picture = from_wire::source(door, bases, ("image_url", url)).await?;
-    let sent = first.size.map(|size| ("size", contract::Value::Int(size)));
+    let subject = from_wire::source(door, bases, (*field, url)).await?;
+    let sent = [("size", first.size), ("bbox_shift", first.bbox_shift)];
+    let sent = sent.into_iter().filter_map(|(name, value)| Some((name, contract::Value::Int(value?))));
     let take = TakeSpec {
         engine: card.name.to_owned(),
-        subject: SubjectSpec::PictureOrClip(picture),
+        subject: SubjectSpec::PictureOrClip(subject),
         voice: VoiceSpec::Arriving,
         prompt: None,
-        fps: None,
+        fps: (app.shape == Shape::MuseTalk).then_some(Fps::whole(FPS)),
         max_frames: None,
         seed: first.seed.unwrap_or(SEED) as u64,
-        settings: settings(card, sent.into_iter().collect()),
+        settings: settings(card, sent.collect()),
         landmarks: None,
         crf: 20,
     };
@@ -369,10 +373,12 @@ fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
     for (name, value) in fields {
         let number = || value.as_i64().or_else(|| value.as_f64().map(|value| value as i64));
         let wrong = |what: &str| Broken::bad(format!("{} is no {what}", name.as_str().unwrap_or("a field")));
+        let text = || value.as_str().map(str::to_owned).ok_or_else(|| wrong("text"));
         match name.as_str().unwrap_or_default() {
             _ if value.is_nil() => {}
-            "image_url" => said.image_url = Some(value.as_str().ok_or_else(|| wrong("text"))?.to_owned()),
-            "request_id" => said.request_id = Some(value.as_str().ok_or_else(|| wrong("text"))?.to_owned()),
+            "image_url" => said.subject = Some(("image_url", text()?)),
+            "video_url" => said.subject = Some(("video_url", text()?)),
+            "request_id" => said.request_id = Some(text()?),
             "audio" => {
                 said.audio = Some(match &value {
                     Packed::Binary(bytes) => bytes.clone(),
@@ -383,6 +389,7 @@ fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
             "sample_rate" => said.sample_rate = Some(rate(number().ok_or_else(|| wrong("number"))?)?),
             "seed" => said.seed = Some(number().ok_or_else(|| wrong("number"))?),
             "size" => said.size = Some(number().ok_or_else(|| wrong("number"))?),
+            "bbox_shift" => said.bbox_shift = Some(number().ok_or_else(|| wrong("number"))?),
             "end" => said.end = value.as_bool().ok_or_else(|| wrong("boolean"))?,
             _ => {}
         }
@@ -398,14 +405,17 @@ fn parse(text: &str) -> Result<Said, Broken> {
     for (name, value) in fields {
         let number = || value.as_i64().or_else(|| value.as_f64().map(|value| value as i64));
         let wrong = |what: &str| Broken::bad(format!("{name} is no {what}"));
+        let text = || value.as_str().map(str::to_owned).ok_or_else(|| wrong("text"));
         match name.as_str() {
             _ if value.is_null() => {}
-            "image_url" => said.image_url = Some(value.as_str().ok_or_else(|| wrong("text"))?.to_owned()),
-            "request_id" => said.request_id = Some(value.as_str().ok_or_else(|| wrong("text"))?.to_owned()),
+            "image_url" => said.subject = Some(("image_url", text()?)),
+            "video_url" => said.subject = Some(("video_url", text()?)),
+            "request_id" => said.request_id = Some(text()?),
             "audio" => said.audio = Some(decode(value.as_str().ok_or_else(|| wrong("base64 text"))?)?),
             "sample_rate" => said.sample_rate = Some(rate(number().ok_or_else(|| wrong("number"))?)?),
             "seed" => said.seed = Some(number().ok_or_else(|| wrong("number"))?),
             "size" => said.size = Some(number().ok_or_else(|| wrong("number"))?),
+            "bbox_shift" => said.bbox_shift = Some(number().ok_or_else(|| wrong("number"))?),
             "end" => said.end = value.as_bool().ok_or_else(|| wrong("boolean"))?,
             _ => {}
         }
@@ -433,12 +443,13 @@ mod tests {
             ("image_url".into(), "data:,x".into()),
             ("audio".into(), Packed::Binary(vec![1, 2])),
             ("sample_rate".into(), 24_000.into()),
+            ("bbox_shift".into(), 3.into()),
             ("end".into(), true.into()),
             ("request_id".into(), "r".into()),
             ("other".into(), Packed::Nil),
         ]);
         let Message::Binary(bytes) = packed(map) else { panic!() };
-        let json = r#"{"image_url":"data:,x","audio":"AQI=","sample_rate":24000,"end":true,"request_id":"r","other":[]}"#;
+        let json = r#"{"image_url":"data:,x","audio":"AQI=","sample_rate":24000,"bbox_shift":3,"end":true,"request_id":"r","other":[]}"#;
         let (one, other) = (unpack(&bytes).ok(), parse(json).ok());
         assert!(one.is_some() && one == other, "{one:?} {other:?}");
     }
@@ -451,9 +462,15 @@ mod tests {
         {
             assert!(unpack(bytes).is_err(), "{bytes:?}");
         }
-        for text in
-            ["", "[]", "{\"audio\": 3}", "{\"audio\": \"?\"}", "{\"end\": 1}", "{\"sample_rate\": -1}"]
-        {
+        for text in [
+            "",
+            "[]",
+            "{\"audio\": 3}",
+            "{\"video_url\": 3}",
+            "{\"audio\": \"?\"}",
+            "{\"end\": 1}",
+            "{\"sample_rate\": -1}",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -272,7 +272,7 @@ fn field_of(view: &JobView, code: &str, message: &str) -> Option<&'static str> {
             jobs::Source::Stored(key) => message.contains(key.rsplit('/').next().unwrap_or(key)),
             jobs::Source::Path(_) | jobs::Source::S3(_) => false,
         };
-        match (take.subject.source().is_some_and(names), take.voice.source().is_some_and(names)) {
+        match (take.subject.source().is_some_and(names), take.voice.sources().into_iter().any(names)) {
             (true, false) => return seen(),
             (false, true) => return heard(),
             _ => {}

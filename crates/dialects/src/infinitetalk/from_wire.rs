@@ -100,6 +100,7 @@ pub async fn order(
     let twin = fingerprint(room.dialect, &format!("{owner} {request:?}"), &[&voice, &picture]).await;
     let sent = vec![
         ("size", Value::Int(request.resolution.longest())),
+        ("resolution", Value::Text(request.resolution.name().to_owned())),
         ("diffusion_steps", Value::Int(request.diffusion_steps)),
         ("text_guide_scale", Value::Float(request.text_guide_scale)),
         ("audio_guide_scale", Value::Float(request.audio_guide_scale)),

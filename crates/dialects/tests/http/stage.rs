@@ -256,7 +256,7 @@ async fn ending(store: &Store, assignment: &Assignment) -> Ending {
     let frames = match take.voice {
         VoiceSpec::Idle { seconds } => (seconds * 25.0) as u64,
         VoiceSpec::Arriving => 0,
-        VoiceSpec::File { .. } | VoiceSpec::Text(_) => 200,
+        VoiceSpec::File { .. } | VoiceSpec::Several { .. } | VoiceSpec::Text(_) => 200,
     };
     let key = format!("takes/{}/{}-x.mp4", assignment.job, assignment.attempt);
     if matches!(assignment.form, Form::File) {
@@ -311,6 +311,8 @@ pub fn card() -> EngineCard {
         subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
         keeps_background: true,
         idles: true,
+        persons: 1,
+        resumes: false,
         source_layout: Layout::I420,
         source_longest: 512,
         voice_rate_hz: 16_000,

@@ -111,13 +111,13 @@ impl Attention {
         })
     }
 
-    /// x: (b, l, c), bias: (1, n, l, l) -> (b, l, c)
-    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    /// x: (b, l, c), bias: (1, n, l, l) -> what x sees of itself, plus `addend`: (b, l, c)
+    fn forward_plus(&self, x: &Tensor, bias: &Tensor, addend: &Tensor) -> Result<Tensor> {
         let (b, l, _) = x.dims3()?;
         let heads = |linear: &Linear| linear.forward(x)?.reshape((b, l, self.heads, ())); // (b, l, n, d)
         let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
         let y = attention(&q, &k, &v, &Mask::Bias(bias), 1.0)?; // T5 does not scale
-        self.o.forward(&y.flatten_from(2)?)
+        self.o.forward_plus(&y.flatten_from(2)?, addend)
     }
 }
 
@@ -137,10 +137,10 @@ impl FeedForward {
         })
     }
 
-    /// x: (b, l, c) -> the same
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = Activation::GeluTanh.forward(&self.gate.forward(x)?)?; // (b, l, ffn)
-        self.fc2.forward(&(self.fc1.forward(x)? * gate)?)
+    /// x: (b, l, c) -> the layers of x plus `addend`: the same
+    fn forward_plus(&self, x: &Tensor, addend: &Tensor) -> Result<Tensor> {
+        let gate = self.gate.forward_then(x, Activation::GeluTanh)?; // (b, l, ffn)
+        self.fc2.forward_plus(&(self.fc1.forward(x)? * gate)?, addend)
     }
 }
 
@@ -167,8 +167,8 @@ impl Block {
     /// x: (b, l, c), buckets: (l, l) -> (b, l, c)
     fn forward(&self, x: &Tensor, buckets: &Tensor) -> Result<Tensor> {
         let bias = self.positions.forward(buckets)?;
-        let x = (x + self.attention.forward(&self.norm1.forward(x)?, &bias)?)?;
-        &x + self.ffn.forward(&self.norm2.forward(&x)?)?
+        let x = self.attention.forward_plus(&self.norm1.forward(x)?, &bias, x)?;
+        self.ffn.forward_plus(&self.norm2.forward(&x)?, &x)
     }
 }
 

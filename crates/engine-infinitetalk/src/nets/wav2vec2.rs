@@ -230,14 +230,14 @@ impl Attention {
         })
     }
 
-    /// x: (b, l, c) -> the same
+    /// x: (b, l, c) -> x and what it hears of itself: the same
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, l, c) = x.dims3()?;
         let d = c / self.heads;
         let heads = |linear: &Linear| linear.forward(x)?.reshape((b, l, self.heads, d)); // (b, l, n, d)
         let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
         let y = attention(&q, &k, &v, &Mask::Full, (d as f64).powf(-0.5))?;
-        self.out.forward(&y.reshape((b, l, c))?)
+        self.out.forward_plus(&y.reshape((b, l, c))?, x)
     }
 }
 
@@ -268,9 +268,9 @@ impl EncoderLayer {
 
     /// x: (b, l, c) -> the same
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.layer_norm.forward(&(x + self.attention.forward(x)?)?)?;
-        let wide = self.act.forward(&self.intermediate.forward(&x)?)?; // (b, l, intermediate)
-        self.final_layer_norm.forward(&(&x + self.output.forward(&wide)?)?)
+        let x = self.layer_norm.forward(&self.attention.forward(x)?)?;
+        let wide = self.intermediate.forward_then(&x, self.act)?; // (b, l, intermediate)
+        self.final_layer_norm.forward(&self.output.forward_plus(&wide, &x)?)
     }
 }
 

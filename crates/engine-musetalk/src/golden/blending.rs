@@ -9,8 +9,8 @@ use super::picture::{bytes, every, numbers, pixels, rect};
 use crate::blend::Paster;
 use crate::mask::parsing::{CheekWidths, Parser, Parsing, SIDE, cheek_element, jaw_element};
 use crate::mask::{MaskMaker, MaskRule, SoftMask};
-use crate::picture::linear::Linear;
-use crate::picture::{Plane, Rect, Rgb};
+use pictures::linear::Linear;
+use pictures::{Plane, Rect, Rgb};
 
 /// Every second pixel of the labels is stored.
 const STORED: usize = SIDE / 2;

@@ -26,8 +26,8 @@ use crate::mask::parsing::{CheekWidths, Parsing};
 use crate::mask::{MaskMaker, MaskRule, SoftMask};
 use crate::nets::unet::{Unet, UnetConfig};
 use crate::nets::whisper::{WhisperConfig, WhisperEncoder};
-use crate::picture::{Plane, Rect, Rgb, View};
 use crate::roll::{Turning, place};
+use pictures::{Plane, Rect, Rgb, View};
 
 #[derive(Deserialize)]
 struct Config {

@@ -5,13 +5,13 @@ use golden::{Case, CaseError, Given, Outputs};
 
 use super::picture::{bytes, pixels};
 use crate::mask::parsing::{cheek_element, jaw_element};
-use crate::picture::gauss::Gauss;
-use crate::picture::lanczos::Lanczos;
-use crate::picture::linear::Linear;
-use crate::picture::morphology::Morphology;
-use crate::picture::pillow::{Filter, Pillow};
-use crate::picture::warp::{Affine, warp};
-use crate::picture::{Picture, Plane, Rect, Rgb};
+use pictures::gauss::Gauss;
+use pictures::lanczos::Lanczos;
+use pictures::linear::Linear;
+use pictures::morphology::Morphology;
+use pictures::pillow::{Filter, Pillow};
+use pictures::warp::{Affine, warp};
+use pictures::{Picture, Plane, Rect, Rgb};
 
 pub struct ImageOps;
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use golden::CaseError;
 
-use crate::picture::{Picture, Rect};
+use pictures::{Picture, Rect};
 
 /// (b, c, h, w) -> (b, h, w, c)
 pub fn channels_last(x: &Tensor) -> Result<Tensor> {

@@ -9,7 +9,7 @@ use super::picture::{bytes, channels_first, every, pixels, turned};
 use crate::nets::rtmpose::crop::{Region, normalise, warp};
 use crate::nets::rtmpose::points::{decode, face};
 use crate::nets::rtmpose::{Rtmpose, RtmposeConfig, UNUSED};
-use crate::picture::Rgb;
+use pictures::Rgb;
 
 #[derive(Deserialize)]
 struct Config {

@@ -6,10 +6,10 @@ pub mod parsing;
 
 use thiserror::Error;
 
-use crate::picture::gauss::Gauss;
-use crate::picture::pillow::{Filter, Pillow};
-use crate::picture::{PictureError, Plane, Rect, Rgb, View};
 use parsing::{Parser, Parsing, SIDE};
+use pictures::gauss::Gauss;
+use pictures::pillow::{Filter, Pillow};
+use pictures::{PictureError, Plane, Rect, Rgb, View};
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MaskError {
@@ -190,7 +190,7 @@ impl MaskMaker {
 
 fn checked_side(square: Rect) -> Result<usize, MaskError> {
     let side = square.width() as usize;
-    if side > crate::picture::LONGEST {
+    if side > pictures::LONGEST {
         return Err(PictureError::Size((side, side)).into());
     }
     Ok(side)

@@ -2,8 +2,8 @@
 //! whose jaw is grown downwards and, between the cheeks, cut back along the sides.
 
 use crate::mask::MaskError;
-use crate::picture::morphology::{Element, Morphology};
-use crate::picture::{Plane, View};
+use pictures::morphology::{Element, Morphology};
+use pictures::{Plane, View};
 
 /// Of the parser's picture.
 pub const SIDE: usize = 512;

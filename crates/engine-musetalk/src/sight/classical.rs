@@ -4,10 +4,10 @@
 use contract::{EngineError, Frame, Layout, Size};
 use face::{Detector, EYE_DISTANCE, EYE_X, EYE_Y, Face, Similarity, Tracker, measure};
 
-use super::{Seen, Sight, failed};
+use super::{Seen, Sight, chosen, failed};
 use crate::face_box::BoxRule;
-use crate::picture::{Plane, Rect, View};
 use crate::settings::Choice;
+use pictures::{Plane, Rect, View};
 
 /// Lengths in distances of the pupils, measured from between them, down and to the side (adults; Farkas 1994: 63 mm between the pupils, 118 mm from
 /// there to the chin, 138 mm from cheek to cheek).
@@ -35,8 +35,9 @@ impl Classical {
         Self { rule, choice, detector: Detector::new(), tracker: None, others: 0 }
     }
 
-    fn first(&mut self, frame: &Frame) -> Option<Face> {
+    fn first(&mut self, frame: &Frame) -> Result<Option<Face>, EngineError> {
         let mut boxes = self.detector.detect(frame);
+        chosen(self.choice, boxes.len())?;
         if let Choice::Nth(_) = self.choice {
             boxes.sort_by(|a, b| (a.x + a.width / 2.0).total_cmp(&(b.x + b.width / 2.0)));
         }
@@ -44,10 +45,11 @@ impl Classical {
             Choice::Main => 0,
             Choice::Nth(n) => n as usize - 1,
         };
-        let face = measure(frame, *boxes.get(at)?);
+        let Some(&found) = boxes.get(at) else { return Ok(None) };
+        let face = measure(frame, found);
         self.others = boxes.len() - 1;
         self.tracker = Some(Box::new(Tracker::new(frame, face.clone())));
-        Some(face)
+        Ok(Some(face))
     }
 }
 
@@ -56,7 +58,7 @@ impl Sight for Classical {
         let height = frame.height() as f32;
         let frame = i420(frame)?;
         let face = match &mut self.tracker {
-            None => self.first(&frame),
+            None => self.first(&frame)?,
             Some(tracker) => {
                 let tracked = tracker.follow(&frame);
                 (tracked.quality > 0.0).then_some(tracked.face)

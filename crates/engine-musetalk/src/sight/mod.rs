@@ -10,8 +10,8 @@ use contract::EngineError;
 use face::Similarity;
 
 use crate::face_box::BoxRule;
-use crate::picture::{Plane, Rect, View};
 use crate::settings::{Choice, DetectorKind, Options, Profile, Version};
+use pictures::{Plane, Rect, View};
 
 pub use classical::Classical;
 pub use official::Official;
@@ -51,6 +51,19 @@ pub fn box_rule(options: &Options) -> BoxRule {
     match options.version {
         Version::V1 => BoxRule::v1(options.bbox_shift),
         Version::V15 => BoxRule::v15(options.extra_margin),
+    }
+}
+
+/// A face that was asked for by its number is in the first frame that shows any, or the number is wrong.
+fn chosen(choice: Choice, faces: usize) -> Result<(), EngineError> {
+    match choice {
+        Choice::Nth(n) if faces > 0 && n as usize > faces => Err(contract::Complaint::new(
+            "bad_setting",
+            format!("face is {n}, and {faces} were found in the first frame that shows any"),
+            "choose one of them, counted from the left, or leave `face` out",
+        )
+        .into()),
+        Choice::Nth(_) | Choice::Main => Ok(()),
     }
 }
 

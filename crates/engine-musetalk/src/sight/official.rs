@@ -12,7 +12,7 @@ use crate::face_box::{BoxRule, FacePoints};
 use crate::nets::rtmpose::crop::{self, Region};
 use crate::nets::rtmpose::points;
 use crate::nets::s3fd::{self, detect};
-use crate::picture::{Plane, Rect, View};
+use pictures::{Plane, Rect, View};
 
 pub struct Official {
     nets: Arc<FaceNets>,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use contract::EngineError;
 
-use super::{Seen, Sight, failed, tensors};
+use super::{Seen, Sight, chosen, failed, tensors};
 use crate::checkpoints::FaceNets;
 use crate::face_box::BoxRule;
 use crate::nets::rtmpose::Simcc;
 use crate::nets::rtmpose::crop::{self, Region};
 use crate::nets::rtmpose::points::FACE;
 use crate::nets::s3fd::{self, detect};
-use crate::picture::linear::Linear;
-use crate::picture::{Level, Plane, Rect, Rgb, View};
 use crate::settings::Choice;
+use pictures::linear::Linear;
+use pictures::{Level, Plane, Rect, Rgb, View};
 
 /// Longest side at which faces are looked for: one of 5 % of the frame is 32 pixels then.
 const SEARCH: usize = 640;
@@ -39,8 +39,15 @@ pub struct Refined {
     rule: BoxRule,
     choice: Choice,
     linear: Linear,
-    /// The followed face as it was detected last.
-    last: Option<[f32; 4]>,
+    last: Option<Followed>,
+}
+
+/// The followed face as it was detected last.
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    edges: [f32; 4],
+    /// No frame so far showed another.
+    alone: bool,
 }
 
 impl Refined {
@@ -48,11 +55,11 @@ impl Refined {
         Self { nets, device, rule, choice, linear: Linear::new(Level::best()), last: None }
     }
 
-    fn look(&mut self, frame: View<3>) -> candle_core::Result<Option<Seen>> {
-        let faces = self.faces(frame)?;
-        let Some(at) = choose(&faces, self.last, self.choice) else { return Ok(None) };
+    fn look(&mut self, frame: View<3>, faces: &[([f32; 4], f32)]) -> candle_core::Result<Option<Seen>> {
+        let Some(at) = choose(faces, self.last, self.choice) else { return Ok(None) };
         let (detected, score) = faces[at];
-        self.last = Some(detected);
+        let alone = faces.len() == 1 && self.last.is_none_or(|last| last.alone);
+        self.last = Some(Followed { edges: detected, alone });
         let (points, sure) = self.points(frame, detected)?;
         let edges = match sure {
             true => self.edges(&points, frame.height() as f32),
@@ -137,12 +144,13 @@ fn with_margin([x1, y1, x2, y2]: [f32; 4], rule: BoxRule, frame_height: f32) -> 
     [x1, y1, x2, rule.extra_margin.map_or(y2, |margin| (y2 + margin as f32).min(frame_height))]
 }
 
-/// Which of the faces: the one that was followed, else the one that was asked for.
-fn choose(faces: &[([f32; 4], f32)], last: Option<[f32; 4]>, choice: Choice) -> Option<usize> {
+/// Which of the faces: the one that was followed, else the one that was asked for. Who was always alone is known after a cut, too.
+fn choose(faces: &[([f32; 4], f32)], last: Option<Followed>, choice: Choice) -> Option<usize> {
     let indices = 0..faces.len();
     if let Some(last) = last {
-        let likeness = |i: usize| overlap(faces[i].0, last);
-        return indices.max_by(|&a, &b| likeness(a).total_cmp(&likeness(b))).filter(|&i| likeness(i) >= SAME);
+        let likeness = |i: usize| overlap(faces[i].0, last.edges);
+        let same = |&i: &usize| likeness(i) >= SAME || (last.alone && faces.len() == 1);
+        return indices.max_by(|&a, &b| likeness(a).total_cmp(&likeness(b))).filter(same);
     }
     match choice {
         Choice::Main => indices.max_by(|&a, &b| area(faces[a].0).total_cmp(&area(faces[b].0))),
@@ -177,7 +185,11 @@ fn between(bins: &[f32]) -> (f32, f32) {
 
 impl Sight for Refined {
     fn see(&mut self, frame: View<3>) -> Result<Option<Seen>, EngineError> {
-        self.look(frame).map_err(failed)
+        let faces = self.faces(frame).map_err(failed)?;
+        if self.last.is_none() {
+            chosen(self.choice, faces.len())?;
+        }
+        self.look(frame, &faces).map_err(failed)
     }
 
     fn parse(&mut self, input: View<3>, _: Rect, _: &Seen) -> Result<Plane, EngineError> {
@@ -208,7 +220,16 @@ mod tests {
         assert_eq!(choose(&faces, None, Choice::Main), Some(0), "the largest");
         assert_eq!(choose(&faces, None, Choice::Nth(1)), Some(1), "from the left");
         assert_eq!(choose(&faces, None, Choice::Nth(3)), None);
-        assert_eq!(choose(&faces, Some([2.0, 0.0, 12.0, 10.0]), Choice::Main), Some(1), "the one followed");
-        assert_eq!(choose(&faces, Some([20.0, 0.0, 40.0, 10.0]), Choice::Main), None, "it is gone");
+        let followed = |edges, alone| Some(Followed { edges, alone });
+        let near = [2.0, 0.0, 12.0, 10.0];
+        assert_eq!(choose(&faces, followed(near, false), Choice::Main), Some(1), "the one followed");
+        let far = [20.0, 0.0, 40.0, 10.0];
+        assert_eq!(choose(&faces, followed(far, true), Choice::Main), None, "it is gone, or one of these");
+        assert_eq!(
+            choose(&faces[..1], followed(far, false), Choice::Main),
+            None,
+            "this may be the other one"
+        );
+        assert_eq!(choose(&faces[..1], followed(far, true), Choice::Main), Some(0), "who else after a cut");
     }
 }

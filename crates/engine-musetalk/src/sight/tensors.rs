@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::nets::bisenet;
-use crate::picture::{Plane, Rgb, View};
+use pictures::{Plane, Rgb, View};
 
 /// (1, h, w, 3) on 0..255
 pub fn tensor(picture: View<3>, device: &Device) -> Result<Tensor> {

@@ -72,6 +72,7 @@ fn act(subject: Subject, voices: Vec<Box<dyn VoiceSource>>, length: Length) -> A
         seed: 7,
         settings: Settings::default(),
         landmarks: Some(crate::drawn::landmarks()),
+        turns: contract::Turns::Together,
         checkpoint: None,
     }
 }

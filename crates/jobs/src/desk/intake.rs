@@ -46,6 +46,11 @@ pub fn check_take(card: &EngineCard, take: &TakeSpec) -> Result<(), Complaint> {
         let message = format!("the engine {} makes no take without a voice", card.name);
         return Err(Complaint::new("voice_required", message, "send speech"));
     }
+    if take.voice.persons() > card.persons as usize {
+        let (given, most) = (take.voice.persons(), card.persons);
+        let message = format!("{given} voices were given, the engine {} animates {most}", card.name);
+        return Err(Complaint::new("too_many_voices", message, "send fewer voices"));
+    }
     let (least, most) = card.fps_range;
     if let Some(fps) = take.fps.filter(|fps| fps.as_f64() < least || fps.as_f64() > most) {
         let message =

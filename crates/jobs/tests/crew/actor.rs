@@ -1,5 +1,6 @@
 //! An engine that does what its prompt says, one word after the other: `frames=50`, `delay=10` (ms a frame), `side=512`,
-//! `noise`, and at a frame `panic@3`, `abort@3`, `hang@3`, `oom@3`, `fail@3`, `pause@3` (7 s).
+//! `noise`, `piece=10` (a state behind every tenth frame), and at a frame `panic@3`, `abort@3`, `abort-once@3` (not where it goes on),
+//! `hang@3`, `oom@3`, `fail@3`, `pause@3` (7 s).
 
 use std::time::Duration;
 
@@ -10,16 +11,21 @@ use contract::{
 
 pub struct Actor(EngineCard);
 
+/// The one who can go on behind a piece.
+pub const RESUMES: &str = "actor-in-pieces";
+
 impl Actor {
-    pub fn new() -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self(EngineCard {
-            name: "actor",
+            name,
             summary: "does as it is told",
             device: Device::Cpu,
             weights: Vec::new(),
             subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
             keeps_background: false,
             idles: true,
+            persons: 1,
+            resumes: name == RESUMES,
             source_layout: Layout::I420,
             source_longest: 512,
             voice_rate_hz: 16_000,
@@ -83,11 +89,14 @@ fn play(act: Act, out: &mut dyn FrameSink) -> Result<Report, EngineError> {
     let size = Size::new(side, side);
     out.begin(VideoFormat { size, layout: Layout::I420, fps: act.fps })?;
     let mut seed = act.seed | 1;
-    for at in 0..frames {
+    let kept = act.checkpoint.as_deref().map_or(0, |state| u64::from_le_bytes(state.try_into().unwrap()));
+    let piece = number("piece", u64::MAX);
+    for at in kept..frames {
         std::thread::sleep(delay);
         match () {
             () if told("panic", at) => panic!("as told"),
             () if told("abort", at) => std::process::abort(),
+            () if told("abort-once", at) && act.checkpoint.is_none() => std::process::abort(),
             () if told("oom", at) => return Err(EngineError::OutOfMemory("as told".into())),
             () if told("fail", at) => return Err(EngineError::Failed("as told".into())),
             () if told("hang", at) => loop {
@@ -109,6 +118,9 @@ fn play(act: Act, out: &mut dyn FrameSink) -> Result<Report, EngineError> {
         }
         out.frame(Frame::new(size, Layout::I420, data).expect("it is as large as it says"))?;
         out.stage(Stage::Rendering, at + 1, frames)?;
+        if (at + 1).is_multiple_of(piece) {
+            out.checkpoint(&(at + 1).to_le_bytes())?;
+        }
     }
     Ok(Report { frames, face: None, settings: Vec::new(), weights: Vec::new(), timings: Vec::new() })
 }

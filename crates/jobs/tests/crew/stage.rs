@@ -19,7 +19,7 @@ use store::{Store, StoreConfig};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, RESUMES};
 
 const DATA: &str = "TALKIE_TEST_DATA";
 /// Nothing here takes longer, or it hangs.
@@ -50,7 +50,7 @@ pub fn work(socket: OwnedFd, data: &Path) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let store = runtime.block_on(open_store(data));
-    let (studio, engines) = (studio(), vec![Arc::new(Actor::new()) as _]);
+    let (studio, engines) = (studio(), ["actor", RESUMES].map(|name| Arc::new(Actor::new(name)) as _).into());
     let handle = runtime.handle().clone();
     worker::run(socket, Shop { studio, engines, store, runtime: handle, slots: 2, live_slots: 8 });
 }

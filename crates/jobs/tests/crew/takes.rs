@@ -9,6 +9,7 @@ use jobs::{
     AvatarName, Blame, Delivery, Ending, PrepareSpec, Source, SubjectSpec, TakeSpec, VoiceSpec, Work,
 };
 
+use crate::actor::RESUMES;
 use crate::stage::Stage;
 
 #[test]
@@ -49,6 +50,37 @@ fn a_killed_worker_is_told_at_once_and_followed_by_another() {
     assert_eq!(stage.left("scratch").len(), 0, "the successor sweeps");
     stage.play("two", "frames=3");
     assert_eq!(stage.made("two").take.frames, 3);
+}
+
+#[test]
+fn a_long_take_goes_on_behind_the_pieces_that_a_dead_worker_left() {
+    let mut stage = Stage::new();
+    let take = |script: &str| Work::Take(TakeSpec { engine: RESUMES.into(), ..stage.take(script) });
+    let (broken, whole) = (take("frames=34 piece=10 abort-once@27"), take("frames=34 piece=10"));
+    stage.assign("one", broken.clone(), Delivery::default());
+    assert!(stage.gone().contains("signal: 6"));
+    stage.ready();
+    let reel = stage.data("reels/one");
+    let kept = std::fs::read_to_string(reel.join("ledger.json")).unwrap();
+    assert_eq!(kept.matches("\"frames\": 10").count(), 2, "{kept}");
+
+    stage.assign("one", broken, Delivery::default());
+    let made = stage.made("one");
+    assert_eq!(made.take.frames, 34);
+    assert!(made.take.warnings.iter().any(|warning| warning.code == "gone_on"), "{:?}", made.take.warnings);
+    assert!(!reel.exists(), "the take is complete");
+
+    stage.assign("two", whole, Delivery::default());
+    let uninterrupted = stage.made("two");
+    assert!(uninterrupted.take.warnings.iter().all(|warning| warning.code != "gone_on"));
+    let pictures = |key: &str| {
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-i"]).arg(stage.data(key)).args(["-map", "0:v", "-f", "framemd5", "-"]);
+        String::from_utf8(ffmpeg.output().unwrap().stdout).unwrap()
+    };
+    let (one, two) = (pictures(&made.key), pictures(&uninterrupted.key));
+    assert_eq!(one, two);
+    assert_eq!(one.lines().filter(|line| !line.starts_with('#')).count(), 34);
 }
 
 #[test]

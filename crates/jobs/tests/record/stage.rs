@@ -260,6 +260,8 @@ pub fn card() -> EngineCard {
         subjects: vec![SubjectKind::Picture, SubjectKind::Clip, SubjectKind::Avatar],
         keeps_background: true,
         idles: false,
+        persons: 1,
+        resumes: false,
         source_layout: Layout::I420,
         source_longest: 512,
         voice_rate_hz: 16_000,

@@ -52,6 +52,17 @@ impl Card {
         self.row_norm(x, affine, RowNormParams { eps: eps as f32, ..RowNormParams::default() })
     }
 
+    /// x: (…, c), shift and scale: (c,) in f32 -> the norm times (1 + scale) plus shift
+    pub(crate) fn modulated_norm(
+        self,
+        x: &Tensor,
+        (shift, scale): (&Tensor, &Tensor),
+        eps: f64,
+    ) -> Result<Tensor> {
+        let how = RowNormParams { eps: eps as f32, modulated: 1, ..RowNormParams::default() };
+        self.row_norm(x, (Some(scale), Some(shift)), how)
+    }
+
     /// x: (…, c) -> the same
     pub(crate) fn rms_norm(
         self,
@@ -79,7 +90,7 @@ impl Card {
             lend(&device, &[Some(&x), weight.as_ref(), bias.as_ref()], |at| {
                 let params =
                     RowNormParams { x: at[0], gain: at[1], shift: at[2], y, channels: c as u32, ..how };
-                // SAFETY: x and y are rows of c values, and there is a block for each; the parameters are (c,) or absent
+                // SAFETY: x and y are rows of c values, and there is a block for each; the parameters are (c,), of the dtype that `how` says, or absent
                 unsafe { start(&device, &launch, params) }
             })
         })

@@ -1,7 +1,7 @@
 //! What touches every value once, and the products that end with it.
 
 use candle_core::{D, Result, Tensor, bail};
-use cuda_kernels::{FinishParams, GegluParams, RopeParams, finish, geglu, rope};
+use cuda_kernels::{FinishParams, GatedParams, GegluParams, RopeParams, finish, gated, geglu, rope};
 
 use super::launch::{card_of, lend, make, start};
 use super::norm::aligned;
@@ -76,6 +76,26 @@ impl Card {
 
     pub(crate) fn activation(self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         self.finish(x.clone(), None, Some(activation), None)
+    }
+
+    /// x, a: (…, c), gate: (c,) in f32 -> x + a * gate
+    pub(crate) fn add_gated(self, x: &Tensor, a: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        let (c, count) = (x.dim(D::Minus1)?, x.elem_count());
+        let (device, x, a, gate) = (card_of(x)?, aligned(x)?, aligned(a)?, gate.contiguous()?);
+        make(&device, x.dtype(), x.shape(), |y| {
+            lend(&device, &[Some(&x), Some(&a), Some(&gate)], |at| {
+                let params = GatedParams {
+                    x: at[0],
+                    a: at[1],
+                    gate: at[2],
+                    y,
+                    count: count as u64,
+                    channels: c as u32,
+                };
+                // SAFETY: x, a and y hold `count` values in rows of c, the gate c in f32; rows of a multiple of four begin aligned
+                unsafe { start(&device, &gated(self.dtype, count, c), params) }
+            })
+        })
     }
 
     /// x: (…, 2c) -> (…, c)

@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::conv::{Bias, ConvConfig, Padding};
 use crate::{
     CausalConv3d, Conv1d, Conv2d, Conv3dConfig, GroupNorm, LayerNorm, Linear, Mask, Pairing, RmsNorm,
-    RopeTable, Sequences, attention, attention_of, geglu, open_card, reference,
+    RopeTable, Sequences, add_gated, attention, attention_of, geglu, is_finite, open_card, reference,
 };
 
 /// Bounds on the relative L2: f32 sums in another order, one or two roundings of the others.
@@ -222,6 +222,26 @@ fn attention_and_rotation() {
             let table = |device| RopeTable::line(&positions, 64, 10000.0, pairing, device).unwrap();
             let want = table(&Device::Cpu).apply(&x.here).unwrap();
             check("rope", &table(&bench.card).apply(&x.there).unwrap(), &want, bound);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA card"]
+fn what_the_blocks_of_a_diffusion_transformer_are_told() {
+    for (dtype, bound) in DTYPES {
+        let (bench, wide) = (Bench::new(dtype), Bench::new(DType::F32));
+        for c in [1280, 21] {
+            let (x, a) = (bench.noise(&[1, 70, c], 1), bench.noise(&[1, 70, c], 2));
+            let (shift, scale) = (wide.noise(&[c], 3), wide.noise(&[c], 4));
+            let norm = LayerNorm::plain(1e-6);
+            let want = norm.forward_modulated(&x.here, &shift.here, &scale.here).unwrap();
+            let got = norm.forward_modulated(&x.there, &shift.there, &scale.there).unwrap();
+            check("modulated norm", &got, &want, bound);
+            let want = add_gated(&x.here, &a.here, &shift.here).unwrap();
+            check("gated sum", &add_gated(&x.there, &a.there, &shift.there).unwrap(), &want, bound);
+            let broken = (&x.there * f64::INFINITY).unwrap();
+            assert!(is_finite(&x.there).unwrap() && !is_finite(&broken).unwrap());
         }
     }
 }

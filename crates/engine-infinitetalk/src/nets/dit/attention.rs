@@ -102,8 +102,8 @@ impl CrossAttention {
         })
     }
 
-    /// x: (1, l, c), text: (1, text_len, c), picture: (1, 257, c) -> (1, l, c)
-    pub fn forward(&self, x: &Tensor, text: &Tensor, picture: &Tensor) -> Result<Tensor> {
+    /// x: (1, l, c), text: (1, text_len, c), picture: (1, 257, c) -> what x sees of both, plus `addend`: (1, l, c)
+    pub fn forward_plus(&self, x: &Tensor, [text, picture]: [&Tensor; 2], addend: &Tensor) -> Result<Tensor> {
         let (b, l, c) = x.dims3()?;
         let d = c / self.heads;
         let heads = |x: Tensor| x.reshape((b, (), self.heads, d)); // (1, l, n, d)
@@ -114,6 +114,6 @@ impl CrossAttention {
         };
         let of_picture = seen(&self.k_img, &self.norm_k_img, &self.v_img, picture)?;
         let of_text = seen(&self.k, &self.norm_k, &self.v, text)?;
-        self.o.forward(&(of_text + of_picture)?)
+        self.o.forward_plus(&(of_text + of_picture)?, addend)
     }
 }

@@ -100,13 +100,13 @@ impl AudioCrossAttention {
         })
     }
 
-    /// x: (1, t * h * w, c), audio: (1, t, tokens, output), turns: where two persons are heard -> (1, t * h * w, c)
-    pub fn forward(
+    /// x: (1, t * h * w, c), audio: (1, t, tokens, output), turns: where two persons are heard -> what x hears, plus `addend`: (1, t * h * w, c)
+    pub fn forward_plus(
         &self,
         x: &Tensor,
-        audio: &Tensor,
-        (t, h, w): Grid,
+        (audio, (t, h, w)): (&Tensor, Grid),
         turns: Option<&Turns>,
+        addend: &Tensor,
     ) -> Result<Tensor> {
         let (_, l, c) = x.dims3()?;
         let (n, d) = (self.heads, c / self.heads);
@@ -118,6 +118,6 @@ impl AudioCrossAttention {
         let k = turns.map_or(Ok(k.clone()), |turns| turns.keys.apply(&k))?;
         let q = q.reshape((t, h * w, n, d))?; // every frame looks at its own tokens
         let y = attention(&q, &k, &v, &Mask::Full, scale(d))?;
-        self.proj.forward(&y.reshape((1, l, c))?)
+        self.proj.forward_plus(&y.reshape((1, l, c))?, addend)
     }
 }

@@ -79,24 +79,24 @@ impl Block {
         let (y, map) = self.self_attn.forward(&u, s.rope, s.persons)?;
         probe.note("self_attn", &y);
         let x = add_gated(x, &y, &gate)?;
-        let y = self.cross_attn.forward(&self.norm3.forward(&x)?, s.text, s.picture)?;
-        probe.note("cross_attn", &y);
-        let x = (x + y)?;
+        let before = x;
+        let x = self.cross_attn.forward_plus(&self.norm3.forward(&before)?, [s.text, s.picture], &before)?;
+        probe.note_by("cross_attn", || &x - &before)?;
         let x = match (&self.speech, s.audio) {
             (None, None) => x,
             (Some(speech), Some(audio)) => {
-                let turns = map.map(|map| {
-                    probe.note("ref_map", &map);
-                    Turns::new(&map, audio.dim(2)?, self.head_dim)
-                });
-                let y = speech.attention.forward(
-                    &speech.norm_x.forward(&x)?,
-                    audio,
-                    s.grid,
-                    turns.transpose()?.as_ref(),
-                )?;
-                probe.note("audio_attn", &y);
-                (x + y)?
+                let turns = match map {
+                    Some(map) => {
+                        probe.note("ref_map", &map);
+                        Some(Turns::new(&map, audio.dim(2)?, self.head_dim)?)
+                    }
+                    None => None,
+                };
+                let before = x;
+                let u = speech.norm_x.forward(&before)?;
+                let x = speech.attention.forward_plus(&u, (audio, s.grid), turns.as_ref(), &before)?;
+                probe.note_by("audio_attn", || &x - &before)?;
+                x
             }
             (Some(_), None) => bail!("this net hears: give it the speech of silence where there is none"),
             (None, Some(_)) => bail!("this net has no modules for speech, but was given some"),

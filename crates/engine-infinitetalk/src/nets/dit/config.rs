@@ -4,6 +4,7 @@ use candle_core::{DType, Result, bail};
 use layers::weights::Outline;
 use serde::Deserialize;
 
+use super::Dit;
 use super::block::Block;
 
 /// Values of CLIP's last hidden state, which the picture's embedding takes (`MLPProj(1280, dim)`).
@@ -151,8 +152,19 @@ impl DitConfig {
     pub fn block_parameters(&self) -> Result<usize> {
         let outline = Outline::new();
         Block::load(self, &Loading::default(), outline.builder())?;
-        Ok(outline.inventory().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum())
+        Ok(count(&outline))
     }
+
+    /// Parameters outside of blocks, which always stay.
+    pub fn other_parameters(&self) -> Result<usize> {
+        let (outline, how) = (Outline::new(), Loading { residency: Residency::NONE, ..Loading::default() });
+        Dit::load(self, &how, outline.builder())?;
+        Ok(count(&outline))
+    }
+}
+
+fn count(outline: &Outline) -> usize {
+    outline.inventory().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// How the weights of blocks are held.
@@ -173,6 +185,7 @@ pub struct Residency {
 
 impl Residency {
     pub const ALL: Self = Self { resident_blocks: usize::MAX };
+    pub const NONE: Self = Self { resident_blocks: 0 };
 
     /// What `--num_persistent_param_in_dit` asks for: a number of parameters that stay. The official code counts them off in the order of
     /// the modules, those before the blocks first. Here what is not in a block always stays, so only blocks are counted.
@@ -217,7 +230,9 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_released_files() {
         assert_eq!(DitConfig::wan_i2v_14b().block_parameters().unwrap(), 403_838_464);
-        assert_eq!(DitConfig::infinitetalk_14b().block_parameters().unwrap(), 403_838_464 + 60_323_840);
+        let cfg = DitConfig::infinitetalk_14b();
+        assert_eq!(cfg.block_parameters().unwrap(), 403_838_464 + 60_323_840);
+        assert_eq!(cfg.other_parameters().unwrap() + 40 * cfg.block_parameters().unwrap(), 18_882_046_784);
     }
 
     #[test]

@@ -29,9 +29,16 @@ impl Head {
     /// x: (1, l, c), e: (1, c) -> (out_dim, t, 2h, 2w), f32
     pub fn forward(&self, x: &Tensor, e: &Tensor, (t, h, w): Grid) -> Result<Tensor> {
         let e = self.modulation.broadcast_add(e)?;
-        let (shift, scale) = (e.get(0)?, (e.get(1)? + 1.0)?); // (c)
-        let x = self.norm.forward(x)?.to_dtype(DType::F32)?; // the reference leaves bf16 here
-        let y = self.head.forward(&x.broadcast_mul(&scale)?.broadcast_add(&shift)?)?;
+        let (shift, scale) = (e.get(0)?, e.get(1)?); // (c)
+        let u = match x.dtype() {
+            DType::F32 => self.norm.forward_modulated(x, &shift, &scale)?,
+            // the reference rounds what the norm gives, and nothing after it
+            _ => {
+                let x = self.norm.forward(x)?.to_dtype(DType::F32)?;
+                x.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(&shift)?
+            }
+        };
+        let y = self.head.forward(&u)?;
         y.reshape((t, h, w, PATCH, PATCH, self.channels))?
             .permute((5, 0, 1, 3, 2, 4))? // (c, t, h, 2, w, 2)
             .reshape((self.channels, t, h * PATCH, w * PATCH))

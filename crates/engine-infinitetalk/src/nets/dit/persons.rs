@@ -131,8 +131,9 @@ mod tests {
         let (q, k) = (noise("q", 12), noise("k", 12));
         let masks = [[1f32, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0], [0.0; 4]];
         // each token is 2x2 latents, of which the first counts: four tokens in a row
-        let latent =
-            |class: usize, y: usize, x: usize| if y == 0 && x % 2 == 0 { masks[class][x / 2] } else { 9.0 };
+        let latent = |class: usize, y: usize, x: usize| {
+            if y == 0 && x.is_multiple_of(2) { masks[class][x / 2] } else { 9.0 }
+        };
         let picture: Vec<f32> = (0..3 * 2 * 8).map(|i| latent(i / 16, i / 8 % 2, i % 8)).collect();
         let picture = Tensor::from_vec(picture, (3, 2, 8), &Device::Cpu).unwrap();
         let persons = Persons::new(&picture).unwrap();
@@ -141,22 +142,25 @@ mod tests {
         let at = |x: &Tensor, i: usize, n: usize| -> Vec<f32> {
             x.get(i).unwrap().get(n).unwrap().to_vec1().unwrap()
         };
-        for i in 0..12 {
-            let mut want = [0f32; 3];
+        let want = |i: usize| {
+            let mut want = [0f32; CLASSES];
             for n in 0..2 {
                 let logit = |j: usize| -> f32 {
                     at(&q, i, n).iter().zip(at(&k, j, n)).map(|(q, k)| q * k).sum::<f32>() / 8f32.sqrt()
                 };
                 let weights: Vec<f32> = (0..4).map(|j| logit(j).exp()).collect();
                 let all: f32 = weights.iter().sum();
-                for (class, mask) in masks.iter().enumerate() {
+                for (want, mask) in want.iter_mut().zip(&masks) {
                     let count = mask.iter().sum::<f32>().max(1.0);
-                    want[class] +=
-                        weights.iter().zip(mask).map(|(w, m)| w * m).sum::<f32>() / all / count / 2.0;
+                    *want += weights.iter().zip(mask).map(|(w, m)| w * m).sum::<f32>() / all / count / 2.0;
                 }
             }
-            for class in 0..3 {
-                assert!((got[class][i] - want[class]).abs() < 1e-5, "token {i} of class {class}");
+            want
+        };
+        for (class, row) in got.iter().enumerate() {
+            assert_eq!(row.len(), 12);
+            for (i, got) in row.iter().enumerate() {
+                assert!((got - want(i)[class]).abs() < 1e-5, "token {i} of class {class}");
             }
         }
         assert!(got[2].iter().all(|&background| background == 0.0), "an empty class is never looked at");

@@ -9,7 +9,7 @@ mod decoder;
 mod encoder;
 mod verify;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use layers::{CausalConv3d, Conv3dConfig};
 use serde::Deserialize;
@@ -118,6 +118,14 @@ impl WanVae {
         })
     }
 
+    pub fn dtype(&self) -> DType {
+        self.mean.dtype()
+    }
+
+    pub fn device(&self) -> &Device {
+        self.mean.device()
+    }
+
     /// The means of the normalised latents. video: (b, 1 + 4 n, h, w, 3) on [-1, 1] -> (b, 1 + n, h / 8, w / 8, z)
     pub fn encode(&self, video: &Tensor) -> Result<Tensor> {
         let t = video.dim(1)?;
@@ -182,7 +190,6 @@ fn each_frame(x: &Tensor, frame: impl FnOnce(&Tensor) -> Result<Tensor>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
 
     fn tiny() -> WanVaeConfig {
         WanVaeConfig { dim: 4, num_res_blocks: 1, ..WanVaeConfig::wan_2_1() }

@@ -3,8 +3,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::picture::warp::{self, Affine};
-use crate::picture::{PictureError, Rgb, View};
+use pictures::warp::{self, Affine};
+use pictures::{PictureError, Rgb, View};
 
 /// mmpose's `GetBBoxCenterScale`
 const WIDENED: f32 = 1.25;

@@ -1,0 +1,108 @@
+//! Two persons' voices side by side, each as long as both. Reference: InfiniteTalk 0107cd9, `audio_prepare_multi`. Deviation: voices that
+//! sound together need not be of one length; the shorter is followed by silence.
+
+use std::str::FromStr;
+
+use super::Track;
+
+/// When two persons speak; the official `audio_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// `para`: both voices begin at the beginning.
+    Together,
+    /// `add`: the second begins when the first has ended.
+    OneAfterTheOther,
+}
+
+impl FromStr for Turns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "para" => Ok(Turns::Together),
+            "add" => Ok(Turns::OneAfterTheOther),
+            _ => Err(format!(
+                "`{text}` is no audio type; write para (both at once) or add (one after the other)"
+            )),
+        }
+    }
+}
+
+/// Samples at 16 kHz of each person, all of one length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speakers {
+    persons: Vec<Vec<f32>>,
+}
+
+impl Speakers {
+    pub fn one(track: &Track) -> Self {
+        Self { persons: vec![track.samples().to_vec()] }
+    }
+
+    pub fn two(first: &Track, second: &Track, turns: Turns) -> Self {
+        let (first, second) = (first.samples(), second.samples());
+        let silence = |samples: usize| vec![0.0; samples];
+        let persons = match turns {
+            Turns::Together => {
+                let longest = first.len().max(second.len());
+                [first, second].map(|voice| [voice, &silence(longest - voice.len())].concat())
+            }
+            Turns::OneAfterTheOther => {
+                [[first, &silence(second.len())].concat(), [&silence(first.len()), second].concat()]
+            }
+        };
+        Self { persons: persons.into() }
+    }
+
+    /// Two persons of whom one says nothing: the official path `None`. speaks: 0 or 1
+    pub fn one_of_two(track: &Track, speaks: usize) -> Self {
+        let mut persons = vec![vec![0.0; track.samples().len()]; 2];
+        persons[speaks].copy_from_slice(track.samples());
+        Self { persons }
+    }
+
+    pub fn persons(&self) -> &[Vec<f32>] {
+        &self.persons
+    }
+
+    /// All voices at once, not clipped.
+    pub fn mix(&self) -> Vec<f32> {
+        let mut mix = self.persons[0].clone();
+        for voice in &self.persons[1..] {
+            mix.iter_mut().zip(voice).for_each(|(sum, sample)| *sum += sample);
+        }
+        mix
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::Pcm;
+
+    /// Too quiet to be normalised.
+    fn track(samples: &[f32]) -> Track {
+        let samples = samples.iter().map(|v| v * 1e-6).collect();
+        Track::read(Box::new(std::io::Cursor::new(Pcm { rate_hz: 16_000, samples }))).unwrap()
+    }
+
+    fn heard(speakers: &Speakers) -> (Vec<Vec<i32>>, Vec<i32>) {
+        let whole = |voice: &[f32]| voice.iter().map(|v| (v * 1e6).round() as i32).collect();
+        (speakers.persons().iter().map(|voice| whole(voice)).collect(), whole(&speakers.mix()))
+    }
+
+    #[test]
+    fn voices_are_of_one_length() {
+        let (long, short) = (track(&[1.0, 2.0, 3.0]), track(&[5.0, 7.0]));
+        let together = Speakers::two(&long, &short, "para".parse().unwrap());
+        assert_eq!(heard(&together), (vec![vec![1, 2, 3], vec![5, 7, 0]], vec![6, 9, 3]));
+        let turns = Speakers::two(&long, &short, "add".parse().unwrap());
+        let persons = vec![vec![1, 2, 3, 0, 0], vec![0, 0, 0, 5, 7]];
+        assert_eq!(heard(&turns), (persons, vec![1, 2, 3, 5, 7]));
+        let silent = Speakers::one_of_two(&short, 1);
+        assert_eq!(heard(&silent), (vec![vec![0, 0], vec![5, 7]], vec![5, 7]));
+        assert_eq!(heard(&Speakers::one(&short)), (vec![vec![5, 7]], vec![5, 7]));
+        let said = "both".parse::<Turns>().unwrap_err();
+        assert_eq!(said, "`both` is no audio type; write para (both at once) or add (one after the other)");
+    }
+}

@@ -1,0 +1,288 @@
+"""The engine InfiniteTalk as its users meet it, on tiny seeded models in the official layout: the command line with one and two persons, a take of
+several chunks that is killed and gone on with, the InfiniteTalk API with the original's variables, and fal's official client. What the nets draw
+is noise; how long, how large, of what, and that it is the same again, is not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import cv2
+import httpx
+import pytest
+import requests
+
+import fal_stage
+import stage
+
+# a small chunk: 5 frames of which 1 is taken over, so that three chunks are 13 frames
+CHUNK = [*"--set frame_num=5 --set motion_frame=1 --set diffusion_steps=1 --set text_guide_scale=1 --seed 5".split()]
+FRAMES = 13
+SECONDS = "0.52"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    seeded = [stage.BINARY, "models", "seed", "infinitetalk", "--scale", "tiny", "--out", str(folder)]
+    subprocess.run(seeded, check=True, capture_output=True, timeout=60)
+    assert (folder / "Wan2.1-I2V-14B-480P/Wan2.1_VAE.pth").exists()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, media):
+    """A picture whose shape has a small bucket, and voices of three chunks."""
+    folder = tmp_path_factory.mktemp("scene")
+    picture = folder / "wide.png"
+    cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(media.portrait)), (608, 160)))
+    for name, start in (("anna", "0"), ("ben", "0.3")):
+        stage.ffmpeg("-ss", start, "-t", SECONDS, "-i", media.long, folder / f"{name}.wav")
+    return folder
+
+
+def environment(weights, **more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TALKIE")}
+    return kept | {"TALKIE_MODELS": str(weights)} | more
+
+
+def command(out, *words, engine="infinitetalk"):
+    return [stage.BINARY, "generate", "--engine", engine, "--out", str(out), "--json", "--quiet", *map(str, words)]
+
+
+def generate(weights, out, *words, engine="infinitetalk", **env):
+    told = subprocess.run(command(out, *words, engine=engine), env=environment(weights, **env), capture_output=True, text=True, timeout=300)
+    return told.returncode, json.loads(told.stdout), told.stderr
+
+
+def pictures(path):
+    sums = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    return [line.rsplit(",", 1)[1].strip() for line in sums.splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def whole(weights, scene):
+    """A take of three chunks in one go."""
+    out = scene / "whole.mp4"
+    reel = ["--reel", scene / "whole-reel"]
+    status, told, said = generate(weights, out, "--image", scene / "wide.png", "--audio", scene / "anna.wav", *reel, *CHUNK)
+    assert status == 0, (told, said)
+    return out, told
+
+
+def test_a_take_is_as_long_as_its_voice_and_names_its_weights(whole):
+    out, told = whole
+    assert (told["engine"], told["frames"], told["fps"]) == ("infinitetalk", FRAMES, 25.0)
+    assert (told["size"]["width"], told["size"]["height"]) == (1216, 320)
+    assert told["settings"]["diffusion_steps"] == 1 and told["settings"]["motion_frame"] == 1
+    names = [weights["name"] for weights in told["weights"]]
+    assert len(names) == 12 and all(name.startswith("own-") for name in names), names
+    video, audio = stage.streams(out)["video"], stage.streams(out)["audio"]
+    assert len(pictures(out)) == FRAMES
+    assert abs(float(video["duration"]) - 0.52) < 0.01 and abs(float(audio["duration"]) - 0.52) < 0.03
+
+
+def test_a_killed_take_goes_on_behind_its_last_chunk(weights, scene, whole):
+    reel, out = scene / "reel", scene / "resumed.mp4"
+    words = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", "--reel", reel, *CHUNK]
+    first = subprocess.Popen(command(out, *words), env=environment(weights), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stage.until(lambda: (reel / "ledger.json").exists(), 240, what="the first chunk")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not out.exists() and list(reel.glob("segment-*.mp4"))
+    # another take does not touch it
+    status, told, _ = generate(weights, out, *words, "--prompt", "Another take")
+    assert status == 1 and told["error"]["code"] == "reel_of_another_take", told
+    status, told, said = generate(weights, out, *words)
+    assert status == 0, (told, said)
+    assert told["frames"] == FRAMES and any(warning["code"] == "gone_on" for warning in told["warnings"])
+    assert pictures(out) == pictures(whole[0])
+    assert not reel.exists()
+
+
+def test_two_persons_speak(weights, scene):
+    out = scene / "two.mp4"
+    persons = ["--person", "left=0,top=10,right=300,bottom=150", "--person", "left=308,top=10,right=600,bottom=150"]
+    voices = ["--audio", scene / "anna.wav", "--audio", scene / "ben.wav"]
+    status, told, said = generate(weights, out, "--image", scene / "wide.png", *voices, *persons, *CHUNK, "--set", "mode=clip")
+    assert status == 0, (told, said)
+    assert told["frames"] == 5 and told["settings"]["person2"] == "left=308,top=10,right=600,bottom=150"
+    halves = generate(weights, scene / "halves.mp4", "--image", scene / "wide.png", *voices, *CHUNK, "--set", "mode=clip")
+    assert halves[0] == 0 and pictures(scene / "halves.mp4") != pictures(out)
+    turns = generate(weights, scene / "turns.mp4", "--image", scene / "wide.png", *voices, "--turns", "in-turn", *CHUNK, "--set", "mode=clip")
+    assert turns[0] == 0 and pictures(scene / "turns.mp4") != pictures(scene / "halves.mp4")
+
+
+def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
+    clip = scene / "clip.mp4"
+    stage.ffmpeg("-loop", "1", "-t", "2", "-r", "30", "-i", scene / "wide.png", "-vf", "hue=h=90*t", "-pix_fmt", "yuv420p", clip)
+    status, told, said = generate(weights, scene / "moved.mp4", "--video", clip, "--audio", scene / "anna.wav", *CHUNK)
+    assert status == 0 and told["frames"] == FRAMES, (told, said)
+    words = ["--image", scene / "wide.png", "--prompt", "She turns", "--seconds", "0.5", "--set", "frame_num=9", "--set", "diffusion_steps=1"]
+    status, told, said = generate(weights, scene / "wan.mp4", *words, engine="wan-i2v")
+    assert status == 0 and (told["frames"], told["fps"], told["engine"]) == (8, 16.0, "wan-i2v"), (told, said)
+    assert "audio" not in stage.streams(scene / "wan.mp4")
+
+
+def test_scenes_begin_anew_and_are_gone_on_with(weights, scene, media):
+    """A clip that is cut after 0.56 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
+    clip = scene / "cut.mp4"
+    graph = "[0:v]trim=duration=0.56,setpts=PTS-STARTPTS[a];[1:v]hue=h=180:s=3,trim=duration=1,setpts=PTS-STARTPTS[b];[a][b]concat=n=2:v=1"
+    still = ("-loop", "1", "-t", "2", "-r", "25", "-i", scene / "wide.png")
+    stage.ffmpeg(*still, *still, "-filter_complex", graph, "-pix_fmt", "yuv420p", "-crf", "10", clip)
+    stage.ffmpeg("-t", "1.12", "-i", media.long, scene / "longer.wav")
+    words = ["--video", clip, "--audio", scene / "longer.wav", *CHUNK]
+    status, told, said = generate(weights, scene / "scenes.mp4", *words, "--set", "scene_seg=true", "--reel", scene / "scenes-reel")
+    assert status == 0 and told["frames"] == 28 and told["settings"]["scene_seg"] is True, (told, said)
+    status, _, _ = generate(weights, scene / "through.mp4", *words, "--reel", scene / "through-reel")
+    assert status == 0
+    apart = [a != b for a, b in zip(pictures(scene / "scenes.mp4"), pictures(scene / "through.mp4"))]
+    assert not any(apart[:13]) and any(apart[14:]), apart
+    # killed in the second scene
+    reel, out = scene / "scenes-again", scene / "scenes-again.mp4"
+    again = [*words, "--set", "scene_seg=true", "--reel", reel]
+    first = subprocess.Popen(command(out, *again), env=environment(weights), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stage.until(lambda: (reel / "segment-000004.mp4").exists(), 240, what="the second scene")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    status, told, said = generate(weights, out, *again)
+    assert status == 0 and told["frames"] == 28, (told, said)
+    assert pictures(out) == pictures(scene / "scenes.mp4")
+
+
+def test_short_and_silent_voices_work(weights, scene):
+    stage.ffmpeg("-t", "0.2", "-i", scene / "anna.wav", scene / "short.wav")
+    stage.ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "0.4", scene / "silent.wav")
+    for name, frames in (("short", 5), ("silent", 10)):
+        status, told, said = generate(weights, scene / f"{name}.mp4", "--image", scene / "wide.png", "--audio", scene / f"{name}.wav", *CHUNK)
+        assert status == 0 and told["frames"] == frames, (told, said)
+    assert any(warning["code"] == "silent_audio" for warning in told["warnings"])
+
+
+@pytest.mark.parametrize(
+    "words, code, part",
+    [
+        (["--set", "frame_num=16"], "bad_setting", "4k + 1, such as 13 or 17"),
+        (["--set", "motion_frame=81"], "bad_setting", "less than frame_num"),
+        (["--size", "512"], "bad_setting", "480 or 720"),
+        (["--fps", "30"], "bad_fps", "25"),
+        (["--set", "steps=4"], "unknown_setting", "diffusion_steps"),
+        (["--person", "left=0,top=0,right=9,bottom=9"], "bad_setting", "person1 is given alone"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_loaded(weights, scene, words, code, part):
+    begun = time.monotonic()
+    given = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", *words]
+    status, told, _ = generate(weights, scene / "never.mp4", *given)
+    assert status == 1 and told["error"]["code"] == code and part in json.dumps(told), told
+    assert not (scene / "never.mp4").exists() and time.monotonic() - begun < 20
+
+
+def test_boxes_outside_the_picture_are_refused(weights, scene):
+    voices = ["--audio", scene / "anna.wav", "--audio", scene / "ben.wav"]
+    persons = ["--person", "left=700,top=10,right=900,bottom=150", "--person", "left=308,top=10,right=600,bottom=150"]
+    status, told, _ = generate(weights, scene / "never.mp4", "--image", scene / "wide.png", *voices, *persons, *CHUNK)
+    assert status == 1 and "608x160" in told["error"]["message"], told
+
+
+def test_broken_weights_are_named(weights, scene, tmp_path):
+    broken = tmp_path / "weights"
+    shutil.copytree(weights, broken)
+    shard = next((broken / "Wan2.1-I2V-14B-480P").glob("*00003-of-00007.safetensors"))
+    given = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", *CHUNK]
+    bytes_ = shard.read_bytes()
+    shard.write_bytes(bytes_[:-64])
+    status, told, _ = generate(broken, scene / "never.mp4", *given)
+    assert status == 1 and shard.name in told["error"]["message"], told
+    shard.write_bytes(bytes_[:-4000] + b"\xff" * 4000)
+    status, told, _ = generate(broken, scene / "never.mp4", *given)
+    assert status == 1 and "not finite" in told["error"]["message"], told
+    shard.unlink()
+    status, told, _ = generate(broken, scene / "never.mp4", *given)
+    assert status == 1 and shard.name in json.dumps(told), told
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, weights, scene):
+    folder = tmp_path_factory.mktemp("infinitetalk")
+    flags = ["--conf", 'infinitetalk.trained="4-steps-unguided"']
+    env = {
+        "TALKIE_MODELS": str(weights),
+        "FRAME_NUM": "5",
+        "MOTION_FRAME": "1",
+        "CKPT_DIR": str(weights / "Wan2.1-I2V-14B-480P"),
+        "INFINITETALK_DIR": str(weights / "InfiniteTalk"),
+        "WAV2VEC_DIR": str(weights / "chinese-wav2vec2-base"),
+        "NUM_PERSISTENT_PARAM_IN_DIT": "0",
+    }
+    with stage.Talkie(folder, *flags, env=env, fal=True) as running:
+        for name in ("wide.png", "anna.wav"):
+            shutil.copy(scene / name, running.media / name)
+        yield running
+
+
+def test_the_dialect_plays_it_and_a_killed_worker_costs_no_chunk(server):
+    body = {
+        "audio_path": str(server.media / "anna.wav"),
+        "image_path": str(server.media / "wide.png"),
+        "prompt": "A person speaks",
+        "resolution": "infinitetalk-480",
+        "diffusion_steps": 1,
+        "text_guide_scale": 1.0,
+        "audio_guide_scale": 2.0,
+        "motion_frame": 1,
+    }
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(requests.post(server.url("infinitetalk", "/api/generate-video"), json=body, timeout=300)))
+    asking.start()
+    ledger = lambda: list((server.data / "reels").glob("*/ledger.json"))
+    stage.until(lambda: ledger(), 240, what="the first chunk")
+    os.kill(server.workers()[0], signal.SIGKILL)
+    asking.join()
+    answer = answers[0]
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["frame_count"] == FRAMES and told["resolution"] == "1216x320"
+    assert told["metadata"]["engine"] == "infinitetalk" and "own-" in told["metadata"]["weights"]
+    assert not ledger()
+
+
+def test_a_wrong_parameter_is_the_callers_mistake(server):
+    body = {"audio_path": str(server.media / "anna.wav"), "image_path": str(server.media / "wide.png"), "motion_frame": 8}
+    answer = requests.post(server.url("infinitetalk", "/api/generate-video"), json=body, timeout=60)
+    assert answer.status_code == 400 and "motion_frame" in answer.json()["detail"], answer.text
+
+
+@pytest.mark.parametrize("tongue", ["python", "js"])
+def test_fals_own_clients_get_a_take_of_three_chunks(server, scene, tmp_path, tongue):
+    wish = {
+        "image_url": fal_stage.data_uri(scene / "wide.png"),
+        "audio_url": fal_stage.data_uri(scene / "anna.wav"),
+        "prompt": "A woman talks.",
+        "num_frames": 41,
+        "acceleration": "none",
+        "seed": 7,
+    }
+    way = fal_stage.plain(server)
+    if tongue == "python":
+        client = fal_stage.python_client("sync")(way, tmp_path)
+        said = {"arguments": wish, "with_logs": True, "priority": "normal", "hint": "h1", "start_timeout": 60}
+    else:
+        client = fal_stage.js_client(way, tmp_path)
+        said = {"input": wish, "logs": True, "pollInterval": 100, "mode": "polling"}
+    try:
+        told = client.call("subscribe", app=fal_stage.APP, **said)
+    finally:
+        client.stop()
+    result = told["result"] if tongue == "python" else told["result"]["data"]
+    with httpx.Client() as http:
+        film = http.get(result["video"]["url"])
+    path = tmp_path / "film.mp4"
+    path.write_bytes(film.content)
+    fal_stage.check_film(path, FRAMES)
+    assert result["engine"] == "infinitetalk" and result["seed"] == 7
