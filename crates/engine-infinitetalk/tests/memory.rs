@@ -31,8 +31,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const LAYERS: usize = 24;
-const WIDE: usize = 1024;
+const LAYERS: usize = 6;
+const WIDE: usize = 2048;
+/// Of f32, as it is merged: a quarter of a tensor.
+const BLOCK_BYTES: usize = 4 << 20;
 const RANK: usize = 8;
 
 #[test]
@@ -61,10 +63,10 @@ fn a_net_with_a_lora_is_never_held_twice() {
     let held: Vec<Tensor> = (0..LAYERS).map(|i| vb.get((WIDE, WIDE), &key(i)).unwrap()).collect();
     let most = PEAK.load(Ordering::Relaxed) - before;
 
-    let value = held[7].get(3).unwrap().get(5).unwrap().to_dtype(DType::F32).unwrap();
+    let value = held[4].get(3).unwrap().get(5).unwrap().to_dtype(DType::F32).unwrap();
     assert_eq!(value.to_scalar::<f32>().unwrap(), 1.0 + 0.5 * RANK as f32);
-    let (net, tensor) = (LAYERS * WIDE * WIDE * 2, WIDE * WIDE * 4);
+    let net = LAYERS * WIDE * WIDE * 2;
     println!("{most} bytes at most for a net of {net} bytes");
-    // of one tensor: its values, the product, the product's values, and what became of them; a MiB for everything else
-    assert!(most <= net + 4 * tensor + (1 << 20), "{most} bytes for a net of {net}");
+    // of one block: its values, the product, and the product's values; the rest is the small things
+    assert!(most <= net + 4 * BLOCK_BYTES, "{most} bytes for a net of {net}");
 }
