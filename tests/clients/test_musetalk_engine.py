@@ -153,10 +153,12 @@ def test_the_engine_is_listed_or_its_absence_explained(weights, tmp_path):
         return json.loads(subprocess.run([stage.BINARY, "engines", "--json"], env=env, capture_output=True, check=True).stdout)
 
     there = engines(weights)
-    assert [one["name"] for one in there["engines"]] == ["puppet", "musetalk"] and there["absent"] == []
+    assert [one["name"] for one in there["engines"]] == ["puppet", "musetalk"], there
+    assert [one["name"] for one in there["absent"]] == ["infinitetalk", "wan-i2v"], there
     (tmp_path / "empty").mkdir()
-    (absent,) = engines(tmp_path / "empty")["absent"]
-    assert absent["name"] == "musetalk" and "talkie models pull musetalk-v15" in absent["hint"], absent
+    absent = {one["name"]: one["hint"] for one in engines(tmp_path / "empty")["absent"]}
+    assert "talkie models pull musetalk-v15" in absent["musetalk"], absent
+    assert "talkie models pull infinitetalk" in absent["infinitetalk"], absent
 
 
 @pytest.fixture(scope="module")

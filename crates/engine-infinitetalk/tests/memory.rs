@@ -67,6 +67,6 @@ fn a_net_with_a_lora_is_never_held_twice() {
     assert_eq!(value.to_scalar::<f32>().unwrap(), 1.0 + 0.5 * RANK as f32);
     let net = LAYERS * WIDE * WIDE * 2;
     println!("{most} bytes at most for a net of {net} bytes");
-    // of one block: its values, the product, and the product's values; the rest is the small things
-    assert!(most <= net + 4 * BLOCK_BYTES, "{most} bytes for a net of {net}");
+    // of one block: its values, the product, and the product's values; a MiB for the small things
+    assert!(most <= net + 4 * BLOCK_BYTES + (1 << 20), "{most} bytes for a net of {net}");
 }
