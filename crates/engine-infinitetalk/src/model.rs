@@ -116,9 +116,9 @@ impl Model {
         let plan = match self.setup.persistent_parameters {
             None => Plan::best(&size, work, &machine, numbers)?,
             Some(parameters) => {
-                let resident =
-                    usize::try_from(parameters / size.block_parameters.max(1)).unwrap_or(usize::MAX);
-                Plan::resident(&size, work, &machine, (numbers, resident))
+                let parameters = usize::try_from(parameters).unwrap_or(usize::MAX);
+                let kept = Residency::of_persistent_parameters(&config, parameters).map_err(unloadable)?;
+                Plan::resident(&size, work, &machine, (numbers, kept.resident_blocks))
             }
         };
         self.fitting(plan, |resident| Plan::resident(&size, work, &machine, (numbers, resident)))

@@ -425,10 +425,6 @@ fn listen(
         }
         tracks.push(track);
     }
-    let turns = match turns {
-        Turns::Together => audio::Turns::Together,
-        Turns::InTurn => audio::Turns::OneAfterTheOther,
-    };
     let silent = || Complaint::new("no_audio", "the voice has no samples", "send another voice");
     Ok(match tracks.as_slice() {
         [] => None,

@@ -413,6 +413,28 @@ mod tests {
         }
     }
 
+    /// Forwards of the net for one chunk, and the second timestep.
+    #[test]
+    fn forwards_of_the_known_ways() {
+        for (trained, sent, forwards, second) in [
+            (Trained::Base, vec![], 120, 996.26),
+            (Trained::Base, vec![("resolution", Value::Int(720))], 120, 997.62),
+            (Trained::EightSteps, vec![], 16, 923.16),
+            (Trained::FourSteps, vec![], 8, 800.24),
+            (Trained::FourStepsUnguided, vec![], 4, 954.55),
+            (Trained::FourStepsUnguided, vec![("diffusion_steps", Value::Int(8))], 8, 980.0),
+            (Trained::Wan, vec![], 80, 991.53),
+        ] {
+            let sent = sent.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let defaults = Defaults { trained, ..Defaults::default() };
+            let options = Options::parse(&Settings { preset: None, sent }, defaults).unwrap();
+            let sampling = options.sampling().unwrap();
+            let passes = sampling.guidance.branches().len();
+            assert_eq!(sampling.schedule.steps() * passes, forwards, "{trained:?}");
+            assert!((sampling.schedule.timestep(1) - second).abs() < 0.01, "{sampling:?}");
+        }
+    }
+
     #[test]
     fn a_mistake_is_told_with_its_value_and_its_range() {
         let rows: [(&[(&str, Value)], &str); 10] = [

@@ -319,7 +319,7 @@ fn wans_base_needs_no_speech() {
 fn passes_keep_their_own_changes_where_steps_are_skipped() {
     let studio = Studio::new(Variant::InfiniteTalk);
     let mut take = studio.take(9);
-    take.drift = Drift::none();
+    take.drift = Drift { colour_strength: 0.0, ..Drift::default() };
     // 480p foretells 0.13 and more of a step, so this skips whatever the weights do
     take.sampling = Sampling {
         schedule: Schedule::new(Spacing::DownToOne, 8, 7.0).unwrap(),

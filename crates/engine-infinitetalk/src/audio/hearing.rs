@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use contract::Warning;
 use layers::Probe;
 
@@ -153,27 +153,6 @@ impl<'a> Hearing<'a> {
         let later = f64::from(later);
         (of(stretch)? * (1.0 - later))? + (of(stretch + 1)? * later)?
     }
-
-    /// The windows of a chunk's frames, of the frames that stand in `rows`; those behind the end are the last.
-    /// -> (rows, 5, layers, c)
-    pub fn windows(&mut self, rows: &[[u32; 5]]) -> Result<Tensor> {
-        let asked = || rows.iter().flatten().map(|&row| row as usize);
-        let (Some(first), Some(last)) = (asked().min(), asked().max()) else {
-            bail!("a chunk without frames hears nothing");
-        };
-        // each row once, whatever the number of windows it is in
-        let span = (first..=last).map(|frame| self.row(frame)).collect::<Result<Vec<_>>>()?;
-        let span = Tensor::cat(&span, 0)?; // (last - first + 1, layers, c)
-        let indices: Vec<u32> = asked().map(|row| (row - first) as u32).collect();
-        let (layers, c) = (span.dim(1)?, span.dim(D::Minus1)?);
-        span.index_select(&Tensor::new(indices, &Device::Cpu)?, 0)?.reshape((rows.len(), 5, layers, c))
-    }
-}
-
-/// The windows of all persons, as the DiT takes them. -> (p, rows, 5, layers, c)
-pub fn windows(persons: &mut [Hearing], rows: &[[u32; 5]]) -> Result<Tensor> {
-    let all = persons.iter_mut().map(|person| person.windows(rows)).collect::<Result<Vec<_>>>()?;
-    Tensor::stack(&all, 0)
 }
 
 #[cfg(test)]
@@ -206,8 +185,8 @@ mod tests {
         x.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn rows(frames: std::ops::Range<u32>) -> Vec<[u32; 5]> {
-        frames.map(|f| [f.saturating_sub(2), f.saturating_sub(1), f, f + 1, f + 2]).collect()
+    fn all(hearing: &mut Hearing) -> Tensor {
+        hearing.features(&|| false).unwrap()
     }
 
     #[test]
@@ -244,13 +223,7 @@ mod tests {
             .unwrap();
         let mut hearing = Hearing::new(&net, &Device::Cpu, &samples, LIMITS);
         assert_eq!((hearing.frames(), hearing.warning()), (30, None));
-        let made = hearing.windows(&rows(0..40)).unwrap();
-        assert_eq!(made.dims(), [40, 5, 2, 32]);
-        for (window, at) in [(0, 0), (3, 4), (29, 2), (39, 0)] {
-            let frame = rows(0..40)[window][at].min(29) as usize;
-            let have = made.narrow(0, window, 1).unwrap().narrow(1, at, 1).unwrap();
-            assert_eq!(values(&have), values(&whole.narrow(0, frame, 1).unwrap()), "{window} {at}");
-        }
+        assert_eq!(values(&all(&mut hearing)), values(&whole));
     }
 
     #[test]
@@ -260,13 +233,14 @@ mod tests {
         assert!(
             hearing.warning().unwrap().message.contains("3.6 s is heard in overlapping stretches of 0.96 s")
         );
-        let made = hearing.windows(&rows(0..90)).unwrap();
+        let made = all(&mut hearing);
+        assert_eq!(made.dims(), [90, 2, 32]);
         assert!(hearing.heard.len() <= KEPT);
-        // again, from behind, as a mirror asks: what was dropped is heard anew
+        // again, from behind: what was dropped is heard anew
         let mut again = Hearing::new(&net, &Device::Cpu, &samples, LIMITS);
         for frame in (0..90).rev() {
-            let have = again.windows(&rows(frame..frame + 1)).unwrap();
-            assert_eq!(values(&have), values(&made.narrow(0, frame as usize, 1).unwrap()), "{frame}");
+            let have = again.row(frame).unwrap();
+            assert_eq!(values(&have), values(&made.narrow(0, frame, 1).unwrap()), "{frame}");
         }
         // a stretch of its own is what the net says of it
         let part = &samples[28 * SAMPLES_PER_FRAME..52 * SAMPLES_PER_FRAME];
@@ -280,17 +254,15 @@ mod tests {
         for samples in [1, 399, 700] {
             let samples = vec![0.1; samples];
             let mut hearing = Hearing::new(&net, &Device::Cpu, &samples, LIMITS);
-            assert_eq!(hearing.windows(&rows(0..3)).unwrap().dims(), [3, 5, 2, 32]);
+            assert_eq!(all(&mut hearing).dims(), [1, 2, 32]);
         }
     }
 
     #[test]
-    fn persons_are_stacked_and_damage_is_told() {
-        let (net, samples) = (net(), voice(5));
-        let mut persons = [0, 1].map(|_| Hearing::new(&net, &Device::Cpu, &samples, LIMITS));
-        assert_eq!(windows(&mut persons, &rows(0..4)).unwrap().dims(), [2, 4, 5, 2, 32]);
+    fn damage_is_told() {
+        let net = net();
         let broken = vec![f32::NAN; 4_000];
-        let said = Hearing::new(&net, &Device::Cpu, &broken, LIMITS).windows(&rows(0..1)).unwrap_err();
+        let said = Hearing::new(&net, &Device::Cpu, &broken, LIMITS).features(&|| false).unwrap_err();
         assert!(said.to_string().contains("is not a number"), "{said}");
     }
 }

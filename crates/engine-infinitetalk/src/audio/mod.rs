@@ -10,10 +10,10 @@ mod track;
 use contract::SourceError;
 use thiserror::Error;
 
-pub use hearing::{Hearing, Limits, windows};
+pub use hearing::{Hearing, Limits};
 pub use loudness::{Biquad, Meter};
 pub use resample::{Resampler, length, resampled};
-pub use speakers::{Speakers, Turns};
+pub use speakers::Speakers;
 pub use track::{Track, frames};
 
 /// What the nets hear.

@@ -1,32 +1,9 @@
 //! Two persons' voices side by side, each as long as both. Reference: InfiniteTalk 0107cd9, `audio_prepare_multi`. Deviation: voices that
 //! sound together need not be of one length; the shorter is followed by silence.
 
-use std::str::FromStr;
+use contract::Turns;
 
 use super::Track;
-
-/// When two persons speak; the official `audio_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turns {
-    /// `para`: both voices begin at the beginning.
-    Together,
-    /// `add`: the second begins when the first has ended.
-    OneAfterTheOther,
-}
-
-impl FromStr for Turns {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "para" => Ok(Turns::Together),
-            "add" => Ok(Turns::OneAfterTheOther),
-            _ => Err(format!(
-                "`{text}` is no audio type; write para (both at once) or add (one after the other)"
-            )),
-        }
-    }
-}
 
 /// Samples at 16 kHz of each person, all of one length.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +24,7 @@ impl Speakers {
                 let longest = first.len().max(second.len());
                 [first, second].map(|voice| [voice, &silence(longest - voice.len())].concat())
             }
-            Turns::OneAfterTheOther => {
+            Turns::InTurn => {
                 [[first, &silence(second.len())].concat(), [&silence(first.len()), second].concat()]
             }
         };
@@ -94,15 +71,13 @@ mod tests {
     #[test]
     fn voices_are_of_one_length() {
         let (long, short) = (track(&[1.0, 2.0, 3.0]), track(&[5.0, 7.0]));
-        let together = Speakers::two(&long, &short, "para".parse().unwrap());
+        let together = Speakers::two(&long, &short, Turns::Together);
         assert_eq!(heard(&together), (vec![vec![1, 2, 3], vec![5, 7, 0]], vec![6, 9, 3]));
-        let turns = Speakers::two(&long, &short, "add".parse().unwrap());
+        let turns = Speakers::two(&long, &short, Turns::InTurn);
         let persons = vec![vec![1, 2, 3, 0, 0], vec![0, 0, 0, 5, 7]];
         assert_eq!(heard(&turns), (persons, vec![1, 2, 3, 5, 7]));
         let silent = Speakers::one_of_two(&short, 1);
         assert_eq!(heard(&silent), (vec![vec![0, 0], vec![5, 7]], vec![5, 7]));
         assert_eq!(heard(&Speakers::one(&short)), (vec![vec![5, 7]], vec![5, 7]));
-        let said = "both".parse::<Turns>().unwrap_err();
-        assert_eq!(said, "`both` is no audio type; write para (both at once) or add (one after the other)");
     }
 }

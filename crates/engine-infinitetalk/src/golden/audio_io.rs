@@ -3,11 +3,11 @@
 use std::io::Cursor;
 
 use candle_core::{DType, Device, Result, Tensor};
-use contract::Pcm;
+use contract::{Pcm, Turns};
 use golden::{Case, CaseError, Given, Outputs};
 use serde::Deserialize;
 
-use crate::audio::{Biquad, RATE_HZ, Speakers, Track, Turns};
+use crate::audio::{Biquad, RATE_HZ, Speakers, Track};
 
 pub struct Loudness;
 
@@ -55,7 +55,7 @@ impl Case for Loudness {
         }
         outputs.out("silence_max", loudest(track(vec![0.0; voices[0].samples().len()])?.samples())?);
         let [first, second, ..] = voices.as_slice() else { unreachable!("four were pushed") };
-        for (name, turns) in [("para", Turns::Together), ("add", Turns::OneAfterTheOther)] {
+        for (name, turns) in [("para", Turns::Together), ("add", Turns::InTurn)] {
             let speakers = Speakers::two(first, second, turns);
             let [p1, p2] = speakers.persons() else { unreachable!("there are two") };
             for (part, samples) in [("p1", p1), ("p2", p2), ("sum", &speakers.mix())] {

@@ -49,11 +49,6 @@ impl Default for Drift {
 }
 
 impl Drift {
-    /// Nothing: of Wan's base, whose one chunk has nothing to drift from.
-    pub fn none() -> Self {
-        Self { colour_strength: 0.0, ..Self::default() }
-    }
-
     pub(super) fn check(&self, shape: ChunkShape) -> Result<(), SamplerError> {
         if self.cross_fade > shape.motion() {
             return Err(SamplerError::CrossFade { frames: self.cross_fade, motion: shape.motion() });
