@@ -208,6 +208,45 @@ def test_broken_weights_are_named(weights, scene, tmp_path):
     assert status == 1 and shard.name in json.dumps(told), told
 
 
+def test_a_lora_by_configuration_or_variable_and_a_mistake_in_it(weights, scene, tmp_path):
+    """The same file by both ways changes the take in the same way; what is wrong of it is no concern of other engines."""
+    lora = stage.ROOT / "goldens/infinitetalk/lora_peft/kohya_underscore.safetensors"
+    configured = tmp_path / "talkie.toml"
+    configured.write_text(f'[[infinitetalk.loras]]\npath = "{lora}"\nscale = 0.5\n')
+    words = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", *CHUNK, "--set", "mode=clip"]
+    takes = [
+        generate(weights, tmp_path / "plain.mp4", *words),
+        generate(weights, tmp_path / "file.mp4", *words, "--config", configured),
+        generate(weights, tmp_path / "variable.mp4", *words, LORA_DIR=str(lora), LORA_SCALE="0.5"),
+    ]
+    assert [status for status, _, _ in takes] == [0, 0, 0], takes
+    assert "own-kohya_underscore.safetensors" in [one["name"] for one in takes[1][1]["weights"]]
+    plain, by_file, by_variable = (pictures(tmp_path / f"{name}.mp4") for name in ("plain", "file", "variable"))
+    assert by_file == by_variable != plain
+    wrong = {"LORA_DIR": str(lora), "LORA_SCALE": "0.5 1"}
+    status, told, _ = generate(weights, tmp_path / "never.mp4", *words, **wrong)
+    assert status == 1 and told["error"]["code"] == "bad_lora_scale", told
+    other = stage.ROOT / "goldens/musetalk/whisper_encoder.safetensors"
+    status, told, _ = generate(weights, tmp_path / "never.mp4", *words, LORA_DIR=str(other))
+    assert status == 1 and told["error"]["code"] == "bad_lora" and other.name in told["error"]["message"], told
+    idle = ["--image", scene / "wide.png", "--seconds", "0.2"]
+    status, told, _ = generate(weights, tmp_path / "puppet.mp4", *idle, engine="puppet", **wrong)
+    assert "lora" not in json.dumps(told).lower(), told
+
+
+def test_a_quantised_model_plays(weights, scene, tmp_path):
+    seeded = [stage.BINARY, "models", "seed", "infinitetalk-fp8", "--scale", "tiny", "--out", str(tmp_path / "fp8")]
+    subprocess.run(seeded, check=True, capture_output=True, timeout=60)
+    (quantised,) = (tmp_path / "fp8").rglob("infinitetalk_single_fp8.safetensors")
+    words = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", *CHUNK, "--set", "mode=clip"]
+    status, told, said = generate(weights, tmp_path / "take.mp4", *words, QUANT_DIR=str(quantised))
+    assert status == 0 and told["frames"] == 5, (told, said)
+    names = [one["name"] for one in told["weights"]]
+    assert names[:2] == ["own-infinitetalk_single_fp8.safetensors", "own-t5_fp8.safetensors"], names
+    status, told, _ = generate(weights, tmp_path / "never.mp4", *words, QUANT_DIR="/no/such")
+    assert status == 1 and "QUANT_DIR" in told["error"]["message"] and "/no/such" in told["error"]["message"], told
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, weights, scene):
     folder = tmp_path_factory.mktemp("infinitetalk")

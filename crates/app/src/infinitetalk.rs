@@ -23,7 +23,7 @@ pub struct Engines {
     pub wan_i2v: Result<InfiniteTalk, Complaint>,
 }
 
-/// Mistakes in the configuration are told; files that are not there leave an engine out.
+/// The outer error: a mistake in the configuration. Files that are not there leave an engine out.
 pub fn engines(places: &Places, originals: &Originals, config: &Config) -> Result<Engines, Complaint> {
     let settings = &config.infinitetalk;
     let wants = Wants { shelf: Shelf::new(places), originals, settings };

@@ -60,9 +60,13 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }
-    let crate::infinitetalk::Engines { infinitetalk, wan_i2v } =
-        crate::infinitetalk::engines(&places, &originals, config)?;
-    for (name, engine) in [("infinitetalk", infinitetalk), ("wan-i2v", wan_i2v)] {
+    // a mistake in what is said of their weights is theirs, not that of whoever wants another engine
+    let made = crate::infinitetalk::engines(&places, &originals, config);
+    let made = match made {
+        Ok(crate::infinitetalk::Engines { infinitetalk, wan_i2v }) => [infinitetalk, wan_i2v],
+        Err(why) => [Err(why.clone()), Err(why)],
+    };
+    for (name, engine) in ["infinitetalk", "wan-i2v"].into_iter().zip(made) {
         match engine {
             Ok(engine) => engines.ready.push(Arc::new(engine)),
             Err(why) => engines.absent.push((name, why)),
