@@ -75,12 +75,15 @@ fn fulfil(shop: &Shop, attempt: Attempt, watcher: &Arc<dyn Watcher>, stop: &Stop
                     let file = scratch.path().join("take.mp4");
                     let (job, attempt_no) = &attempt.name;
                     let reel = ReelPlace { folder: reel::folder(&shop.store, job), other: Other::Discard };
-                    let target =
-                        Target::File { path: file.clone(), existing: Existing::Replace, reel: Some(reel) };
+                    let existing = Existing::Replace;
+                    let target = Target::File { path: file.clone(), existing, reel: Some(reel.clone()) };
                     let take = recipe::film(&shop.studio, engine, (spec, locals, target), watcher, stop)?;
                     let random = ulid::Ulid::new().to_string().to_lowercase();
                     let key = format!("takes/{job}/{attempt_no}-{random}.mp4");
-                    keep(&larder, &file, (take, key), attempt.deliver).map(Ending::Made)
+                    let made = keep(&larder, &file, (take, key), attempt.deliver)?;
+                    // not before: a worker that dies while it is stored leaves the pieces to its successor
+                    reel::remove(&reel);
+                    Ok(Ending::Made(made))
                 }
             }
         }

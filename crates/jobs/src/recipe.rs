@@ -46,10 +46,16 @@ pub fn make(
 ) -> Result<Take, Fault> {
     inputs::keep_apart(&spec, &target)?;
     let locals = resolve::named(&spec)?;
-    film(studio, engine, (spec, locals, target), watcher, stop)
+    let reel = match &target {
+        Target::File { reel, .. } => reel.clone(),
+        Target::Stream(_) | Target::Live(..) => None,
+    };
+    let take = film(studio, engine, (spec, locals, target), watcher, stop)?;
+    reel.iter().for_each(reel::remove);
+    Ok(take)
 }
 
-/// A take of inputs that are here.
+/// A take of inputs that are here. Its reel stays: whoever asked removes it when the take is safe.
 pub fn film(
     studio: &Studio,
     engine: &dyn Engine,
@@ -113,9 +119,6 @@ pub fn film(
     };
     if let Some(draft) = draft {
         draft.commit()?;
-    }
-    if let Some(place) = &place {
-        reel::remove(place);
     }
     let done = Instant::now();
 

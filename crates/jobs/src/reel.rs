@@ -148,7 +148,9 @@ pub fn shelf(store: &Store) -> PathBuf {
 
 /// The take is complete. What cannot be removed is left: it is found again by nobody.
 pub fn remove(place: &ReelPlace) {
-    if let Err(error) = std::fs::remove_dir_all(&place.folder) {
+    if let Err(error) = std::fs::remove_dir_all(&place.folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
         tracing::warn!(folder = %place.folder.display(), %error, "a reel cannot be removed");
     }
 }
