@@ -25,13 +25,18 @@ pub fn take(take: &Take, path: Option<&Path>) -> serde_json::Value {
         "weights": take.weights.iter().map(|w| json!({ "name": w.name, "sha256": w.sha256 })).collect::<Vec<_>>(),
         "encoder": take.encoder,
         "seed": take.seed,
-        "settings": take.settings.iter().map(|(name, v)| (name.clone(), value(v))).collect::<Map<_, _>>(),
+        "settings": named(&take.settings),
+        "measured": named(&take.measured),
         "speech": take.speech.as_ref().map(|(backend, voice)| json!({ "backend": backend, "voice": voice })),
         "landmarks": take.face.as_ref().map(landmarks),
         "warnings": take.warnings.iter().map(|w| json!({ "code": w.code, "message": w.message })).collect::<Vec<_>>(),
         "timings": timings,
         "first_frame": take.first_frame_s.map(|seconds| round(seconds, 4)),
     })
+}
+
+fn named(values: &[(String, Value)]) -> Map<String, serde_json::Value> {
+    values.iter().map(|(name, v)| (name.clone(), value(v))).collect()
 }
 
 pub fn fault(fault: &Fault) -> serde_json::Value {

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("speech", &["contract"]),
     ("models", &["contract"]),
     ("pictures", &[]),
+    ("stagehand", &["contract"]),
     ("kernels", &[]),
     ("cuda-kernels", &[]),
     ("jobs", &["contract", "media", "store"]),
@@ -21,9 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("layers", &["cuda-kernels", "kernels"]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
-    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers", "pictures"]),
+    ("engine-infinitetalk", &["contract", "encoders", "golden", "layers", "pictures", "stagehand"]),
     ("engine-musetalk", &["contract", "encoders", "face", "golden", "layers", "pictures"]),
-    ("engine-svd", &["contract", "encoders", "golden", "layers"]),
+    ("engine-svd", &["contract", "encoders", "golden", "layers", "pictures", "stagehand"]),
     (
         "app",
         &[
@@ -60,6 +61,7 @@ const LIGHT: &[&str] = &[
     "models",
     "pictures",
     "score",
+    "stagehand",
 ];
 
 /// Crates that would make the light half heavy.

@@ -48,6 +48,8 @@ pub struct EngineCard {
     pub idles: bool,
     /// Most voices, each of a person of its own.
     pub persons: u32,
+    /// What is written to it steers the take.
+    pub reads_prompt: bool,
     /// It gives states (`FrameSink::checkpoint`) from which it can go on after a crash.
     pub resumes: bool,
     /// Layout in which it wants its frames.

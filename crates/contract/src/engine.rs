@@ -98,6 +98,8 @@ pub struct Report {
     pub face: Option<FaceReport>,
     /// The settings used, resolved: sent > preset > default.
     pub settings: Vec<(String, Value)>,
+    /// What the engine measured of its take, or had to do for it, for whoever wants to know.
+    pub measured: Vec<(String, Value)>,
     /// What it was made with: of the card's weights, those that this take needed.
     pub weights: Vec<Weights>,
     pub timings: Vec<Timing>,

@@ -1,19 +1,15 @@
-//! One session in two threads. The maker waits for its turn, hears the voices, looks at the subject, reads the prompt, and makes chunk after chunk. The
-//! relay, who owns the sink, hands on what the maker has; meanwhile it asks the sink whether anybody still wants it, which the maker, who
-//! computes for seconds, could not.
+//! One session. Its maker waits for its turn, hears the voices, looks at the subject, reads the prompt, and makes chunk after chunk.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
 use contract::{
     Complaint, EngineError, Fps, Frame, FrameSink, Layout, Length, Report, Size, Stage, Stopped, Subject,
-    Timing, Turns, VideoFormat, VoiceSource, Warning, Weights,
+    Timing, Turns, VideoFormat, VoiceSource, Weights,
 };
 use pictures::Picture;
+use stagehand::{Clock, Cue, Stagehand};
 
 use crate::audio::{self, Hearing, Limits, Speakers, Track};
 use crate::model::{Encoder, Model};
@@ -24,18 +20,13 @@ use crate::plan::Work;
 use crate::sampler::guidance::Branch;
 use crate::sampler::plan::{ChunkPlan, ChunkShape};
 use crate::sampler::{
-    ChunkState, Condition, Film, Look, Nets, Noise, Progress, Prompt, SamplerError, Scene as FilmScene,
-    Speech, Take as SamplerTake, Watcher,
+    Anchor, ChunkState, Condition, Film, Look, Nets, Noise, Progress, Prompt, SamplerError,
+    Scene as FilmScene, Speech, Take as SamplerTake, Watcher,
 };
 use crate::scenes::Scenes;
 use crate::settings::Options;
 use crate::text::{NEGATIVE_PROMPT, Tokens};
 use crate::weights::Files;
-
-/// How often the sink is asked while nothing is ready.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// Frames that may wait for the sink.
-const FRAMES_IN_FLIGHT: usize = 4;
 
 /// A checked act.
 pub struct Take {
@@ -51,15 +42,6 @@ pub struct Take {
     pub weights: Vec<Weights>,
 }
 
-/// From the maker to the relay, in order.
-enum Cue {
-    Stage(Stage, u64, u64),
-    Begin(VideoFormat),
-    Warning(Warning),
-    Frame(Frame),
-    Checkpoint(Vec<u8>),
-}
-
 /// What the maker says in the end.
 struct Summary {
     frames: u64,
@@ -72,83 +54,11 @@ pub fn run(
     take: Take,
     mut out: Box<dyn FrameSink + Send>,
 ) -> Result<Report, EngineError> {
-    let (cues, coming) = sync_channel(FRAMES_IN_FLIGHT);
-    let gone = Arc::new(AtomicBool::new(false));
     let (settings, weights) = (take.options.report(), take.weights.clone());
-    let maker = {
-        let (model, gone) = (Arc::clone(model), Arc::clone(&gone));
-        let thread = std::thread::Builder::new().name("infinitetalk-make".into());
-        thread.spawn(move || make(&model, take, &Stagehand::new(cues, gone)))
-    };
-    let maker = maker.map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
-    let relayed = relay(&coming, out.as_mut());
-    gone.store(true, Ordering::Relaxed);
-    drop(coming);
-    // who is canceled need not wait for a block to end
-    relayed?;
-    let made = maker.join().map_err(|_| EngineError::Failed("making the take panicked".into()))?;
-    let Summary { frames, timings } = made?;
-    Ok(Report { frames, face: None, settings, weights, timings })
-}
-
-fn relay(coming: &Receiver<Cue>, out: &mut dyn FrameSink) -> Result<(), Stopped> {
-    let mut now = (Stage::Loading, 0, 0);
-    loop {
-        match coming.recv_timeout(PATIENCE) {
-            Ok(Cue::Stage(stage, done, of)) => {
-                now = (stage, done, of);
-                out.stage(stage, done, of)?;
-            }
-            Ok(Cue::Begin(format)) => out.begin(format)?,
-            Ok(Cue::Warning(warning)) => out.warn(warning)?,
-            Ok(Cue::Frame(frame)) => out.frame(frame)?,
-            Ok(Cue::Checkpoint(state)) => out.checkpoint(&state)?,
-            Err(RecvTimeoutError::Timeout) => out.stage(now.0, now.1, now.2)?,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-    }
-}
-
-/// The maker's side of the channel, with a clock for each stage.
-struct Stagehand {
-    cues: SyncSender<Cue>,
-    gone: Arc<AtomicBool>,
-}
-
-impl Stagehand {
-    fn new(cues: SyncSender<Cue>, gone: Arc<AtomicBool>) -> Self {
-        Self { cues, gone }
-    }
-
-    fn tell(&self, cue: Cue) -> Result<(), Stopped> {
-        self.cues.send(cue).map_err(|_| Stopped)
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-
-    /// For nets: whether they may go on.
-    fn check(&self) -> Result<(), EngineError> {
-        if self.is_gone() { Err(EngineError::Stopped) } else { Ok(()) }
-    }
-}
-
-/// Time spent, by stage.
-#[derive(Default)]
-struct Clock(Vec<Timing>);
-
-impl Clock {
-    fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
-        let done = work();
-        let elapsed = begun.elapsed();
-        match self.0.iter_mut().find(|timing| timing.stage == stage) {
-            Some(timing) => timing.elapsed += elapsed,
-            None => self.0.push(Timing { stage, elapsed }),
-        }
-        done
-    }
+    let model = Arc::clone(model);
+    let make = move |stage: &Stagehand| make(&model, take, stage);
+    let Summary { frames, timings } = stagehand::perform("infinitetalk-make", out.as_mut(), make)?;
+    Ok(Report { frames, face: None, settings, measured: Vec::new(), weights, timings })
 }
 
 fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineError> {
@@ -213,13 +123,15 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     stage.tell(Cue::Begin(VideoFormat { size, layout: Layout::Rgb24, fps: take.fps }))?;
     let resumed = take.checkpoint.as_deref().map(Resumed::read).transpose()?;
     let frames = plan.frames();
-    match (subject.moves, options.scene_seg) {
+    // a still whose chunks go on from each other is looked at anew as a clip is
+    let moves = subject.moves || options.anchor == Anchor::Previous && plan.chunks() > 1;
+    match (moves, options.scene_seg && subject.moves) {
         (false, _) => shoot
             .still(plan, &mut subject, (resumed, &mut clock), || model.encoded(&layout, Encoder::Picture))?,
         (true, false) => shoot.moving(plan, &mut subject, (resumed, &mut clock))?,
         (true, true) => shoot.scenes(plan, &mut subject, (resumed, &mut clock))?,
     }
-    Ok(Summary { frames, timings: clock.0 })
+    Ok(Summary { frames, timings: clock.into_timings() })
 }
 
 /// Where an earlier run of the take stopped: how many frames of earlier scenes are done, and the state of the scene that was being made, if a
@@ -449,11 +361,8 @@ fn chunks(
     };
     let limit = if options.clip { Some(limit.unwrap_or(u64::MAX).min(shape.frames() as u64)) } else { limit };
     if sound == 0 {
-        // without a voice there is one chunk
+        // without a voice, and without a length, there is one chunk
         let frames = limit.unwrap_or(shape.frames() as u64);
-        if frames > shape.frames() as u64 {
-            return Err(asked(SamplerError::Deaf { frames, most: shape.frames() }).into());
-        }
         return Ok(ChunkPlan::new(shape, frames, None).map_err(asked)?);
     }
     Ok(ChunkPlan::new(shape, sound, limit).map_err(asked)?)

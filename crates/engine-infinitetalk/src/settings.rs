@@ -94,7 +94,7 @@ impl Options {
             momentum: sent.real("apg_momentum", defaults.apg.momentum, (-1.0, 1.0))?,
             norm_threshold: sent.real("apg_norm_threshold", defaults.apg.norm_threshold, (0.0, 1e6))?,
         };
-        // Wan's one chunk has nothing to drift from
+        // Wan's colours are its own
         let corrected = sent.switch("color_correction", defaults.trained != Trained::Wan)?;
         let strength = sent.real("color_correction_strength", 1.0, (0.0, 1.0))?;
         let negative_prompt = sent.text("negative_prompt");
@@ -126,7 +126,8 @@ impl Options {
             )?,
             anchor: sent.choice(
                 "anchor",
-                Anchor::Source,
+                // what hears nothing goes on from what it made
+                if defaults.trained == Trained::Wan { Anchor::Previous } else { Anchor::Source },
                 "source, first or previous",
                 |name| match name {
                     "source" => Some(Anchor::Source),

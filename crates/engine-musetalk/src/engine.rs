@@ -52,6 +52,7 @@ impl Musetalk {
             keeps_background: true,
             idles: false,
             persons: 1,
+            reads_prompt: false,
             resumes: false,
             source_layout: Layout::Rgb24,
             source_longest: LONGEST,

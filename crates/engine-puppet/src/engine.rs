@@ -47,6 +47,7 @@ impl Puppet {
             keeps_background: true,
             idles: true,
             persons: 1,
+            reads_prompt: false,
             resumes: false,
             source_layout: Layout::I420,
             source_longest: SOURCE_LONGEST,

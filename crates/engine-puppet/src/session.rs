@@ -151,6 +151,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
         frames: done,
         face: Some(found.report),
         settings: take.options.report(framing.out.longest()),
+        measured: Vec::new(),
         weights: weights(),
         timings: vec![
             Timing { stage: Stage::Preparing, elapsed: clock.preparing },

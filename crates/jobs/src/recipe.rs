@@ -141,6 +141,7 @@ pub fn film(
         seed: spec.seed,
         face: report.face,
         settings: report.settings,
+        measured: report.measured,
         speech: inputs
             .speech
             .as_ref()

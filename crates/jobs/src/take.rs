@@ -35,6 +35,9 @@ pub struct Take {
     pub face: Option<FaceReport>,
     #[serde(with = "stored::resolved")]
     pub settings: Vec<(String, Value)>,
+    /// What the engine measured of it.
+    #[serde(with = "stored::resolved", default)]
+    pub measured: Vec<(String, Value)>,
     /// Who spoke the text, and with which voice.
     pub speech: Option<(String, String)>,
     pub warnings: Vec<Remark>,

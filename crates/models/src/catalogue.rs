@@ -255,6 +255,11 @@ impl<'a> Selection<'a> {
 }
 
 impl Component {
+    /// Something is asked of whoever fetches or uses it.
+    pub fn has_terms(&self) -> bool {
+        self.gated == Some(true) || self.commercial.as_ref().is_some_and(|says| says != "allowed")
+    }
+
     /// A person's way to the licence.
     pub fn page(&self) -> String {
         match &self.source {

@@ -1,7 +1,8 @@
-//! Pillow's `resize` with `BILINEAR` and `BICUBIC`: filters that widen as the picture shrinks, with weights of 22 bits, along one side and
+//! Pillow's `resize` with `BILINEAR`, `BICUBIC` and `LANCZOS`: filters that widen as the picture shrinks, with weights of 22 bits, along one side and
 //! then, from bytes, along the other. A side that keeps its length is not filtered. Pillow 13 goes down first where that saves more; 10 always
-//! goes across first. For squares, which are all that MuseTalk resizes with it, both do the same.
+//! goes across first.
 
+use std::f64::consts::PI;
 use std::ops::Range;
 
 use super::{Level, Picture, Rect, View, leveled};
@@ -13,6 +14,7 @@ const BITS: u32 = 22;
 pub enum Filter {
     Bilinear,
     Bicubic,
+    Lanczos,
 }
 
 impl Filter {
@@ -21,6 +23,7 @@ impl Filter {
         match self {
             Filter::Bilinear => 1.0,
             Filter::Bicubic => 2.0,
+            Filter::Lanczos => 3.0,
         }
     }
 
@@ -32,9 +35,14 @@ impl Filter {
             Filter::Bilinear if x < 1.0 => 1.0 - x,
             Filter::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
             Filter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Filter::Lanczos if x < 3.0 => sinc(x) * sinc(x / 3.0),
             _ => 0.0,
         }
     }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
 }
 
 /// The source pixels of each place along one side, and their weights.
@@ -299,6 +307,11 @@ mod tests {
         let rows = [31, 128, 97, 149, 123, 117, 152, 54, 146, 120, 207, 166];
         check(Filter::Bicubic, pattern(5, 4), (3, 4), &rows); // across only
         check(Filter::Bicubic, pattern(1, 1), (2, 3), &[17; 6]);
+        let rows = [30, 120, 139, 59, 120, 123, 100, 121, 102, 140, 121, 81, 169, 121, 65];
+        check(Filter::Lanczos, pattern(6, 2), (3, 5), &rows);
+        check(Filter::Lanczos, pattern(3, 9), (4, 2), &[101, 119, 140, 142, 150, 120, 103, 117]);
+        let rows = [106, 109, 129, 129, 146, 133, 131, 110, 112, 77, 101, 122];
+        check(Filter::Lanczos, pattern(9, 7), (4, 3), &rows);
         check(Filter::Bilinear, pattern(4, 3), (4, 3), pattern(4, 3).bytes());
     }
 
@@ -315,7 +328,7 @@ mod tests {
         .enumerate()
         {
             let (rgb, plane) = (noise::<3>(from, i as u64), noise::<1>(from, i as u64));
-            for filter in [Filter::Bilinear, Filter::Bicubic] {
+            for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
                 let whole = resized(Pillow::on(Level::PORTABLE, filter), &rgb, to);
                 assert_eq!(resized(Pillow::new(filter), &rgb, to), whole, "{filter:?} {from:?} to {to:?}");
                 let one = resized(Pillow::on(Level::PORTABLE, filter), &plane, to);

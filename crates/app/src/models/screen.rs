@@ -77,6 +77,21 @@ pub fn show(bar: &ByteBar, event: &PullEvent<'_>) {
         PullEvent::Present { label, found } => {
             bar.line(format_args!("{label}: there, {}", found.path.display()))
         }
+        PullEvent::Terms(component) => {
+            let licence = component.licence.as_deref().unwrap_or("unknown");
+            let commercial = component.commercial.as_deref().unwrap_or("unknown");
+            let gate = match component.gated {
+                Some(true) => {
+                    "; its owner gives it to accounts that have accepted the licence there: make a token at https://huggingface.co/settings/tokens and give it as HF_TOKEN"
+                }
+                Some(false) | None => "",
+            };
+            bar.line(format_args!(
+                "{}: licence {licence}, commercial use {commercial}; {}{gate}",
+                component.name,
+                component.page()
+            ));
+        }
         PullEvent::Plan { files: 0, .. } => bar.line("nothing is missing"),
         PullEvent::Plan { files, bytes } => {
             let plural = if *files == 1 { "" } else { "s" };
@@ -108,6 +123,14 @@ pub fn as_json(event: &PullEvent<'_>) -> Value {
         PullEvent::Present { label, found } => {
             json!({ "event": "present", "file": label, "path": found.path.display().to_string(), "place": found.kind.name() })
         }
+        PullEvent::Terms(component) => json!({
+            "event": "terms",
+            "component": component.name,
+            "licence": component.licence,
+            "commercial": component.commercial,
+            "gated": component.gated,
+            "page": component.page(),
+        }),
         PullEvent::Plan { files, bytes } => json!({ "event": "plan", "files": files, "bytes": bytes }),
         PullEvent::Begun { label, bytes, resumed } => {
             json!({ "event": "begun", "file": label, "bytes": bytes, "resumed": resumed })

@@ -60,7 +60,8 @@ fn cache() -> Option<PathBuf> {
 
 /// As the hub's own library looks for it: two variables, then a file.
 fn token() -> Result<Option<String>, Complaint> {
-    if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN"];
+    if let Some(token) = variables.into_iter().find_map(text) {
         return Ok(Some(token));
     }
     let (named, file) = match path("HF_TOKEN_PATH") {

@@ -57,7 +57,8 @@ fn own_engine(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::MuseTalk | Dialect::MuseTalkS3 => Some("musetalk"),
         Dialect::InfiniteTalk => Some("infinitetalk"),
-        Dialect::Svd | Dialect::Fal | Dialect::All => None,
+        Dialect::Svd => Some("svd"),
+        Dialect::Fal | Dialect::All => None,
     }
 }
 

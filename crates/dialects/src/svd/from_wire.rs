@@ -76,11 +76,14 @@ pub async fn order(
         engine: card.name.to_owned(),
         subject: SubjectSpec::Picture(picture(room, &request.character_image_url).await?),
         voice: VoiceSpec::Idle { seconds: request.duration as f64 },
-        prompt: None,
+        prompt: card.reads_prompt.then(|| request.script.clone()),
         fps: None,
         max_frames: None,
         seed: SEED,
-        settings: settings(card, vec![("size", Value::Int(side))]),
+        settings: settings(
+            card,
+            vec![("size", Value::Int(side)), ("resolution", Value::Int(resolution(side)))],
+        ),
         landmarks: None,
         crf: CRF,
     };
@@ -128,6 +131,11 @@ fn side(quality: &str) -> Result<i64, Refused> {
         quality.split(['x', 'X']).map(|side| side.trim().parse::<i64>().ok()).collect::<Option<Vec<_>>>();
     let longest = longest.and_then(|sides| sides.into_iter().max()).filter(|side| SIDES.contains(side));
     longest.ok_or_else(|| Refused::bad(format!("Unsupported quality: {quality}. Use '512', '768' or '1024'")))
+}
+
+/// Of engines that make videos of two sizes: what is nearest to a longest side.
+fn resolution(side: i64) -> i64 {
+    if side > 900 { 720 } else { 480 }
 }
 
 /// One of our uploads, or an address that this server may fetch. A picture that is not there is no mistake of the request

@@ -38,7 +38,9 @@ pub enum SamplerError {
     NoPersons,
     #[error("text is guided, but there is no negative prompt: give one, or set the scale of the text to 1")]
     NoNegative,
-    #[error("without speech a video has one chunk, {most} frames at most, not {frames}")]
+    #[error(
+        "without speech a chunk goes on from one frame of the one before, its anchor, and this is none of {frames} frames by {most}"
+    )]
     Deaf { frames: u64, most: usize },
     #[error("a chunk can fade over its {motion} motion frames, not over {frames}")]
     CrossFade { frames: usize, motion: usize },

@@ -1,7 +1,8 @@
 //! A take, chunk by chunk: noise to latents, latents to frames, and what the next chunk needs of them. Frames leave as the decoder makes them, and
 //! nothing here grows with the length of the video. Reference: InfiniteTalk 0107cd9, `generate_infinitetalk` (`wan/multitalk.py`).
 //! Deviations: the last chunk is decoded only as far as the video goes; a cross-fade holds the end of a chunk back until the next one has
-//! drawn it again. Refused: more than one chunk without speech, as Wan's base knows of no motion frames.
+//! drawn it again. Wan's base, which hears nothing and knows of no motion frames, goes on from the last frame alone: it is the picture of the next chunk, whose
+//! first frame it is. Refused: other ways of more than one chunk without speech.
 
 use std::collections::VecDeque;
 
@@ -99,7 +100,9 @@ impl<'a> Film<'a> {
                 return Err(SamplerError::Sound { planned: take.plan.sound(), frames: speech.frames() });
             }
             Some(speech) => Some(nets.dit.embed_audio(&speech.silence(shape)?)?),
-            None if take.plan.chunks() > 1 => {
+            None if take.plan.chunks() > 1
+                && !(take.drift.anchor == Anchor::Previous && shape.motion() == 1) =>
+            {
                 return Err(SamplerError::Deaf { frames: take.plan.frames(), most: shape.frames() });
             }
             None => {
@@ -113,7 +116,7 @@ impl<'a> Film<'a> {
             return Err(SamplerError::NoNegative);
         }
         let first = match &scene {
-            Scene::Still(_) if take.drift.anchor == Anchor::Previous => {
+            Scene::Still(_) if take.drift.anchor == Anchor::Previous && take.plan.chunks() > 1 => {
                 return Err(SamplerError::StillAnchor);
             }
             Scene::Still(condition) => &condition.frame,
@@ -159,9 +162,9 @@ impl<'a> Film<'a> {
         }
         let device = condition.latents.device();
         let motion = match (self.state.as_ref().and_then(|state| state.motion.as_ref()), &self.take.speech) {
-            (Some(motion), _) => Some(motion.to_device(device)?),
+            (Some(motion), Some(_)) => Some(motion.to_device(device)?),
             (None, Some(_)) => Some(condition.first_latent()?),
-            (None, None) => None, // the base knows its picture from the condition alone
+            (_, None) => None, // the base knows its picture from the condition alone
         };
         let speech = match (&self.take.speech, &self.silence) {
             (Some(speech), Some(silence)) => Some(Heard {

@@ -25,6 +25,7 @@ impl Actor {
             keeps_background: false,
             idles: true,
             persons: 1,
+            reads_prompt: false,
             resumes: name == RESUMES,
             source_layout: Layout::I420,
             source_longest: 512,
@@ -122,5 +123,12 @@ fn play(act: Act, out: &mut dyn FrameSink) -> Result<Report, EngineError> {
             out.checkpoint(&(at + 1).to_le_bytes())?;
         }
     }
-    Ok(Report { frames, face: None, settings: Vec::new(), weights: Vec::new(), timings: Vec::new() })
+    Ok(Report {
+        frames,
+        face: None,
+        settings: Vec::new(),
+        measured: Vec::new(),
+        weights: Vec::new(),
+        timings: Vec::new(),
+    })
 }

@@ -63,6 +63,8 @@ pub enum PullEvent<'a> {
         label: &'a str,
         found: &'a Found,
     },
+    /// What its owner asks of whoever fetches and uses it.
+    Terms(&'a Component),
     /// What will be fetched, and how many bytes of it are missing.
     Plan {
         files: usize,
@@ -172,6 +174,14 @@ impl Pull<'_> {
         for wanted in selection.files.iter().copied().chain(listed) {
             if !self.is_present(wanted)? {
                 missing.push(wanted);
+            }
+        }
+        let mut told: Vec<&str> = Vec::new();
+        for wanted in &missing {
+            let component = wanted.component;
+            if component.has_terms() && !told.contains(&component.name.as_str()) {
+                told.push(&component.name);
+                self.teller.tell(PullEvent::Terms(component));
             }
         }
         let mut plan = Vec::new();

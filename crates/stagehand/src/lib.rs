@@ -1,0 +1,196 @@
+//! A session of an engine that computes for seconds before the next frame, in two threads. The maker makes the take and tells cues; the relay, who owns
+//! the sink, hands them on, and meanwhile asks the sink whether anybody still wants the take, which the maker could not: it would be
+//! asked between two frames only. Whoever is canceled does not wait for the maker, which leaves at its next look at the `Stagehand`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use contract::{EngineError, Frame, FrameSink, Stage, Stopped, Timing, VideoFormat, Warning};
+
+/// How often the sink is asked while nothing is ready.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Cues that may wait for the sink: frames among them.
+const IN_FLIGHT: usize = 4;
+
+/// From the maker to the sink, in order.
+#[derive(Debug)]
+pub enum Cue {
+    Stage(Stage, u64, u64),
+    Begin(VideoFormat),
+    Warning(Warning),
+    Frame(Frame),
+    Checkpoint(Vec<u8>),
+}
+
+/// Runs `make` in a thread called `name` and hands on what it tells, until it has ended or nobody wants the take any more.
+pub fn perform<T: Send + 'static>(
+    name: &str,
+    out: &mut dyn FrameSink,
+    make: impl FnOnce(&Stagehand) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let (cues, coming) = sync_channel(IN_FLIGHT);
+    let stagehand = Stagehand { cues, gone: Arc::default() };
+    let gone = Arc::clone(&stagehand.gone);
+    let maker = std::thread::Builder::new().name(name.into()).spawn(move || make(&stagehand));
+    let maker = maker.map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
+    let relayed = relay(&coming, out);
+    gone.store(true, Ordering::Relaxed);
+    drop(coming);
+    // who is canceled need not wait for a block to end
+    relayed?;
+    maker.join().map_err(|_| EngineError::Failed("making the take panicked".into()))?
+}
+
+fn relay(coming: &Receiver<Cue>, out: &mut dyn FrameSink) -> Result<(), Stopped> {
+    let mut now = (Stage::Loading, 0, 0);
+    loop {
+        match coming.recv_timeout(PATIENCE) {
+            Ok(Cue::Stage(stage, done, of)) => {
+                now = (stage, done, of);
+                out.stage(stage, done, of)?;
+            }
+            Ok(Cue::Begin(format)) => out.begin(format)?,
+            Ok(Cue::Warning(warning)) => out.warn(warning)?,
+            Ok(Cue::Frame(frame)) => out.frame(frame)?,
+            Ok(Cue::Checkpoint(state)) => out.checkpoint(&state)?,
+            Err(RecvTimeoutError::Timeout) => out.stage(now.0, now.1, now.2)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// The maker's side.
+pub struct Stagehand {
+    cues: SyncSender<Cue>,
+    gone: Arc<AtomicBool>,
+}
+
+impl Stagehand {
+    pub fn tell(&self, cue: Cue) -> Result<(), Stopped> {
+        self.cues.send(cue).map_err(|_| Stopped)
+    }
+
+    /// Nobody wants the take any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Whether the maker may go on.
+    pub fn check(&self) -> Result<(), EngineError> {
+        if self.is_gone() { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Time spent, by stage.
+#[derive(Debug, Default)]
+pub struct Clock(Vec<Timing>);
+
+impl Clock {
+    pub fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        let elapsed = begun.elapsed();
+        match self.0.iter_mut().find(|timing| timing.stage == stage) {
+            Some(timing) => timing.elapsed += elapsed,
+            None => self.0.push(Timing { stage, elapsed }),
+        }
+        done
+    }
+
+    /// In the order in which the stages began.
+    pub fn into_timings(self) -> Vec<Timing> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::{Fps, Layout, Size};
+    use std::sync::mpsc::channel;
+
+    /// Takes everything until it was asked so often.
+    struct Audience {
+        seen: Vec<&'static str>,
+        asked: usize,
+        leaves_after: usize,
+    }
+
+    impl FrameSink for Audience {
+        fn begin(&mut self, _: VideoFormat) -> Result<(), Stopped> {
+            self.seen.push("begin");
+            Ok(())
+        }
+        fn stage(&mut self, _: Stage, _: u64, _: u64) -> Result<(), Stopped> {
+            self.asked += 1;
+            if self.asked > self.leaves_after { Err(Stopped) } else { Ok(()) }
+        }
+        fn frame(&mut self, _: Frame) -> Result<(), Stopped> {
+            self.seen.push("frame");
+            Ok(())
+        }
+        fn warn(&mut self, _: Warning) -> Result<(), Stopped> {
+            self.seen.push("warning");
+            Ok(())
+        }
+        fn checkpoint(&mut self, _: &[u8]) -> Result<(), Stopped> {
+            self.seen.push("checkpoint");
+            Ok(())
+        }
+    }
+
+    fn audience(leaves_after: usize) -> Audience {
+        Audience { seen: Vec::new(), asked: 0, leaves_after }
+    }
+
+    fn frame(size: Size) -> Frame {
+        Frame::new(size, Layout::Rgb24, vec![0; 12]).unwrap()
+    }
+
+    #[test]
+    fn cues_arrive_in_their_order_and_the_makers_word_is_the_last() {
+        let mut out = audience(usize::MAX);
+        let made = perform("test", &mut out, |stage| {
+            let size = Size::new(2, 2);
+            stage.tell(Cue::Begin(VideoFormat { size, layout: Layout::Rgb24, fps: Fps::whole(7) }))?;
+            stage.tell(Cue::Frame(frame(size)))?;
+            stage.tell(Cue::Checkpoint(Vec::new()))?;
+            stage.tell(Cue::Warning(Warning::new("late", "a remark".to_owned())))?;
+            Ok(5)
+        });
+        assert_eq!(made.unwrap(), 5);
+        assert_eq!(out.seen, ["begin", "frame", "checkpoint", "warning"]);
+        let broken = perform("test", &mut out, |_| Err::<(), _>(EngineError::Failed("why".into())));
+        assert_eq!(broken.unwrap_err().to_string(), "the engine failed: why");
+        let panicked = perform("test", &mut out, |_| -> Result<(), _> { panic!("for the test") });
+        assert!(panicked.unwrap_err().to_string().contains("panicked"));
+    }
+
+    #[test]
+    fn who_computes_is_left_by_an_audience_that_leaves() {
+        let (left, has_left) = channel();
+        let mut out = audience(1);
+        let made = perform("test", &mut out, move |stage| {
+            while !stage.is_gone() {
+                std::thread::sleep(Duration::from_millis(5)); // a net at work
+            }
+            left.send(stage.check()).unwrap();
+            stage.check()
+        });
+        assert!(matches!(made, Err(EngineError::Stopped)));
+        assert!(matches!(has_left.recv().unwrap(), Err(EngineError::Stopped)), "the maker left too");
+    }
+
+    #[test]
+    fn time_is_added_up_by_stage() {
+        let mut clock = Clock::default();
+        for stage in [Stage::Denoising, Stage::Decoding, Stage::Denoising] {
+            clock.time(stage, || std::thread::sleep(Duration::from_millis(2)));
+        }
+        let timings = clock.into_timings();
+        assert_eq!(timings.iter().map(|t| t.stage).collect::<Vec<_>>(), [Stage::Denoising, Stage::Decoding]);
+        assert!(timings[0].elapsed >= Duration::from_millis(4), "{timings:?}");
+    }
+}
