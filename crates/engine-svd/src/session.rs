@@ -18,7 +18,7 @@ use crate::picture::clip_input;
 use crate::picture::consistency::{Likeness, Look};
 use crate::sampler::noise::Noise;
 use crate::sampler::schedule::Schedule;
-use crate::sampler::{Sampling, SamplerError, Watcher, decode};
+use crate::sampler::{SamplerError, Sampling, Watcher, decode};
 use crate::settings::Options;
 use crate::windows::{Windows, faded};
 
@@ -92,7 +92,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     stage.check()?;
 
     let sampling = Sampling {
-        schedule: Schedule::new(options.num_inference_steps),
+        schedule: Schedule::new(model.sigmas(), options.num_inference_steps),
         guidance: (options.min_guidance_scale, options.max_guidance_scale),
         frames: options.num_frames,
         fps: fps.as_f64(),
@@ -120,24 +120,28 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
         let start = draw([options.num_frames, height / STRIDE, width / STRIDE, 4]).map_err(net)?;
         let mut steps = Steps { stage, window, windows: windows.count(), steps: sampling.schedule.steps() };
         steps.tell(0)?;
-        let latents =
-            clock.time(Stage::Denoising, || sampling.sample(&unet, &known, &start, &mut steps)).map_err(failed)?;
+        let latents = clock
+            .time(Stage::Denoising, || sampling.sample(&unet, &known, &start, &mut steps))
+            .map_err(failed)?;
         let out = windows.out(window);
         let last = window + 1 == windows.count();
         let wanted = if last { out.end } else { options.num_frames };
         let mut at = 0;
-        clock.time(Stage::Decoding, || {
-            decode(&decoder, (&latents, options.decode_chunk_size), &|| stage.is_gone(), |chunk| {
-                stage.tell(Cue::Stage(Stage::Decoding, at as u64, wanted as u64)).map_err(Unmade::from)?;
-                for frame in 0..chunk.dim(0).map_err(SamplerError::from)?.min(wanted.saturating_sub(at)) {
-                    let bytes = canvas::to_bytes(&chunk.get(frame).map_err(SamplerError::from)?);
-                    film.add(bytes.map_err(SamplerError::from)?, at, out.contains(&at))?;
-                    at += 1;
-                }
-                if at < wanted { Ok(()) } else { Err(Unmade::Complete) }
+        clock
+            .time(Stage::Decoding, || {
+                decode(&decoder, (&latents, options.decode_chunk_size), &|| stage.is_gone(), |chunk| {
+                    stage
+                        .tell(Cue::Stage(Stage::Decoding, at as u64, wanted as u64))
+                        .map_err(Unmade::from)?;
+                    for frame in 0..chunk.dim(0).map_err(SamplerError::from)?.min(wanted.saturating_sub(at)) {
+                        let bytes = canvas::to_bytes(&chunk.get(frame).map_err(SamplerError::from)?);
+                        film.add(bytes.map_err(SamplerError::from)?, at, out.contains(&at))?;
+                        at += 1;
+                    }
+                    if at < wanted { Ok(()) } else { Err(Unmade::Complete) }
+                })
             })
-        })
-        .or_else(|end| if let Unmade::Complete = end { Ok(()) } else { Err(end) })?;
+            .or_else(|end| if let Unmade::Complete = end { Ok(()) } else { Err(end) })?;
         film.looked();
         if let Some(next) = film.next() {
             shown = canvas::to_tensor(next).map_err(net)?;
@@ -148,7 +152,8 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
         stage.tell(Cue::Warning(warning))?;
     }
     let mut settings = options.report();
-    settings.extend([("width", width), ("height", height)].map(|(name, v)| (name.into(), Value::Int(v as i64))));
+    settings
+        .extend([("width", width), ("height", height)].map(|(name, v)| (name.into(), Value::Int(v as i64))));
     let measured = [
         ("windows", Value::Int(windows.count() as i64)),
         ("window_frames", Value::Int(options.num_frames as i64)),

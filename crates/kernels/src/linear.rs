@@ -109,6 +109,10 @@ impl Linear {
         self.outputs
     }
 
+    pub fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_deref()
+    }
+
     /// How the product is computed.
     pub fn variant(&self) -> &'static str {
         match &self.held {
@@ -133,13 +137,27 @@ impl Linear {
 
     /// x: (rows, in) -> y: (rows, out)
     pub fn forward(&self, x: &[f32], y: &mut [f32], finish: Finish) -> Result<()> {
+        self.forward_biased(x, y, self.bias.as_deref(), finish)
+    }
+
+    /// The same with another bias, (out).
+    pub fn forward_biased(
+        &self,
+        x: &[f32],
+        y: &mut [f32],
+        bias: Option<&[f32]>,
+        finish: Finish,
+    ) -> Result<()> {
+        if let Some(bias) = bias {
+            check_len("linear bias", bias.len(), self.outputs)?;
+        }
         let rows = x.len() / self.inputs;
         check_len("linear input", x.len(), rows * self.inputs)?;
         check_len("linear output", y.len(), rows * self.outputs)?;
         finish.check(y.len())?;
         let ctx = &self.ctx;
         let c = Shared::new(y);
-        let (c_stride, bias) = (self.outputs, self.bias.as_deref());
+        let c_stride = self.outputs;
         // SAFETY: all lengths were checked above.
         unsafe {
             match &self.held {

@@ -41,15 +41,34 @@ impl GroupNorm {
 
     /// x: (n, pixels, c) -> y: (n, pixels, c); statistics over the pixels of each of the n.
     pub fn forward(&self, ctx: &Context, (n, act): (usize, Act), x: &[f32], y: &mut [f32]) -> Result<()> {
+        self.forward_of(ctx, Pictures { n, act, added: None }, x, y)
+    }
+
+    /// The same of pictures to which something is added first, a value a channel, without a pass over them.
+    pub fn forward_of(&self, ctx: &Context, pictures: Pictures, x: &[f32], y: &mut [f32]) -> Result<()> {
+        let Pictures { n, act, added } = pictures;
         let c = self.gamma.len();
         check_positive("batch of a norm", n)?;
         let pixels = x.len() / n / c;
         check_len("norm input", x.len(), n * pixels * c)?;
         check_len("norm output", y.len(), x.len())?;
+        if let Some(added) = added {
+            let groups = added.len() / c;
+            check_positive("what is added before a norm", groups)?;
+            check_len("what is added before a norm", added.len(), groups * c)?;
+            if !n.is_multiple_of(groups) {
+                return Err(Error::Shape {
+                    what: "pictures of a norm",
+                    got: n,
+                    limit: "a multiple of the rows that are added to them",
+                    remedy: "add as many rows as there are clips",
+                });
+            }
+        }
         if x.is_empty() {
             return Ok(());
         }
-        let (scale, shift) = self.coefficients(ctx, n, x);
+        let (scale, shift) = self.coefficients(ctx, &pictures, x);
         let streams = is_streamed(y.len(), y.as_ptr()) && c.is_multiple_of(16);
         let y = Shared::new(y);
         let part = TASK.div_ceil(c);
@@ -75,8 +94,8 @@ impl GroupNorm {
     }
 
     /// y = x * scale + shift for each picture and channel.
-    fn coefficients(&self, ctx: &Context, n: usize, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let c = self.gamma.len();
+    fn coefficients(&self, ctx: &Context, pictures: &Pictures, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (c, n) = (self.gamma.len(), pictures.n);
         let pixels = x.len() / n / c;
         let part = TASK.div_ceil(c);
         let parts = pixels.div_ceil(part);
@@ -99,6 +118,7 @@ impl GroupNorm {
         let (mut scale, mut shift) = (vec![0f32; n * c], vec![0f32; n * c]);
         let (wide, count) = (c / self.groups, pixels as f64);
         for picture in 0..n {
+            let added = |channel: usize| pictures.added_to(picture, channel, c);
             // mean and mean square distance of each channel, about its own mean
             let moments: Vec<(f64, f64)> = (0..c)
                 .map(|channel| {
@@ -106,7 +126,8 @@ impl GroupNorm {
                         (0..parts).map(|p| sums[((picture * parts + p) * 2 + which) * c + channel]).sum()
                     };
                     let (mean, square) = (total(0) / count, total(1) / count);
-                    (mean + f64::from(x[picture * pixels * c + channel]), (square - mean * mean).max(0.0))
+                    let origin = f64::from(x[picture * pixels * c + channel]) + added(channel);
+                    (mean + origin, (square - mean * mean).max(0.0))
                 })
                 .collect();
             for (group, moments) in moments.chunks_exact(wide).enumerate() {
@@ -116,11 +137,31 @@ impl GroupNorm {
                 for channel in group * wide..(group + 1) * wide {
                     let factor = f64::from(self.gamma[channel]) * inverse;
                     scale[picture * c + channel] = factor as f32;
-                    shift[picture * c + channel] = (f64::from(self.beta[channel]) - mean * factor) as f32;
+                    shift[picture * c + channel] =
+                        (f64::from(self.beta[channel]) + (added(channel) - mean) * factor) as f32;
                 }
             }
         }
         (scale, shift)
+    }
+}
+
+/// What a norm is given beside the values.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictures<'a> {
+    /// how many
+    pub n: usize,
+    pub act: Act,
+    /// (clips, c): added to every pixel of a clip's pictures before the norm; n is a multiple of the clips
+    pub added: Option<&'a [f32]>,
+}
+
+impl Pictures<'_> {
+    fn added_to(&self, picture: usize, channel: usize, c: usize) -> f64 {
+        self.added.map_or(0.0, |added| {
+            let clips = added.len() / c;
+            f64::from(added[picture * clips / self.n * c + channel])
+        })
     }
 }
 

@@ -205,7 +205,7 @@ fn values_of(storage: &Storage) -> Result<&[f32]> {
     }
 }
 
-fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<kernels::View<'a>> {
+pub(crate) fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<kernels::View<'a>> {
     let &[batch, position, head, _] = layout.stride() else {
         bail!("{:?} is not (b, l, n, d)", layout.dims())
     };

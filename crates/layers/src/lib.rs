@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod blend;
 #[cfg(feature = "cuda")]
 mod card;
 #[cfg(not(feature = "cuda"))]
@@ -16,6 +17,8 @@ mod conv;
 mod conv3d;
 mod cpu;
 mod finite;
+mod frame_attention;
+mod frame_conv;
 pub mod free_memory;
 mod gated;
 mod linear;
@@ -31,12 +34,15 @@ pub mod weights;
 
 pub use activation::{Activation, geglu};
 pub use attention::{Mask, Sequences, attention, attention_of};
+pub use blend::{add_each, mix};
 pub use card::open as open_card;
 pub use card_error::CardError;
 pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};
 pub use conv3d::{CausalConv3d, Conv3dConfig, Past};
 pub use cpu::{configure, each, instruction_set, learn, learned, strictly};
 pub use finite::is_finite;
+pub use frame_attention::frame_attention;
+pub use frame_conv::FrameConv;
 pub use gated::add_gated;
 pub use kernels;
 pub use linear::Linear;

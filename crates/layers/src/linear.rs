@@ -9,6 +9,7 @@ use half::{bf16, slice::HalfFloatSliceExt as _};
 use kernels::{Finish, Weight, q8_0};
 
 use crate::activation::Activation;
+use crate::blend::add_each;
 use crate::card::Card;
 use crate::conv::Bias;
 use crate::weights::{INT8, is_outline};
@@ -134,6 +135,37 @@ impl Linear {
                 None => self.forward(x)? + addend,
             },
             _ => self.forward(x)? + addend,
+        }
+    }
+
+    /// The same with something more for each clip. x: (g, …, inputs), addend: (g, …, outputs), added: (g, outputs)
+    pub fn forward_plus_each(&self, x: &Tensor, addend: &Tensor, added: &Tensor) -> Result<Tensor> {
+        let g = x.dim(0)?;
+        if added.dims() != [g, self.outputs] || addend.dim(0)? != g {
+            bail!("{:?} and {:?} cannot be added to a layer of {:?}", addend.dims(), added.dims(), x.dims());
+        }
+        match &self.held {
+            Held::Kernel(kernel) if cpu::takes(x) && cpu::takes(addend) && g > 0 => {
+                let mut biases = cpu::owned(added)?;
+                if let Some(bias) = kernel.bias() {
+                    for sum in biases.chunks_exact_mut(bias.len()) {
+                        sum.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                    }
+                }
+                cpu::make(addend.dims(), |y| {
+                    cpu::lend(addend, |rows: &[f32]| {
+                        cpu::read(x, |x| {
+                            let (i, o) = (x.len() / g, rows.len() / g);
+                            let clips = x.chunks_exact(i).zip(y.chunks_exact_mut(o));
+                            let more = rows.chunks_exact(o).zip(biases.chunks_exact(self.outputs));
+                            clips.zip(more).try_for_each(|((x, y), (rows, bias))| {
+                                kernel.forward_biased(x, y, Some(bias), Finish::residual(rows))
+                            })
+                        })
+                    })
+                })
+            }
+            _ => add_each(&self.forward_plus(x, addend)?, added),
         }
     }
 

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 use kernels::{RowKind, RowNorm};
 
 use crate::activation::Activation;
+use crate::blend::add_each;
 use crate::card::Card;
 use crate::conv::Bias;
 use crate::{cpu, reference};
@@ -51,6 +52,24 @@ impl GroupNorm {
     /// The norm and SiLU as one operation. x: (b, …, c) -> the same
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         self.forward_act(x, Some(Activation::Silu))
+    }
+
+    /// The same of x to which something is added first, as nets do that are told a time. x: (b, …, c), added: (g, c), where each row is for b / g
+    /// entries of x that follow each other -> as x
+    pub fn forward_silu_of_sum(&self, x: &Tensor, added: &Tensor) -> Result<Tensor> {
+        let (g, c) = added.dims2()?;
+        if g == 0 || c != self.channels || !x.dim(0)?.is_multiple_of(g) {
+            bail!("{:?} cannot be added to {:?} before a norm", added.dims(), x.dims());
+        }
+        if let Held::Kernel(kernel) = &self.held
+            && cpu::takes(x)
+            && x.dims().last() == Some(&self.channels)
+        {
+            let (ctx, added) = (cpu::context()?, cpu::owned(added)?);
+            let pictures = kernels::Pictures { n: x.dim(0)?, act: kernels::Act::Silu, added: Some(&added) };
+            return cpu::make(x.dims(), |y| cpu::read(x, |x| kernel.forward_of(ctx, pictures, x, y)));
+        }
+        self.forward_silu(&add_each(x, added)?)
     }
 
     fn forward_act(&self, x: &Tensor, act: Option<Activation>) -> Result<Tensor> {

@@ -12,13 +12,15 @@ use crate::nets::temporal_vae::TemporalDecoder;
 use crate::nets::unet::{Unet, UnetConfig};
 use crate::picture::{canvas, clip_input};
 use crate::sampler::schedule::Schedule;
-use crate::sampler::{SamplerError, Sampling, Watcher, decode};
+use crate::sampler::{Sampling, Watcher, decode};
+use crate::weights::SigmaRange;
 
 #[derive(Deserialize)]
 struct Config {
     unet: UnetConfig,
     vae: KlVaeConfig,
     image_encoder: ClipVisionConfig,
+    scheduler: Scheduler,
     height: usize,
     width: usize,
     num_frames: usize,
@@ -29,6 +31,12 @@ struct Config {
     motion_bucket_id: f64,
     noise_aug_strength: f64,
     decode_chunk_size: usize,
+}
+
+#[derive(Deserialize)]
+struct Scheduler {
+    sigma_min: f64,
+    sigma_max: f64,
 }
 
 /// The latents of every step.
@@ -63,7 +71,10 @@ impl Case for Pipeline {
         let seen = clip_input::resized(picture, encoder.vision().image_size())?;
         let embedding = encoder.forward(&clip_input::normalised(&seen)?)?; // (1, c)
         let sampling = Sampling {
-            schedule: Schedule::new(config.steps),
+            schedule: Schedule::new(
+                SigmaRange { sigma_min: config.scheduler.sigma_min, sigma_max: config.scheduler.sigma_max },
+                config.steps,
+            ),
             guidance: (config.min_guidance, config.max_guidance),
             frames: config.num_frames,
             fps: config.fps,

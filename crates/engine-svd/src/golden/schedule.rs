@@ -3,7 +3,16 @@
 use candle_core::{Device, Tensor};
 use golden::{Case, CaseError, Given, Outputs};
 
+use serde::Deserialize;
+
 use crate::sampler::schedule::Schedule;
+use crate::weights::SigmaRange;
+
+#[derive(Deserialize)]
+struct Config {
+    sigma_min: f64,
+    sigma_max: f64,
+}
 
 pub struct Levels;
 
@@ -13,10 +22,11 @@ impl Case for Levels {
     }
 
     fn run(&self, given: &Given) -> Result<Outputs, CaseError> {
+        let Config { sigma_min, sigma_max } = given.config()?;
         let mut outputs = Outputs::new();
         for (name, _) in given.file.stored("in.x_") {
             let steps = name.trim_start_matches("in.x_");
-            let schedule = Schedule::new(steps.parse()?);
+            let schedule = Schedule::new(SigmaRange { sigma_min, sigma_max }, steps.parse()?);
             let (x, v) = (given.float_input(name)?, given.float_input(&format!("in.v_{steps}"))?);
             let timesteps: Vec<f32> = (0..schedule.steps()).map(|step| schedule.timestep(step)).collect();
             let of = |values: &[f32]| Tensor::new(values, &Device::Cpu);

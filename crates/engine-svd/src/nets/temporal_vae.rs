@@ -4,10 +4,13 @@
 
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use encoders::kl_vae::{KlEncoder, KlVaeConfig, ResnetBlock, SpatialAttention};
+use encoders::kl_vae::{KlEncoder, KlVaeConfig, SpatialAttention};
 use golden::{Case, CaseError, Given, Net, Outputs, Registry, every};
 use layers::weights::{Inventory, Outline};
-use layers::{CausalConv3d, Conv2d, Conv3dConfig, ConvConfig, GroupNorm, upsample_nearest};
+use layers::{Conv2d, ConvConfig, FrameConv, GroupNorm, Probe, upsample_nearest};
+
+use super::res_block::{Counts, ResBlockSize, SpatioTemporalResBlock, each_frame};
+use super::watch::{Outcome, Watch};
 
 /// Of the norm before the last convolution, and of everything within a frame (diffusers, `TemporalDecoder`).
 const NORM_EPS: f64 = 1e-6;
@@ -17,76 +20,6 @@ const TEMPORAL_EPS: f64 = 1e-5;
 /// vae/config.json of stabilityai/stable-video-diffusion-img2vid-xt, which is Stable Diffusion's but for the decoder's blocks.
 pub fn svd() -> KlVaeConfig {
     KlVaeConfig { up_block_types: Vec::new(), ..KlVaeConfig::sd() }
-}
-
-/// Three frames to one, within each pixel; there are zeros before the first frame and after the last.
-#[derive(Debug)]
-struct FrameConv(CausalConv3d);
-
-impl FrameConv {
-    fn load(channels: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self(CausalConv3d::load(channels, channels, Conv3dConfig::cube(3, 1), vb)?))
-    }
-
-    /// x: (b, f, h, w, c) -> the same
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.valid(&x.pad_with_zeros(1, 1, 1)?)
-    }
-}
-
-/// `TemporalResnetBlock` without a time embedding: its norms and convolutions run over frames.
-#[derive(Debug)]
-struct TemporalResnetBlock {
-    norm1: GroupNorm,
-    conv1: FrameConv,
-    norm2: GroupNorm,
-    conv2: FrameConv,
-}
-
-impl TemporalResnetBlock {
-    fn load(channels: usize, groups: usize, vb: VarBuilder) -> Result<Self> {
-        let norm = |name: &str| GroupNorm::load(groups, channels, TEMPORAL_EPS, vb.pp(name));
-        Ok(Self {
-            norm1: norm("norm1")?,
-            conv1: FrameConv::load(channels, vb.pp("conv1"))?,
-            norm2: norm("norm2")?,
-            conv2: FrameConv::load(channels, vb.pp("conv2"))?,
-        })
-    }
-
-    /// x: (b, f, h, w, c) -> the same
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        x + self.conv2.forward(&self.norm2.forward_silu(&y)?)?
-    }
-}
-
-/// A block within frames, one over frames, and a learned mixture of the two.
-#[derive(Debug)]
-struct SpatioTemporalResBlock {
-    spatial: ResnetBlock,
-    temporal: TemporalResnetBlock,
-    /// What the temporal block counts; the UNet's count the other way round.
-    share: Tensor, // (1,)
-}
-
-impl SpatioTemporalResBlock {
-    fn load((inputs, outputs): (usize, usize), groups: usize, vb: VarBuilder) -> Result<Self> {
-        let mix_factor = vb.get(1, "time_mixer.mix_factor")?;
-        Ok(Self {
-            spatial: ResnetBlock::load((inputs, outputs), groups, vb.pp("spatial_res_block"))?,
-            temporal: TemporalResnetBlock::load(outputs, groups, vb.pp("temporal_res_block"))?,
-            share: candle_nn::ops::sigmoid(&mix_factor)?,
-        })
-    }
-
-    /// x: (b, f, h, w, i) -> (b, f, h, w, o)
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let spatial = each_frame(x, |x| self.spatial.forward(x))?; // (b, f, h, w, o)
-        let temporal = self.temporal.forward(&spatial)?;
-        let rest = self.share.affine(-1.0, 1.0)?;
-        spatial.broadcast_mul(&rest)? + temporal.broadcast_mul(&self.share)?
-    }
 }
 
 #[derive(Debug)]
@@ -118,16 +51,18 @@ impl TemporalDecoder {
         let (widths, groups, vb) = (&cfg.block_out_channels, cfg.norm_num_groups, vb.pp("decoder"));
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let (three, mid) = (ConvConfig::square(3), vb.pp("mid_block"));
-        let mid_resnet =
-            |i: usize| SpatioTemporalResBlock::load((last, last), groups, mid.pp("resnets").pp(i));
+        let resnet = |channels: (usize, usize), vb: VarBuilder| {
+            let (eps, counts) = ((NORM_EPS, TEMPORAL_EPS), Counts::Temporal);
+            let size = ResBlockSize { channels, groups, eps, time: None, counts };
+            SpatioTemporalResBlock::load(&size, vb)
+        };
         let mut up_blocks = Vec::with_capacity(widths.len());
         let mut inputs = last;
         for (level, &outputs) in widths.iter().rev().enumerate() {
             let vb = vb.pp("up_blocks").pp(level);
             let mut resnets = Vec::with_capacity(cfg.layers_per_block + 1);
             for i in 0..=cfg.layers_per_block {
-                let vb = vb.pp("resnets").pp(i);
-                resnets.push(SpatioTemporalResBlock::load((inputs, outputs), groups, vb)?);
+                resnets.push(resnet((inputs, outputs), vb.pp("resnets").pp(i))?);
                 inputs = outputs;
             }
             let upsampler = (level + 1 < widths.len())
@@ -137,41 +72,36 @@ impl TemporalDecoder {
         }
         Ok(Self {
             conv_in: Conv2d::load(cfg.latent_channels, last, three, vb.pp("conv_in"))?,
-            mid_first: mid_resnet(0)?,
+            mid_first: resnet((last, last), mid.pp("resnets.0"))?,
             mid_attention: SpatialAttention::load(last, groups, mid.pp("attentions.0"))?,
-            mid_second: mid_resnet(1)?,
+            mid_second: resnet((last, last), mid.pp("resnets.1"))?,
             up_blocks,
             conv_norm_out: GroupNorm::load(groups, first, NORM_EPS, vb.pp("conv_norm_out"))?,
             conv_out: Conv2d::load(first, cfg.out_channels, three, vb.pp("conv_out"))?,
-            time_conv_out: FrameConv::load(cfg.out_channels, vb.pp("time_conv_out"))?,
+            time_conv_out: FrameConv::load(cfg.out_channels, cfg.out_channels, vb.pp("time_conv_out"))?,
         })
     }
 
     /// z: (b, f, h, w, 4), the scaling factor taken off -> (b, f, 8h, 8w, 3), about on [-1, 1]
-    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
-        let x = each_frame(z, |z| self.conv_in.forward(z))?; // (b, f, h, w, c)
-        let x = self.mid_first.forward(&x)?;
-        let x = each_frame(&x, |x| self.mid_attention.forward(x))?;
-        let mut x = self.mid_second.forward(&x)?;
-        for block in &self.up_blocks {
-            for resnet in &block.resnets {
-                x = resnet.forward(&x)?;
+    pub fn forward(&self, z: &Tensor, watch: &Watch) -> Outcome<Tensor> {
+        let part =
+            |name: &str, run: &dyn Fn() -> Result<Tensor>| watch.part(|| format!("decoder.{name}"), run);
+        let x = part("conv_in", &|| each_frame(z, |z| self.conv_in.forward(z)))?; // (b, f, h, w, c)
+        let x = part("mid_block.resnets.0", &|| self.mid_first.forward(&x, None))?;
+        let x = part("mid_block.attentions.0", &|| each_frame(&x, |x| self.mid_attention.forward(x)))?;
+        let mut x = part("mid_block.resnets.1", &|| self.mid_second.forward(&x, None))?;
+        for (level, block) in self.up_blocks.iter().enumerate() {
+            for (i, resnet) in block.resnets.iter().enumerate() {
+                x = part(&format!("up_blocks.{level}.resnets.{i}"), &|| resnet.forward(&x, None))?;
             }
             if let Some(conv) = &block.upsampler {
-                x = each_frame(&x, |x| conv.forward(&upsample_nearest(x, 2)?))?; // (b, f, 2h, 2w, c)
+                let up = |x: &Tensor| conv.forward(&upsample_nearest(x, 2)?);
+                x = part(&format!("up_blocks.{level}.upsamplers.0"), &|| each_frame(&x, up))?; // (b, f, 2h, 2w, c)
             }
         }
-        let x = each_frame(&x, |x| self.conv_out.forward(&self.conv_norm_out.forward_silu(x)?))?; // (b, f, 8h, 8w, 3)
-        self.time_conv_out.forward(&x)
+        let out = |x: &Tensor| self.conv_out.forward(&self.conv_norm_out.forward_silu(x)?);
+        part("conv_out", &|| self.time_conv_out.forward(&each_frame(&x, out)?)) // (b, f, 8h, 8w, 3)
     }
-}
-
-/// x: (b, f, h, w, c) as a batch of pictures through `frame`, and back.
-fn each_frame(x: &Tensor, frame: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    let (b, f, h, w, c) = x.dims5()?;
-    let y = frame(&x.reshape((b * f, h, w, c))?)?; // (b * f, h', w', o)
-    let (_, h, w, o) = y.dims4()?;
-    y.reshape((b, f, h, w, o))
 }
 
 pub fn register(registry: &mut Registry) {
@@ -203,7 +133,9 @@ impl Case for TemporalVaeCase {
         outputs.out("logvar", channels_first(&posterior.logvar)?);
         // all frames are one chunk
         let latents = given.float_input("in.latents")?.permute((0, 2, 3, 1))?.contiguous()?.unsqueeze(0)?;
-        let decoded = TemporalDecoder::load(&cfg, given.weights()?)?.forward(&latents)?.squeeze(0)?; // (f, 8h, 8w, 3)
+        let watch = Watch { stop: &|| false, probe: &Probe::off() };
+        let decoder = TemporalDecoder::load(&cfg, given.weights()?)?;
+        let decoded = decoder.forward(&latents, &watch)?.squeeze(0)?; // (f, 8h, 8w, 3)
         let thinned = every(2, &every(2, &decoded, 1)?, 2)?;
         outputs.out("decoded_sub2", channels_first(&thinned)?);
         Ok(outputs)
@@ -239,29 +171,55 @@ mod tests {
     }
 
     #[test]
-    fn the_epsilons_of_time_and_of_the_end_differ() {
-        let decoder = decoder();
-        for norm in [&decoder.mid_first.temporal.norm1, &decoder.mid_second.temporal.norm2] {
-            let strength = strength(norm, 8);
-            assert!((strength - 0.3015).abs() < 0.05, "{strength}"); // 1e-3 / sqrt(1e-6 + 1e-5)
+    fn the_epsilons_of_frames_of_time_and_of_the_end_differ() {
+        let vb = golden::Seeded::new("tiny").builder(DType::F32, &Device::Cpu);
+        let cfg = KlVaeConfig { block_out_channels: vec![8, 8], ..tiny() };
+        let decoder = TemporalDecoder::load(&cfg, vb).unwrap();
+        let resnets = decoder.up_blocks.iter().flat_map(|block| &block.resnets);
+        for resnet in resnets.chain([&decoder.mid_first, &decoder.mid_second]) {
+            let [spatial, temporal] = resnet.norms();
+            for (norms, want) in [(spatial, 0.707), (temporal, 0.3015)] {
+                for norm in norms {
+                    let strength = strength(norm, 8);
+                    assert!((strength - want).abs() < 0.1, "{strength}"); // 1e-3 / sqrt(1e-6 + eps)
+                }
+            }
         }
-        let strength = strength(&decoder.conv_norm_out, 4);
-        assert!((strength - 0.707).abs() < 0.1, "{strength}"); // 1e-3 / sqrt(1e-6 + 1e-6)
+        let strength = strength(&decoder.conv_norm_out, 8);
+        assert!((strength - 0.707).abs() < 0.1, "{strength}");
+    }
+
+    fn decoded(decoder: &TemporalDecoder, z: &Tensor) -> Tensor {
+        decoder.forward(z, &Watch { stop: &|| false, probe: &Probe::off() }).unwrap()
+    }
+
+    fn distance(a: &Tensor, b: &Tensor) -> f32 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
     }
 
     #[test]
     fn frames_of_a_call_see_each_other_and_clips_do_not() {
         let (decoder, seeded) = (decoder(), golden::Seeded::new("latents"));
         let z = seeded.tensor("z", &[2, 3, 2, 2, 4], DType::F32, &Device::Cpu).unwrap();
-        let distance = |a: &Tensor, b: &Tensor| {
-            (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
-        };
-        let both = decoder.forward(&z).unwrap();
+        let both = decoded(&decoder, &z);
         assert_eq!(both.dims(), [2, 3, 4, 4, 3]);
-        let second = decoder.forward(&z.narrow(0, 1, 1).unwrap()).unwrap();
+        let second = decoded(&decoder, &z.narrow(0, 1, 1).unwrap());
         assert!(distance(&both.narrow(0, 1, 1).unwrap(), &second) < 1e-5);
-        let shorter = decoder.forward(&z.narrow(1, 0, 2).unwrap()).unwrap();
+        let shorter = decoded(&decoder, &z.narrow(1, 0, 2).unwrap());
         assert!(distance(&both.narrow(1, 0, 1).unwrap(), &shorter.narrow(1, 0, 1).unwrap()) > 1e-3);
+    }
+
+    #[test]
+    fn ends_before_the_next_part_when_nobody_wants_it_and_names_the_part_that_broke() {
+        let (decoder, asked) = (decoder(), std::cell::Cell::new(0));
+        let z = Tensor::ones((1, 2, 2, 2, 4), DType::F32, &Device::Cpu).unwrap();
+        let stop = || asked.replace(asked.get() + 1) == 3;
+        let said = decoder.forward(&z, &Watch { stop: &stop, probe: &Probe::off() }).unwrap_err();
+        assert_eq!(said.to_string(), "stopped before decoder.mid_block.resnets.1");
+        assert_eq!(asked.get(), 4);
+        let broken = (z * f64::NAN).unwrap();
+        let said = decoder.forward(&broken, &Watch { stop: &|| false, probe: &Probe::off() }).unwrap_err();
+        assert!(said.to_string().starts_with("decoder.conv_in gave values that are not finite"), "{said}");
     }
 
     #[test]

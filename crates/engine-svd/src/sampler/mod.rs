@@ -4,4 +4,4 @@ pub mod noise;
 pub mod schedule;
 mod shot;
 
-pub use shot::{Conditioned, SamplerError, Sampling, Watcher, decode};
+pub use shot::{SamplerError, Sampling, Watcher, decode};

@@ -1,11 +1,11 @@
 //! The noise levels of a take and the step from one to the next: Karras et al. 2022 (EDM), as diffusers 0.42.1's `EulerDiscreteScheduler` has it with SVD's
-//! configuration. Levels fall from 700 to 0.002 on Karras' curve, the net is told a quarter of their logarithm, and what it
+//! configuration. Levels fall (from 700 to 0.002 in every published model) on Karras' curve, the net is told a quarter of their logarithm, and what it
 //! predicts is v (Salimans and Ho 2022). No noise is added on the way.
 
 use candle_core::{Result, Tensor};
 
-const SIGMA_MAX: f64 = 700.0;
-const SIGMA_MIN: f64 = 0.002;
+use crate::weights::SigmaRange;
+
 /// How much of the curve lies at small levels.
 const RHO: f64 = 7.0;
 
@@ -17,8 +17,8 @@ pub struct Schedule {
 
 impl Schedule {
     /// `steps`: at least 1
-    pub fn new(steps: usize) -> Self {
-        let (high, low) = (SIGMA_MAX.powf(1.0 / RHO), SIGMA_MIN.powf(1.0 / RHO));
+    pub fn new(range: SigmaRange, steps: usize) -> Self {
+        let (high, low) = (range.sigma_max.powf(1.0 / RHO), range.sigma_min.powf(1.0 / RHO));
         let level = |i: usize| {
             let along = if steps > 1 { i as f64 / (steps - 1) as f64 } else { 0.0 };
             (high + along * (low - high)).powf(RHO) as f32
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn levels_are_karras() {
-        let schedule = Schedule::new(25);
+        let schedule = Schedule::new(SigmaRange::SVD, 25);
         let near = |at: usize, sigma: f32| {
             assert!((schedule.sigmas()[at] / sigma - 1.0).abs() < 1e-5, "{:?}", schedule.sigmas());
         };
@@ -81,6 +81,6 @@ mod tests {
         assert_eq!((schedule.steps(), schedule.sigmas()[25]), (25, 0.0));
         assert!((schedule.timestep(0) - 1.63777).abs() < 1e-5);
         assert!((schedule.timestep(24) + 1.553_652).abs() < 1e-5);
-        assert_eq!(Schedule::new(1).sigmas(), [700.0, 0.0]);
+        assert_eq!(Schedule::new(SigmaRange::SVD, 1).sigmas(), [700.0, 0.0]);
     }
 }

@@ -5,11 +5,13 @@
 use candle_core::{DType, Tensor};
 use contract::Stopped;
 use encoders::kl_vae::KlEncoder;
+use layers::Probe;
 use thiserror::Error;
 
 use super::schedule::Schedule;
 use crate::nets::temporal_vae::TemporalDecoder;
 use crate::nets::unet::Unet;
+use crate::nets::{NetError, Watch};
 
 /// Of the decoder's latents (vae/config.json, `scaling_factor`); the picture's own are taken as they are.
 const SCALING: f64 = 0.182_15;
@@ -24,6 +26,17 @@ pub enum SamplerError {
     NotFinite { part: String },
     #[error(transparent)]
     Net(#[from] candle_core::Error),
+}
+
+impl SamplerError {
+    /// What `net` says.
+    fn of(net: &'static str) -> impl Fn(NetError) -> Self {
+        move |error| match error {
+            NetError::Stopped { .. } => SamplerError::Stopped,
+            NetError::NotFinite { part } => SamplerError::NotFinite { part: format!("{net}, {part},") },
+            NetError::Net(error) => SamplerError::Net(error),
+        }
+    }
 }
 
 impl From<Stopped> for SamplerError {
@@ -94,16 +107,18 @@ impl Sampling {
         let added =
             [self.fps - 1.0, self.motion_bucket_id, self.noise_aug_strength].map(|value| value as f32);
         let added = Tensor::new(&added, noise.device())?.expand((b, 3))?.contiguous()?;
-        let clip = unet.condition(&known.context, &added, f)?;
+        let clip = unet.clip(&known.context, f, &added)?;
+        let probe = Probe::off();
         let pictures = known.pictures.unsqueeze(1)?.expand((b, f, h, w, 4))?;
         let scales = self.scales(noise)?;
         let mut x = (noise * f64::from(self.schedule.initial_scale()))?;
         for step in 0..self.schedule.steps() {
             let scaled = self.schedule.scaled(step, &x)?.unsqueeze(0)?.expand((b, f, h, w, 4))?;
             let input = Tensor::cat(&[&scaled, &pictures], 4)?; // (b, f, h, w, 8)
-            let stopped = || watcher.stopped();
-            let v =
-                unet.forward(&input, self.schedule.timestep(step), &clip, &stopped)?.to_dtype(DType::F32)?;
+            let watch = Watch { stop: &|| watcher.stopped(), probe: &probe };
+            let time = unet.step(self.schedule.timestep(step), &clip, &watch)?;
+            let v = unet.forward(&input, &time, &clip, &watch).map_err(SamplerError::of("the UNet"))?;
+            let v = v.to_dtype(DType::F32)?;
             let v = if b == 2 {
                 let (without, with) = (v.get(0)?, v.get(1)?);
                 (&without + (with - &without)?.broadcast_mul(&scales)?)?
@@ -134,15 +149,13 @@ pub fn decode<E: From<SamplerError>>(
     mut show: impl FnMut(&Tensor) -> Result<(), E>,
 ) -> Result<(), E> {
     let frames = latents.dim(0).map_err(SamplerError::from)?;
+    let probe = Probe::off();
+    let watch = Watch { stop: stopped, probe: &probe };
     let decoded = |begin: usize| -> Result<Tensor, SamplerError> {
-        if stopped() {
-            return Err(SamplerError::Stopped);
-        }
         let part = latents.narrow(0, begin, chunk.min(frames - begin))?;
         let part = (part / SCALING)?.unsqueeze(0)?;
-        let pictures = decoder.forward(&part)?.squeeze(0)?.to_dtype(DType::F32)?;
-        finite(&pictures, "the VAE's decoder")?;
-        Ok(pictures)
+        let pictures = decoder.forward(&part, &watch).map_err(SamplerError::of("the VAE's decoder"))?;
+        Ok(pictures.squeeze(0)?.to_dtype(DType::F32)?)
     };
     for begin in (0..frames).step_by(chunk) {
         show(&decoded(begin)?)?;

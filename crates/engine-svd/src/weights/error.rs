@@ -1,0 +1,46 @@
+//! Why files cannot be used: which file, which key, and what would help.
+
+use std::path::PathBuf;
+
+use contract::Complaint;
+use layers::weights::{WeightsError, WrongCheckpoint};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum BadFiles {
+    #[error("there is no {}{}", path.display(), or.as_ref().map(|or| format!(", nor {}", or.display())).unwrap_or_default())]
+    NotThere { path: PathBuf, or: Option<PathBuf> },
+    #[error("{} is not {what}: {why}", path.display())]
+    NotThat { path: PathBuf, what: &'static str, why: String },
+    #[error(transparent)]
+    Unusable(#[from] WeightsError),
+    #[error(transparent)]
+    Wrong(#[from] WrongCheckpoint),
+}
+
+impl BadFiles {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotThere { .. } => {
+                "`talkie models path svd` shows what is where, `talkie models pull svd` fetches it; `talkie models pull svd --help` says how to accept the licence"
+            }
+            Self::NotThat { .. } | Self::Unusable(_) | Self::Wrong(_) => {
+                "`talkie models check svd` says which files are wrong, `talkie models pull svd` fetches them anew"
+            }
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotThere { .. } => "no_weights",
+            Self::NotThat { .. } | Self::Unusable(_) | Self::Wrong(_) => "wrong_weights",
+        }
+    }
+}
+
+impl From<BadFiles> for Complaint {
+    fn from(error: BadFiles) -> Self {
+        Self::new(error.code(), error.to_string(), error.remedy())
+    }
+}
