@@ -12,7 +12,7 @@ use crate::cli::{MachineArgs, TtsBackend};
 use crate::compute::ComputeConfig;
 use crate::serve::settings::{
     FalSettings, FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings,
-    RetentionSettings, ServeSettings, StoreSettings,
+    RetentionSettings, ServeSettings, StoreSettings, SvdSettings,
 };
 
 /// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
@@ -37,6 +37,7 @@ pub struct Config {
     pub musetalk: MuseTalkSettings,
     #[serde(rename = "musetalk-s3")]
     pub musetalk_s3: MuseTalkS3Settings,
+    pub svd: SvdSettings,
     pub fal: FalSettings,
     pub models: ModelsConfig,
     pub compute: ComputeConfig,

@@ -28,6 +28,8 @@ mod say;
 mod score;
 mod serve;
 mod signals;
+#[cfg(feature = "neural")]
+mod svd;
 mod takeover;
 mod terminal;
 mod usage;

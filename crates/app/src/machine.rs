@@ -72,6 +72,10 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
             Err(why) => engines.absent.push((name, why)),
         }
     }
+    match crate::svd::engine(&places, &originals, config) {
+        Ok(engine) => engines.ready.push(Arc::new(engine)),
+        Err(why) => engines.absent.push(("svd", why)),
+    }
     Ok(engines)
 }
 

@@ -50,10 +50,12 @@ impl<'a> Shelf<'a> {
     fn found(&self, component: &str, name: &str) -> Option<(Found, Option<String>)> {
         let selection = self.catalogue.select(&[component.to_owned()]).ok()?;
         let files = self.catalogue.component(component)?;
-        let file = files
-            .files
-            .iter()
-            .find(|file| Path::new(file.path.as_str()).file_name() == Some(name.as_ref()))?;
+        // a name with folders is the whole of it: several parts may call their file the same
+        let called = |path: &str| match name.contains('/') {
+            true => path == name,
+            false => Path::new(path).file_name() == Some(name.as_ref()),
+        };
+        let file = files.files.iter().find(|file| called(file.path.as_str()))?;
         let wanted = selection.files.first()?;
         let found = self.places.find(Wanted { component: wanted.component, file })?;
         Some((found, file.sha256.clone()))

@@ -255,6 +255,14 @@ pub struct FalSettings {
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(feature = "neural"), expect(dead_code, reason = "read where the engine is"))]
+pub struct SvdSettings {
+    /// Folder in the layout of diffusers, or the original program's single file; `SVD_DIR` is the same.
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct MuseTalkS3Settings {
     /// Bucket for the output of requests that name none; without it nothing is uploaded.
     pub bucket: Option<String>,
