@@ -10,6 +10,7 @@ use models::Places;
 
 use crate::config::Config;
 use crate::serve::originals::Originals;
+use crate::serve::settings::engine_settings;
 use crate::weights::{Known, Shelf};
 
 /// The engine, or why there is none: which file is missing and how to get it.
@@ -43,21 +44,7 @@ fn defaults(
     if let Some(version) = originals.text("MUSETALK_VERSION") {
         sent.insert("version".to_owned(), Value::Text(version.to_owned()));
     }
-    for (name, value) in configured {
-        let value = match value {
-            toml::Value::String(text) => Value::Text(text.clone()),
-            toml::Value::Integer(number) => Value::Int(*number),
-            toml::Value::Float(number) => Value::Float(*number),
-            toml::Value::Boolean(switch) => Value::Bool(*switch),
-            other => {
-                let message = format!(
-                    "musetalk.settings.{name} is {other}, it must be a text, a number, true or false"
-                );
-                return Err(Complaint::new("bad_config", message, "correct it"));
-            }
-        };
-        sent.insert(name.clone(), value);
-    }
+    sent.extend(engine_settings("musetalk", configured)?);
     Ok(Settings { preset: None, sent })
 }
 

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use contract::{Complaint, Weights};
+use contract::{Complaint, Settings, Weights};
 use engine_svd::weights::{BadFiles, Configs, Files, Variant};
 use engine_svd::{Setup, Svd};
 use models::Places;
 
 use crate::config::Config;
 use crate::serve::originals::Originals;
+use crate::serve::settings::engine_settings;
 use crate::weights::Shelf;
 
 const VARIABLE: &str = "SVD_DIR";
@@ -38,7 +39,8 @@ pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result
     };
     let weights = cards(&shelf, &files)?;
     let setup = Setup { files, device: candle_core::Device::Cpu, idle_unload: config.compute.idle_unload() };
-    Ok(Svd::new(setup, weights))
+    let sent = engine_settings("svd", &config.svd.settings)?;
+    Svd::new(setup, weights, &Settings { preset: None, sent })
 }
 
 /// With what named it.

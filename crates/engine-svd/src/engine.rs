@@ -19,13 +19,15 @@ const RATE_HZ: u32 = 16_000;
 
 pub struct Svd {
     card: EngineCard,
+    usual: Options,
     model: Arc<Model>,
 }
 
 impl Svd {
-    /// `weights`: how a take names the files.
-    pub fn new(setup: Setup, weights: Vec<Weights>) -> Self {
-        let memory = setup.memory_bytes() >> 20;
+    /// `weights`: how a take names the files. `defaults`: what whoever runs this machine wants where a user says nothing.
+    pub fn new(setup: Setup, weights: Vec<Weights>, defaults: &Settings) -> Result<Self, Complaint> {
+        let usual = Options::usual(setup.frames()).with(defaults)?;
+        let memory = setup.memory_bytes(&usual) >> 20;
         let card = EngineCard {
             name: "svd",
             summary: "Stable Video Diffusion: a picture becomes a moving clip, without a voice or a prompt",
@@ -45,14 +47,14 @@ impl Svd {
             max_longest: SIZES.1 as u32,
             min_face: 0,
             memory_mib: u32::try_from(memory).unwrap_or(u32::MAX),
-            settings: cards(setup.frames()),
+            settings: cards(&usual),
         };
-        Self { card, model: Arc::new(Model::new(setup)) }
+        Ok(Self { card, usual, model: Arc::new(Model::new(setup)) })
     }
 
     fn check(&self, act: Act) -> Result<Take, EngineError> {
         let refuse = |code, message: String, hint: &str| Err(Complaint::new(code, message, hint).into());
-        let options = Options::parse(&act.settings, self.model.frames())?;
+        let options = self.usual.with(&act.settings)?;
         let picture = match act.subject {
             Subject::Picture(picture) => picture,
             Subject::Clip(_) => {

@@ -13,6 +13,7 @@ use layers::shelf::{Shelf, Use, make_room};
 
 use crate::nets::temporal_vae::TemporalDecoder;
 use crate::nets::unet::Unet;
+use crate::settings::Options;
 use crate::weights::{BadFiles, Files, SigmaRange};
 
 /// What an engine is made of.
@@ -28,10 +29,9 @@ impl Setup {
         self.files.configs().unet.num_frames
     }
 
-    /// Of a take of the usual size.
-    pub fn memory_bytes(&self) -> u64 {
-        let work = Work { size: (1024, 576), frames: self.frames(), decoded: 8, halves: 2 };
-        self.weights_bytes() + work.bytes()
+    /// Of a take of a picture whose sides are as 16 to 9.
+    pub fn memory_bytes(&self, usual: &Options) -> u64 {
+        self.weights_bytes() + Work::of((usual.size, usual.size * 9 / 16), usual).bytes()
     }
 
     /// Of the nets that are in memory while a take is made.
@@ -62,6 +62,12 @@ pub struct Work {
 }
 
 impl Work {
+    /// size: (width, height)
+    pub fn of(size: (usize, usize), options: &Options) -> Self {
+        let (frames, decoded) = (options.num_frames, options.decode_chunk_size);
+        Self { size, frames, decoded, halves: if options.is_guided() { 2 } else { 1 } }
+    }
+
     /// Above the weights: the larger of a forward of the UNet and of a chunk that is decoded.
     pub fn bytes(&self) -> u64 {
         let pixels = (self.size.0 * self.size.1) as u64;
@@ -98,10 +104,6 @@ impl Model {
 
     pub fn device(&self) -> &Device {
         &self.setup.device
-    }
-
-    pub fn frames(&self) -> usize {
-        self.setup.frames()
     }
 
     pub fn sigmas(&self) -> SigmaRange {

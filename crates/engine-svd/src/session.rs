@@ -68,13 +68,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     let _in_use = model.in_use();
     stage.check()?;
     stage.tell(Cue::Stage(Stage::Loading, 0, 0))?;
-    let guided = options.min_guidance_scale.max(options.max_guidance_scale) > 1.0;
-    model.make_room(&Work {
-        size: canvas.size,
-        frames: options.num_frames,
-        decoded: options.decode_chunk_size,
-        halves: if guided { 2 } else { 1 },
-    })?;
+    model.make_room(&Work::of(canvas.size, &options))?;
     let encoder = clock.time(Stage::Loading, || model.image_encoder())?;
     stage.check()?;
     let embedding = clock.time(Stage::Conditioning, || {
@@ -96,7 +90,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
         guidance: (options.min_guidance_scale, options.max_guidance_scale),
         frames: options.num_frames,
         fps: fps.as_f64(),
-        motion_bucket_id: options.motion_bucket_id,
+        motion_bucket_id: options.motion_bucket_id as f64,
         noise_aug_strength: options.noise_aug_strength,
     };
     let size = Size::new(width as u32, height as u32);

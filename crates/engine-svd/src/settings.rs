@@ -27,15 +27,10 @@ pub struct Options {
     pub min_guidance_scale: f64,
     /// Of the last.
     pub max_guidance_scale: f64,
-    pub motion_bucket_id: f64,
+    pub motion_bucket_id: usize,
     pub noise_aug_strength: f64,
     /// Frames that are decoded together, and see each other.
     pub decode_chunk_size: usize,
-}
-
-/// Of the frames that both have: as few as a fade needs to be soft.
-fn overlap(num_frames: usize) -> usize {
-    (num_frames / 2).clamp(1, 4)
 }
 
 const NAMES: [&str; 9] = [
@@ -50,36 +45,52 @@ const NAMES: [&str; 9] = [
     "decode_chunk_size",
 ];
 
-const DEFAULT_SIZE: i64 = 1024;
-const STEPS: i64 = 25;
-const GUIDANCE: (f64, f64) = (1.0, 3.0);
-const MOTION: i64 = 127;
-const NOISE: f64 = 0.02;
-const CHUNK: i64 = 8;
-
 impl Options {
-    /// `frames`: that the weights were trained for.
-    pub fn parse(settings: &Settings, frames: usize) -> Result<Self, Complaint> {
+    /// Where nobody says otherwise. `frames`: that the weights were trained for.
+    pub fn usual(frames: usize) -> Self {
+        Self {
+            size: 1024,
+            num_frames: frames,
+            overlap: 4,
+            num_inference_steps: 25,
+            min_guidance_scale: 1.0,
+            max_guidance_scale: 3.0,
+            motion_bucket_id: 127,
+            noise_aug_strength: 0.02,
+            decode_chunk_size: 8,
+        }
+    }
+
+    /// What `settings` say, and where they say nothing, these.
+    pub fn with(&self, settings: &Settings) -> Result<Self, Complaint> {
         if let Some(preset) = &settings.preset {
             let message = format!("svd has no preset `{preset}`");
             return Err(Complaint::new("unknown_preset", message, "leave it out"));
         }
         let sent = Sent::to("svd", settings, &NAMES)?;
-        let whole = |name, default, range| sent.whole(name, default, range).map(|value| value as usize);
-        let num_frames = whole("num_frames", frames as i64, WINDOW)?;
-        let size = whole("size", DEFAULT_SIZE, SIZES)?;
+        let whole =
+            |name, default: usize, range| sent.whole(name, default as i64, range).map(|value| value as usize);
+        let num_frames = whole("num_frames", self.num_frames, WINDOW)?;
+        let size = whole("size", self.size, SIZES)?;
         let most = num_frames as i64;
+        // of a short window, no more than leaves something new
+        let overlap = self.overlap.min(num_frames / 2).max(1);
         Ok(Self {
             size: (size + STEP / 2) / STEP * STEP,
             num_frames,
-            overlap: whole("overlap", overlap(num_frames) as i64, (1, most - 1))?,
-            num_inference_steps: whole("num_inference_steps", STEPS, (1, 1000))?,
-            min_guidance_scale: sent.real("min_guidance_scale", GUIDANCE.0, (0.0, 100.0))?,
-            max_guidance_scale: sent.real("max_guidance_scale", GUIDANCE.1, (0.0, 100.0))?,
-            motion_bucket_id: sent.whole("motion_bucket_id", MOTION, (0, 255))? as f64,
-            noise_aug_strength: sent.real("noise_aug_strength", NOISE, (0.0, 1.0))?,
-            decode_chunk_size: whole("decode_chunk_size", CHUNK.min(most), (1, most))?,
+            overlap: whole("overlap", overlap, (1, most - 1))?,
+            num_inference_steps: whole("num_inference_steps", self.num_inference_steps, (1, 1000))?,
+            min_guidance_scale: sent.real("min_guidance_scale", self.min_guidance_scale, (0.0, 100.0))?,
+            max_guidance_scale: sent.real("max_guidance_scale", self.max_guidance_scale, (0.0, 100.0))?,
+            motion_bucket_id: whole("motion_bucket_id", self.motion_bucket_id, (0, 255))?,
+            noise_aug_strength: sent.real("noise_aug_strength", self.noise_aug_strength, (0.0, 1.0))?,
+            decode_chunk_size: whole("decode_chunk_size", self.decode_chunk_size.min(num_frames), (1, most))?,
         })
+    }
+
+    /// The net computes two halves, with the picture and without it.
+    pub fn is_guided(&self) -> bool {
+        self.min_guidance_scale.max(self.max_guidance_scale) > 1.0
     }
 
     pub fn report(&self) -> Vec<(String, Value)> {
@@ -91,7 +102,7 @@ impl Options {
             whole(self.num_inference_steps),
             Value::Float(self.min_guidance_scale),
             Value::Float(self.max_guidance_scale),
-            Value::Int(self.motion_bucket_id as i64),
+            whole(self.motion_bucket_id),
             Value::Float(self.noise_aug_strength),
             whole(self.decode_chunk_size),
         ];
@@ -99,45 +110,21 @@ impl Options {
     }
 }
 
-/// `frames`: that the weights were trained for.
-pub fn cards(frames: usize) -> Vec<SettingCard> {
-    let card = |name, default, help| SettingCard { name, default, help };
-    let of_frames = |value: usize| Value::Int(value as i64);
-    vec![
-        card(
-            "size",
-            Value::Int(DEFAULT_SIZE),
-            "longer side in pixels, 256 to 1280, to the nearest multiple of 64",
-        ),
-        card(
-            "num_frames",
-            of_frames(frames),
-            "frames the model makes at once, 2 to 64; longer takes are chained",
-        ),
-        card("overlap", of_frames(overlap(frames)), "frames over which one such clip is faded into the next"),
-        card("num_inference_steps", Value::Int(STEPS), "denoising steps, 1 to 1000"),
-        card(
-            "min_guidance_scale",
-            Value::Float(GUIDANCE.0),
-            "how closely a clip's first frame keeps to the picture",
-        ),
-        card(
-            "max_guidance_scale",
-            Value::Float(GUIDANCE.1),
-            "the same of its last frame; up to 1: half the work",
-        ),
-        card("motion_bucket_id", Value::Int(MOTION), "how much moves, 0 to 255"),
-        card(
-            "noise_aug_strength",
-            Value::Float(NOISE),
-            "noise on the picture, 0 to 1: more noise, more motion",
-        ),
-        card(
-            "decode_chunk_size",
-            Value::Int(CHUNK),
-            "frames decoded together: fewer need less memory, and flicker more",
-        ),
-    ]
+/// With the defaults of `usual`.
+pub fn cards(usual: &Options) -> Vec<SettingCard> {
+    const HELP: [&str; 9] = [
+        "longer side in pixels, 256 to 1280, to the nearest multiple of 64",
+        "frames the model makes at once, 2 to 64; longer takes are chained",
+        "frames over which one such clip is faded into the next",
+        "denoising steps, 1 to 1000",
+        "how closely a clip's first frame keeps to the picture",
+        "the same of its last frame; both up to 1: half the work",
+        "how much moves, 0 to 255",
+        "noise on the picture, 0 to 1: more noise, more motion",
+        "frames decoded together: fewer need less memory, and flicker more",
+    ];
+    let card = |((name, (_, default)), help)| SettingCard { name, default, help };
+    NAMES.into_iter().zip(usual.report()).zip(HELP).map(card).collect()
 }
 
 #[cfg(test)]
@@ -146,26 +133,18 @@ mod tests {
 
     fn parse(rows: &[(&str, Value)]) -> Result<Options, Complaint> {
         let sent = rows.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Options::parse(&Settings { preset: None, sent }, 25)
+        Options::usual(25).with(&Settings { preset: None, sent })
     }
 
     #[test]
-    fn what_is_left_out_is_official() {
-        let plain = parse(&[]).unwrap();
-        assert_eq!((plain.size, plain.num_frames, plain.num_inference_steps), (1024, 25, 25));
-        assert_eq!((plain.min_guidance_scale, plain.max_guidance_scale), (1.0, 3.0));
-        assert_eq!(
-            (plain.motion_bucket_id, plain.noise_aug_strength, plain.decode_chunk_size),
-            (127.0, 0.02, 8)
-        );
+    fn what_is_left_out_is_usual() {
+        assert_eq!(parse(&[]).unwrap(), Options::usual(25));
         let short = parse(&[("num_frames", Value::Int(2)), ("size", Value::Int(500))]).unwrap();
         assert_eq!((short.size, short.overlap, short.decode_chunk_size), (512, 1, 2));
-        let names: Vec<_> = short.report().into_iter().map(|(name, _)| name).collect();
-        let cards: Vec<_> = cards(25).into_iter().map(|card| card.name.to_owned()).collect();
-        assert_eq!(names, cards);
-        for (card, (_, value)) in super::cards(25).iter().zip(plain.report()) {
-            assert_eq!(card.default, value, "{}", card.name);
-        }
+        let own = Options { num_inference_steps: 4, ..Options::usual(14) };
+        assert_eq!(own.with(&Settings::default()).unwrap(), own);
+        assert_eq!(cards(&own)[3].default, Value::Int(4));
+        assert_eq!((cards(&own)[3].name, cards(&own)[6].name), ("num_inference_steps", "motion_bucket_id"));
     }
 
     #[test]

@@ -259,6 +259,33 @@ pub struct FalSettings {
 pub struct SvdSettings {
     /// Folder in the layout of diffusers, or the original program's single file; `SVD_DIR` is the same.
     pub dir: Option<PathBuf>,
+    /// Settings of the engine svd where a request says nothing, by their names.
+    pub settings: std::collections::BTreeMap<String, toml::Value>,
+}
+
+/// `[<engine>.settings]`
+#[cfg(feature = "neural")]
+pub fn engine_settings(
+    engine: &str,
+    configured: &std::collections::BTreeMap<String, toml::Value>,
+) -> Result<std::collections::BTreeMap<String, contract::Value>, Complaint> {
+    use contract::Value;
+    let read = |(name, value): (&String, &toml::Value)| {
+        let value = match value {
+            toml::Value::String(text) => Value::Text(text.clone()),
+            toml::Value::Integer(number) => Value::Int(*number),
+            toml::Value::Float(number) => Value::Float(*number),
+            toml::Value::Boolean(switch) => Value::Bool(*switch),
+            other => {
+                let message = format!(
+                    "{engine}.settings.{name} is {other}, it must be a text, a number, true or false"
+                );
+                return Err(Complaint::new("bad_config", message, "correct it"));
+            }
+        };
+        Ok((name.clone(), value))
+    };
+    configured.iter().map(read).collect()
 }
 
 #[derive(Clone, Default, Deserialize)]
