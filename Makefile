@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -66,6 +66,10 @@ bench-http: build
 ## MuseTalk at full size on seeded weights, through the command line and its dialect (slow: 4 GB of disk, some minutes)
 musetalk-full: build
 	@scripts/musetalk-full.sh
+
+## Stable Video Diffusion at full size on seeded weights, through its dialect and the command line (slow: 4.5 GB of disk, some minutes)
+svd-full: build
+	@scripts/svd-full.sh
 
 ## full-size blocks of InfiniteTalk's DiT on seeded weights, streamed one after the other (slow: 4 GB of memory, some minutes)
 infinitetalk-block:
