@@ -16,7 +16,8 @@ import requests
 import stage
 
 # two steps and windows of six frames: a second is nine of them
-SHORT = [*"--set num_frames=6 --set overlap=2 --set num_inference_steps=2 --size 256 --seed 5".split()]
+QUICK = "--set num_frames=6 --set overlap=2 --set num_inference_steps=2".split()
+SHORT = [*QUICK, "--size", "256", "--seed", "5"]
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +92,13 @@ def test_equal_seeds_give_equal_frames(weights, picture, film):
     again, other = picture.parent / "again.mp4", picture.parent / "other.mp4"
     made(weights, again, "--image", picture, "--seconds", 2, *SHORT)
     assert frames(again) == frames(film[0])
-    made(weights, other, "--image", picture, "--seconds", 2, *SHORT, "--seed", 6, "--overwrite")
+    made(weights, other, "--image", picture, "--seconds", 2, *QUICK, "--size", 256, "--seed", 6)
     assert frames(other) != frames(film[0])
 
 
 def test_how_fast_and_how_large_is_the_users_word(weights, picture):
     out = picture.parent / "fast.mp4"
-    told = made(weights, out, "--image", picture, "--seconds", 0.5, "--fps", 12, *SHORT, "--size", 320)
+    told = made(weights, out, "--image", picture, "--seconds", 0.5, "--fps", 12, *QUICK, "--size", 320)
     assert (told["frames"], told["fps"], told["measured"]["windows"]) == (6, 12.0, 1)
     assert (told["size"]["width"], told["size"]["height"]) == (320, 192)
     tall = picture.parent / "tall.jpg"
@@ -112,9 +113,11 @@ def test_pictures_that_fit_no_clip(weights, picture):
     told = made(weights, out, "--image", folder / "panorama.png", "--seconds", 0.3, *SHORT)
     assert (told["size"]["width"], told["size"]["height"]) == (256, 64)
     assert [warning["code"] for warning in told["warnings"] if warning["code"] != "drifted"] == ["picture_cut"]
-    cv2.imwrite(str(folder / "dot.png"), numpy.full((1, 1, 3), 120, numpy.uint8))
-    error = refused(weights, folder / "dot.mp4", "--image", folder / "dot.png", "--seconds", 1, *SHORT)
-    assert error["code"] == "picture_too_small" and "1x1" in error["message"] and "64" in error["message"]
+    for side in (1, 40):
+        cv2.imwrite(str(folder / "dot.png"), numpy.full((side, side, 3), 120, numpy.uint8))
+        error = refused(weights, folder / "dot.mp4", "--image", folder / "dot.png", "--seconds", 1, *SHORT)
+        assert error["code"] == "picture_too_small" and f"{side}x{side}" in error["message"], error
+    assert "at least 64 pixels" in error["message"]
     assert not (folder / "dot.mp4").exists()
 
 
@@ -124,7 +127,7 @@ def test_pictures_that_fit_no_clip(weights, picture):
         (["--set", "num_inference_steps=0"], "bad_setting", "num_inference_steps is 0"),
         (["--set", "num_frames=1"], "bad_setting", "num_frames is 1"),
         (["--set", "overlap=6"], "bad_setting", "overlap is 6"),
-        (["--set", "size=4096"], "bad_setting", "size is 4096"),
+        (["--size", "4096"], "bad_setting", "size is 4096"),
         (["--set", "decode_chunk_size=7"], "bad_setting", "decode_chunk_size is 7"),
         (["--set", "noise_aug_strength=nan"], "bad_setting", "noise_aug_strength is"),
         (["--set", "steps=4"], "unknown_setting", "steps"),
@@ -133,7 +136,7 @@ def test_pictures_that_fit_no_clip(weights, picture):
 )
 def test_a_mistake_is_told_with_its_limit(weights, picture, words, code, says):
     out = picture.parent / "never.mp4"
-    error = refused(weights, out, "--image", picture, "--seconds", 1, *SHORT, *words)
+    error = refused(weights, out, "--image", picture, "--seconds", 1, *QUICK, *words)
     assert error["code"] == code and says in error["message"], error
     assert not out.exists()
 
@@ -166,7 +169,7 @@ def copied(weights, tmp_path):
     "damage, says",
     [
         ("truncated", "diffusion_pytorch_model.fp16.safetensors"),
-        ("swapped", "conv_in"),
+        ("swapped", "is missing"),
         ("no config", "config.json"),
         ("another schedule", "prediction_type is epsilon"),
         ("another class", "UNet2DConditionModel"),

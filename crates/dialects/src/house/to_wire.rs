@@ -1,5 +1,6 @@
 //! From the record to our own words.
 
+use contract::Value;
 use jobs::{AvatarView, Blame, Canceling, Desk, Ending, JobView, Level, LogLine, Made, State, Work};
 
 use super::wire::{Avatar, Error, Job, Line, Progress, Take};
@@ -75,7 +76,17 @@ fn take(id: &str, made: &Made) -> Take {
         path: made.path.as_ref().map(|path| path.display().to_string()),
         s3: made.s3.clone(),
         warnings: take.warnings.iter().map(|remark| remark.message.clone()).collect(),
+        measured: take.measured.iter().map(|(name, value)| (name.clone(), number(value))).collect(),
         removed: made.removed_ms.is_some(),
+    }
+}
+
+fn number(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Bool(v) => (*v).into(),
+        Value::Int(v) => (*v).into(),
+        Value::Float(v) => (*v).into(),
+        Value::Text(v) => v.as_str().into(),
     }
 }
 

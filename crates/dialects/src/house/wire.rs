@@ -53,6 +53,8 @@ pub struct Take {
     pub path: Option<String>,
     pub s3: Option<String>,
     pub warnings: Vec<String>,
+    /// What the engine measured of it, by name.
+    pub measured: serde_json::Map<String, serde_json::Value>,
     /// Retention took the file; the record stays.
     pub removed: bool,
 }
