@@ -19,8 +19,8 @@ use crate::cli::{BenchArgs, DataArgs, MachineArgs};
 use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::samples::Samples;
-use crate::say;
 use crate::usage::{self, PeakMemory};
+use crate::{device, say};
 
 const SIZES: [Size; 2] = [Size::new(512, 512), Size::new(1280, 720)];
 const SEED: u64 = 1;
@@ -42,7 +42,7 @@ struct Pipeline {
 
 pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
     let config = Config::load(machine)?;
-    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&args.engine)?;
+    let engine = machine::engines(&config, &DataArgs::of_environment(), &device::CPU)?.find(&args.engine)?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(machine, TtsChoice::default())?;
     let samples = Samples::unpack()?;

@@ -14,7 +14,7 @@ use layers::{
 };
 use serde_json::json;
 
-use crate::{say, verify};
+use crate::{device, say};
 
 /// Seconds of one measurement; the shortest of three counts.
 const MEASURED: f64 = 0.2;
@@ -39,7 +39,7 @@ struct Operation {
 }
 
 pub fn run(json: bool) -> std::result::Result<ExitCode, Complaint> {
-    let card = layers::open_card(0).map_err(|error| verify::no_card(&error))?;
+    let card = layers::open_card(0).map_err(|error| device::no_card(&error))?;
     let failed = |error: candle_core::Error| {
         Complaint::new(
             "machine_failed",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::Fps;
 
+use crate::compute::DeviceChoice;
 use crate::serve::settings::{Dialect, PortChoice};
 
 #[derive(Parser)]
@@ -122,6 +123,8 @@ pub struct CudaCli {
 pub enum CudaCommand {
     /// Prove the nets against reference values of the official implementations, without their weights
     Verify(VerifyArgs),
+    /// Make a video: `talkie generate` gives its place to this where `compute.device` is `cuda`
+    Generate(Box<GenerateArgs>),
     /// Time every kernel on this card against what its memory and its arithmetic allow
     Kernels(JsonArgs),
     /// What a server starts for each device; its server is on descriptor 3
@@ -135,6 +138,7 @@ impl CudaCommand {
     pub fn json(&self) -> bool {
         match self {
             Self::Verify(args) => args.json,
+            Self::Generate(args) => args.json,
             Self::Kernels(args) => args.json,
             Self::Worker(_) => false,
         }
@@ -209,6 +213,9 @@ pub struct GenerateArgs {
     /// The engine that is to make it
     #[arg(long, default_value = "puppet")]
     pub engine: String,
+    /// Where nets compute (default: as `compute.device` says); cuda: talkie-worker-cuda, which must lie beside this program, takes over
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceArg>,
     /// Frame rate, e.g. 25, 29.97 or 30000/1001 (default: the clip's own, else the engine's)
     #[arg(long)]
     pub fps: Option<Fps>,
@@ -394,11 +401,19 @@ pub enum Area {
     Keys,
 }
 
-#[cfg(feature = "neural")]
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceArg {
     Cpu,
     Cuda,
+}
+
+impl From<DeviceArg> for DeviceChoice {
+    fn from(device: DeviceArg) -> Self {
+        match device {
+            DeviceArg::Cpu => DeviceChoice::Cpu,
+            DeviceArg::Cuda => DeviceChoice::Cuda,
+        }
+    }
 }
 
 #[cfg(feature = "neural")]

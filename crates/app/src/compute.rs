@@ -17,6 +17,10 @@ pub struct ComputeConfig {
     pub transformed_mib: Option<u64>,
     /// `strict` (default) or `fast`: products of bf16 values where their error is bounded.
     pub profile: ProfileChoice,
+    /// `cpu` (default) or `cuda`: where nets compute.
+    pub device: DeviceChoice,
+    /// Of the cards, as NVIDIA's tools count them: a worker on each; default: the first.
+    pub gpus: Option<Vec<u32>>,
     /// Seconds without work after which the nets leave memory; default 900, 0: never.
     pub idle_unload_seconds: Option<u64>,
 }
@@ -27,6 +31,14 @@ pub enum ProfileChoice {
     #[default]
     Strict,
     Fast,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    #[default]
+    Cpu,
+    Cuda,
 }
 
 #[cfg(feature = "neural")]
@@ -57,6 +69,10 @@ impl ComputeConfig {
                 let message = format!("compute.{name} is {value}, it can be {least} to {most}");
                 return Err(Complaint::new("bad_config", message, remedy));
             }
+        }
+        if self.gpus.as_ref().is_some_and(Vec::is_empty) {
+            let message = "compute.gpus is [], it must name a card";
+            return Err(Complaint::new("bad_config", message, "name one, as in [0], or leave it out"));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs};
 use crate::config::Config;
-use crate::{machine, say};
+use crate::{device, machine, say};
 
 /// Free space below which a render may fail half-way.
 const LITTLE_SPACE: u64 = 512 << 20;
@@ -162,7 +162,7 @@ fn gpu() -> Check {
 }
 
 fn weights(config: &Config) -> Check {
-    let engines = match machine::engines(config, &DataArgs::of_environment()) {
+    let engines = match machine::engines(config, &DataArgs::of_environment(), &device::CPU) {
         Ok(engines) => engines,
         Err(complaint) => return broken("weights", &complaint),
     };

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs};
 use crate::config::Config;
-use crate::{machine, say, wire};
+use crate::{device, machine, say, wire};
 
 pub fn run(machine: &MachineArgs, json: bool) -> Result<ExitCode, Complaint> {
-    let engines = machine::engines(&Config::load(machine)?, &DataArgs::of_environment())?;
+    let engines = machine::engines(&Config::load(machine)?, &DataArgs::of_environment(), &device::CPU)?;
     let cards = engines.cards();
     if json {
         let absent = engines.absent.iter().map(

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::terminal::{Audience, Screen};
 use crate::wire;
-use crate::{say, signals};
+use crate::{device, say, signals};
 
 /// The setting of engines that make takes of a few fixed sizes.
 const RESOLUTION: &str = "resolution";
@@ -72,7 +72,9 @@ impl<F: Into<Fault>> From<F> for Ended {
 fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
     let config = Config::load(machine)?;
-    let engine = machine::engines(&config, &DataArgs::of_environment())?.find(&args.engine)?;
+    let device = args.device.map_or(config.compute.device, Into::into);
+    let engine =
+        machine::engines(&config, &DataArgs::of_environment(), &device::open(device)?)?.find(&args.engine)?;
     let (spec, target) = what(args, engine.card())?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(machine, speech)?;

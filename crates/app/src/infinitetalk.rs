@@ -13,6 +13,7 @@ use engine_infinitetalk::{InfiniteTalk, Setup};
 use models::Places;
 
 use crate::config::Config;
+use crate::device::Device;
 use crate::serve::originals::Originals;
 use crate::serve::settings::InfiniteTalkSettings;
 use crate::weights::Shelf;
@@ -24,11 +25,15 @@ pub struct Engines {
 }
 
 /// The outer error: a mistake in the configuration. Files that are not there leave an engine out.
-pub fn engines(places: &Places, originals: &Originals, config: &Config) -> Result<Engines, Complaint> {
+pub fn engines(
+    places: &Places,
+    originals: &Originals,
+    (config, device): (&Config, &Device),
+) -> Result<Engines, Complaint> {
     let settings = &config.infinitetalk;
     let wants = Wants { shelf: Shelf::new(places), originals, settings };
     let defaults = defaults(originals, settings)?;
-    let memory = memory(settings)?;
+    let memory = memory(settings, device)?;
     let make = |one: &Wish, two: Option<&Wish>| -> Result<InfiniteTalk, Complaint> {
         let files = Files::find(one)?;
         let two = two.map(|two| Files::find(two).map_err(Complaint::from));
@@ -44,7 +49,7 @@ pub fn engines(places: &Places, originals: &Originals, config: &Config) -> Resul
         let setup = Setup {
             one: files,
             two,
-            device: candle_core::Device::Cpu,
+            device: device.clone(),
             numbers: numbers(settings)?,
             memory_bytes: memory,
             persistent_parameters: persistent(originals, settings)?,
@@ -226,9 +231,9 @@ pub fn numbers(settings: &InfiniteTalkSettings) -> Result<Numbers, Complaint> {
 }
 
 /// Bytes that the engine may take.
-pub fn memory(settings: &InfiniteTalkSettings) -> Result<u64, Complaint> {
+pub fn memory(settings: &InfiniteTalkSettings, device: &Device) -> Result<u64, Complaint> {
     match settings.memory_gib {
-        None => Ok(layers::free_memory::free().unwrap_or(8 << 30)),
+        None => Ok(layers::free_memory::of(device).unwrap_or(8 << 30)),
         Some(gib) if gib > 0.0 && gib < 1e6 => Ok((gib * (1u64 << 30) as f64) as u64),
         Some(gib) => {
             let message = format!("infinitetalk.memory_gib is {gib}, it must be more than 0");

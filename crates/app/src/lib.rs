@@ -9,6 +9,11 @@ mod cli;
 mod client;
 mod compute;
 mod config;
+#[cfg(feature = "neural")]
+mod device;
+#[cfg(not(feature = "neural"))]
+#[path = "no_device.rs"]
+mod device;
 mod doctor;
 mod engines;
 mod generate;
@@ -85,6 +90,7 @@ pub fn worker_cuda() -> ExitCode {
     let outcome = match cli.command {
         cli::CudaCommand::Verify(args) => verify::run(&cli.machine, &args),
         cli::CudaCommand::Kernels(args) => card_times::run(args.json),
+        cli::CudaCommand::Generate(args) => generate::run(&cli.machine, *args),
         cli::CudaCommand::Worker(args) => worker::run(&cli.machine, &args),
     };
     exit_code(outcome, json)

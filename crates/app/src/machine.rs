@@ -9,6 +9,7 @@ use media::{Limits, ToolPaths, Tools, Tts, TtsBackend, TtsConfig, TtsEndpoint};
 
 use crate::cli::{self, DataArgs, MachineArgs};
 use crate::config::Config;
+use crate::device::Device;
 #[cfg(feature = "neural")]
 pub use crate::learned::Learned;
 #[cfg(feature = "neural")]
@@ -48,20 +49,20 @@ impl Engines {
     }
 }
 
-/// `data`: the data folder, below which the weights lie if nothing else is said.
+/// `data`: the data folder, below which the weights lie if nothing else is said. `device`: what nets compute on.
 #[cfg(feature = "neural")]
-pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
+pub fn engines(config: &Config, data: &DataArgs, device: &Device) -> Result<Engines, Complaint> {
     let mut engines = built_in();
     let data = data_place(data, config)?;
     let here = std::env::current_dir().unwrap_or_else(|_| data.clone());
     let originals = Originals::read(&data, &here)?;
     let places = surroundings::places(None, config, &data);
-    match crate::musetalk::engine(&places, &originals, config) {
+    match crate::musetalk::engine(&places, &originals, (config, device)) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }
     // a mistake in what is said of their weights is theirs, not that of whoever wants another engine
-    let made = crate::infinitetalk::engines(&places, &originals, config);
+    let made = crate::infinitetalk::engines(&places, &originals, (config, device));
     let made = match made {
         Ok(crate::infinitetalk::Engines { infinitetalk, wan_i2v }) => [infinitetalk, wan_i2v],
         Err(why) => [Err(why.clone()), Err(why)],
@@ -72,7 +73,7 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
             Err(why) => engines.absent.push((name, why)),
         }
     }
-    match crate::svd::engine(&places, &originals, config) {
+    match crate::svd::engine(&places, &originals, (config, device)) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("svd", why)),
     }
@@ -80,7 +81,7 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
 }
 
 #[cfg(not(feature = "neural"))]
-pub fn engines(_: &Config, _: &DataArgs) -> Result<Engines, Complaint> {
+pub fn engines(_: &Config, _: &DataArgs, _: &Device) -> Result<Engines, Complaint> {
     Ok(built_in())
 }
 

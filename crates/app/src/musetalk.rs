@@ -9,16 +9,21 @@ use engine_musetalk::{Checkpoints, FaceFiles, File, Memory, Musetalk, Version};
 use models::Places;
 
 use crate::config::Config;
+use crate::device::Device;
 use crate::serve::originals::Originals;
 use crate::serve::settings::engine_settings;
 use crate::weights::{Known, Shelf};
 
 /// The engine, or why there is none: which file is missing and how to get it.
-pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result<Musetalk, Complaint> {
+pub fn engine(
+    places: &Places,
+    originals: &Originals,
+    (config, device): (&Config, &Device),
+) -> Result<Musetalk, Complaint> {
     let files = checkpoints(places, originals)?;
     let defaults = defaults(originals, &config.musetalk.settings)?;
     let memory = Memory { idle_unload: config.compute.idle_unload(), free: layers::free_memory::free };
-    Musetalk::new(files, candle_core::Device::Cpu, (defaults, memory))
+    Musetalk::new(files, device.clone(), (defaults, memory))
 }
 
 /// The variables of the original server that are settings of the engine, and those settings. What it keeps for requests

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs, PlanArgs};
 use crate::config::Config;
-use crate::{infinitetalk, machine, say};
+use crate::{device, infinitetalk, machine, say};
 
 /// FLOP/s in bf16 and bytes a second of PCIe where nobody says: an RTX 4090 in a slot of the fourth generation.
 const USUAL_TFLOPS: f64 = 165.0;
@@ -60,7 +60,7 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
         Some(gb) => card(args, gb)?,
         None => {
             let _learned = machine::compute(&config, &DataArgs::of_environment())?;
-            this_machine(infinitetalk::memory(&config.infinitetalk)?)?
+            this_machine(infinitetalk::memory(&config.infinitetalk, &device::CPU)?)?
         }
     };
     let model = if hears { ModelSize::RELEASED } else { ModelSize::WITHOUT_AUDIO };

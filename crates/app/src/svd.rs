@@ -8,6 +8,7 @@ use engine_svd::{Setup, Svd};
 use models::Places;
 
 use crate::config::Config;
+use crate::device::Device;
 use crate::serve::originals::Originals;
 use crate::serve::settings::engine_settings;
 use crate::weights::Shelf;
@@ -27,7 +28,11 @@ const SINGLE: [(&str, &str); 2] =
     [("svd-img2vid-xt-single", "svd_xt.safetensors"), ("svd-img2vid-single", "svd.safetensors")];
 
 /// The engine, or why there is none: which file is missing and how to get it.
-pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result<Svd, Complaint> {
+pub fn engine(
+    places: &Places,
+    originals: &Originals,
+    (config, device): (&Config, &Device),
+) -> Result<Svd, Complaint> {
     let shelf = Shelf::new(places);
     let files = match named(originals, config) {
         Some((path, by)) => at(&path).map_err(|error| {
@@ -38,7 +43,7 @@ pub fn engine(places: &Places, originals: &Originals, config: &Config) -> Result
         None => found(&shelf)?,
     };
     let weights = cards(&shelf, &files)?;
-    let setup = Setup { files, device: candle_core::Device::Cpu, idle_unload: config.compute.idle_unload() };
+    let setup = Setup { files, device: device.clone(), idle_unload: config.compute.idle_unload() };
     let sent = engine_settings("svd", &config.svd.settings)?;
     Svd::new(setup, weights, &Settings { preset: None, sent })
 }

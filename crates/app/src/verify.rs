@@ -6,19 +6,15 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use contract::Complaint;
-use golden::{DType, Device, KitError, Profile, Registry, Settings, Verdict};
-use layers::CardError;
+use golden::{DType, KitError, Profile, Registry, Settings, Verdict};
 use serde_json::json;
 
-use crate::cli::{DeviceArg, DtypeArg, MachineArgs, ProfileArg, VerifyArgs};
+use crate::cli::{DtypeArg, MachineArgs, ProfileArg, VerifyArgs};
 use crate::config::Config;
-use crate::say;
+use crate::{device, say};
 
 /// Where the kit lies in a checkout.
 const HERE: &str = "goldens";
-
-/// The program that is built with CUDA.
-const WORKER_CUDA: &str = "talkie-worker-cuda";
 
 /// Every net that can be verified.
 fn registry() -> Registry {
@@ -54,7 +50,7 @@ pub fn run(machine: &MachineArgs, args: &VerifyArgs) -> Result<ExitCode, Complai
 }
 
 fn settings(machine: &MachineArgs, args: &VerifyArgs) -> Result<Settings, Complaint> {
-    let device = device(args.device)?;
+    let device = device::open(args.device.into())?;
     let profile = match args.profile {
         ProfileArg::Strict => Profile::Strict,
         ProfileArg::Fast => Profile::Fast,
@@ -83,44 +79,6 @@ fn settings(machine: &MachineArgs, args: &VerifyArgs) -> Result<Settings, Compla
         profile,
         dump: args.dump.clone(),
     })
-}
-
-fn device(asked: DeviceArg) -> Result<Device, Complaint> {
-    match asked {
-        DeviceArg::Cpu => Ok(Device::Cpu),
-        DeviceArg::Cuda => match layers::open_card(0) {
-            Ok(card) => Ok(card),
-            Err(CardError::NotBuilt) => Err(hand_over()),
-            Err(error) => Err(no_card(&error)),
-        },
-    }
-}
-
-/// `talkie-worker-cuda` takes this program's place, where it lies beside it.
-fn hand_over() -> Complaint {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(WORKER_CUDA));
-    match beside.filter(|program| program.is_file()) {
-        None => {
-            let missing = no_card(&CardError::NotBuilt);
-            Complaint::new(
-                "no_cuda",
-                format!("{}, and there is no {WORKER_CUDA} beside it", missing.message),
-                missing.hint,
-            )
-        }
-        Some(program) => {
-            let error = jobs::crew::give_way(&program, std::env::args_os().skip(1));
-            Complaint::new(
-                "no_cuda",
-                format!("{} could not be started: {error}", program.display()),
-                "build it again: scripts/cuda.sh build",
-            )
-        }
-    }
-}
-
-pub fn no_card(error: &CardError) -> Complaint {
-    Complaint::new("no_cuda", error.to_string(), error.remedy())
 }
 
 fn complaint(error: KitError) -> Complaint {

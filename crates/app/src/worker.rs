@@ -13,7 +13,7 @@ use jobs::worker::{self, Shop};
 use crate::cli::{MachineArgs, WorkerArgs};
 use crate::config::Config;
 use crate::machine::{self, TtsChoice};
-use crate::serve;
+use crate::{device, serve};
 
 /// Threads for fetching and storing; the jobs have threads of their own.
 const RUNTIME_THREADS: usize = 2;
@@ -26,6 +26,8 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     config.serve.media_roots.extend(args.media_roots.iter().cloned());
     let _log = serve::log::start(&config.serve)?;
     let data = serve::data_folder(&args.data, &config)?;
+    // before the socket is this process's: another program may take its place
+    let device = device::open(config.compute.device)?;
     let socket = socket()?;
     let learned = Arc::new(Mutex::new(machine::compute(&config, &args.data)?));
     keep(Arc::clone(&learned));
@@ -38,7 +40,7 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     let store = runtime.block_on(serve::rooms::store(&config, &data))?;
     let shop = Shop {
         studio,
-        engines: machine::engines(&config, &args.data)?.ready,
+        engines: machine::engines(&config, &args.data, &device)?.ready,
         store,
         runtime: runtime.handle().clone(),
         slots: args.slots,

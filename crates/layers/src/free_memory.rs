@@ -4,12 +4,20 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use rustix::process::{Resource, getrlimit};
+
+use crate::card;
 
 /// Where control groups are mounted.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes; `None` where nothing tells.
+/// Bytes of what `device` computes in; `None` where nothing tells.
+pub fn of(device: &Device) -> Option<u64> {
+    if device.is_cpu() { free() } else { card::free_memory() }
+}
+
+/// Bytes of the machine's memory; `None` where nothing tells.
 pub fn free() -> Option<u64> {
     let groups = read_to_string("/proc/self/cgroup").ok().map(|text| of_groups(Path::new(GROUPS), &text));
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| of_machine(&text));

@@ -1,7 +1,6 @@
 //! The rooms of a running server: store, crew and desk, opened in this order, and the house in which the dialects live.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,21 +10,20 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use contract::Complaint;
 use dialects::front_door::{self, House};
-use jobs::crew::{WorkerCommand, Workers};
+use jobs::crew::Workers;
 use jobs::{Clock, Darkroom, Desk, DeskConfig, Retention};
 use store::{FetchLimits, Remote, Store, StoreConfig};
 use tokio::sync::mpsc;
 
-use super::Stage;
 use super::casting::{self, Casting};
 use super::originals::Originals;
 use super::settings::{Dialect, FalSettings, OnHangup, ServeSettings, StreamPace};
+use super::{Stage, workers};
 use crate::cli::DataArgs;
 use crate::config::Config;
-use crate::machine;
+use crate::{device, machine};
 
 const QUEUE_LIMIT: u64 = 256;
-const LIVE_SLOTS: usize = 8;
 const STALL: Duration = Duration::from_secs(300);
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Impatient clients give up after 5 s, the first picture included.
@@ -71,7 +69,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let Stage { config, data, originals, .. } = stage;
     let settings = &config.serve;
     // whatever a configuration can have wrong is told before a worker starts
-    let engines = machine::engines(config, &DataArgs { data: Some(data.clone()) })?;
+    let engines = machine::engines(config, &DataArgs { data: Some(data.clone()) }, &device::CPU)?;
     let mut cast = BTreeMap::new();
     let mut remarks = Vec::new();
     let served = settings.dialects()?;
@@ -97,11 +95,14 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
             Complaint::new("output_unwritable", message, "name another: OUTPUT_DIR, MUSETALK_RESULT_DIR")
         })?;
     }
+    let on_cards = workers::cards(config, originals)?;
+    remarks.extend(on_cards.remark());
+    let commands = workers::commands(stage, &on_cards)?;
     let (events, told) = mpsc::unbounded_channel();
     let desk_config = DeskConfig {
         database_url: database(settings, data),
         store,
-        engines: engines.cards(),
+        engines: on_cards.cards(engines.cards()),
         queue_limit: settings.queue_limit.unwrap_or(QUEUE_LIMIT),
         stall: settings.stall_seconds.map_or(STALL, Duration::from_secs),
         cancel_grace: CANCEL_GRACE,
@@ -111,7 +112,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         clock: Clock::system(),
         darkroom: Darkroom::new(machine::tool_paths(config), machine::limits(config)),
     };
-    let workers = Workers::start(vec![worker_command(stage)?], events)?;
+    let workers = Workers::start(commands, events)?;
     let desk = Desk::open(desk_config, Arc::new(workers), told).await?;
     let house = House {
         desk: desk.clone(),
@@ -121,8 +122,8 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         keys,
         hosts: hosts(settings),
         https: settings.tls.local || settings.tls.cert.is_some(),
-        gpu_available: false,
-        device: "cpu".to_owned(),
+        gpu_available: on_cards.is_any(),
+        device: on_cards.name().to_owned(),
         common: front_door::Common::new(Clock::system().now_ms()),
         clock: Clock::system(),
         infinitetalk,
@@ -196,37 +197,6 @@ fn retention(config: &Config) -> Retention {
         uploads_age: days(given.uploads_days),
         records_age: days(given.records_days),
     }
-}
-
-/// This program again, with the same configuration.
-fn worker_command(stage: &Stage<'_>) -> Result<WorkerCommand, Complaint> {
-    let program = std::env::current_exe().map_err(|error| {
-        Complaint::new("internal", format!("this program cannot be found to start a worker: {error}"), "")
-    })?;
-    let (settings, machine) = (&stage.config.serve, stage.machine);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let slots = settings.slots.unwrap_or((cores / 2).max(1)).max(1);
-    let mut args: Vec<OsString> = vec!["worker".into(), "--data".into(), stage.data.clone().into()];
-    args.extend(["--slots".into(), slots.to_string().into()]);
-    let live_slots = settings.live_slots.unwrap_or(LIVE_SLOTS);
-    args.extend(["--live-slots".into(), live_slots.to_string().into()]);
-    for root in &settings.media_roots {
-        args.extend(["--media-root".into(), root.clone().into()]);
-    }
-    let paths =
-        [("--config", &machine.config), ("--ffmpeg", &machine.ffmpeg), ("--ffprobe", &machine.ffprobe)];
-    for (flag, path) in paths {
-        if let Some(path) = path {
-            args.extend([flag.into(), path.clone().into()]);
-        }
-    }
-    if let Some(seconds) = machine.max_audio_seconds {
-        args.extend(["--max-audio-seconds".into(), seconds.to_string().into()]);
-    }
-    for item in &machine.conf {
-        args.extend(["--conf".into(), item.into()]);
-    }
-    Ok(WorkerCommand { program, args, envs: Vec::new() })
 }
 
 /// What the start screen says of a dialect's engine, where it is not what one would expect.

@@ -70,3 +70,8 @@ fn check_driver(ordinal: usize) -> Result<(), CardError> {
     }
     Ok(())
 }
+
+/// Bytes that are free on the card whose context is current: the one that was opened.
+pub fn free_memory() -> Option<u64> {
+    driver::result::mem_get_info().ok().map(|(free, _)| free as u64)
+}

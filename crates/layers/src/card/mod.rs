@@ -18,7 +18,7 @@ use cuda_kernels::{Act, Dtype};
 use crate::activation::Activation;
 
 pub(crate) use convolution::Convolution;
-pub use device::open;
+pub use device::{free_memory, open};
 
 /// The card on which some tensors lie, all of one dtype that the kernels know.
 #[derive(Clone, Copy)]

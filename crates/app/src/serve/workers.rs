@@ -1,0 +1,120 @@
+//! The worker processes of a server: one that computes on the CPU, or one on each card that is configured (`[compute] device = "cuda"` and `gpus`, or the
+//! original's `MUSETALK_GPU_ID`). Cards are for `talkie-worker-cuda`; a configuration that wants one where that program is missing is
+//! refused, a variable that was written for the original is only remarked on.
+
+use std::ffi::OsString;
+
+use contract::{Complaint, Device, EngineCard};
+use jobs::crew::WorkerCommand;
+
+use super::Stage;
+use super::originals::Originals;
+use crate::compute::DeviceChoice;
+use crate::config::Config;
+use crate::device;
+
+const LIVE_SLOTS: usize = 8;
+const GPU_ID: &str = "MUSETALK_GPU_ID";
+
+/// On which cards workers compute.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cards {
+    /// On none.
+    None,
+    /// On none, though the variable names one: this program is alone.
+    Unusable(u32),
+    /// As NVIDIA's tools count them.
+    Some(Vec<u32>),
+}
+
+pub fn cards(config: &Config, originals: &Originals) -> Result<Cards, Complaint> {
+    let named: Option<u32> = originals.parsed(GPU_ID, "the number of a GPU")?;
+    match (config.compute.device, named) {
+        (DeviceChoice::Cuda, named) => {
+            device::worker_cuda()?;
+            let gpus = config.compute.gpus.clone();
+            Ok(Cards::Some(gpus.unwrap_or_else(|| vec![named.unwrap_or_default()])))
+        }
+        (DeviceChoice::Cpu, None) => Ok(Cards::None),
+        (DeviceChoice::Cpu, Some(named)) => match device::worker_cuda() {
+            Ok(_) => Ok(Cards::Some(vec![named])),
+            Err(_) => Ok(Cards::Unusable(named)),
+        },
+    }
+}
+
+impl Cards {
+    pub fn is_any(&self) -> bool {
+        matches!(self, Cards::Some(_))
+    }
+
+    pub fn name(&self) -> &'static str {
+        if self.is_any() { "cuda" } else { "cpu" }
+    }
+
+    /// What whoever starts the server should know.
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Cards::Unusable(gpu) => Some(format!(
+                "{GPU_ID} is {gpu}, but there is no talkie-worker-cuda beside this program: the CPU computes"
+            )),
+            Cards::None | Cards::Some(_) => None,
+        }
+    }
+
+    /// As they are where their nets compute on cards.
+    pub fn cards(&self, mut cards: Vec<EngineCard>) -> Vec<EngineCard> {
+        let learned = |card: &EngineCard| card.weights.iter().any(|weights| !weights.embedded);
+        if self.is_any() {
+            cards.iter_mut().filter(|card| learned(card)).for_each(|card| card.device = Device::Cuda);
+        }
+        cards
+    }
+}
+
+/// A program for each worker, with the configuration of this one.
+pub fn commands(stage: &Stage<'_>, cards: &Cards) -> Result<Vec<WorkerCommand>, Complaint> {
+    let Cards::Some(gpus) = cards else {
+        let program = std::env::current_exe().map_err(|error| {
+            let message = format!("this program cannot be found to start a worker: {error}");
+            Complaint::new("internal", message, "")
+        })?;
+        return Ok(vec![WorkerCommand { program, args: words(stage), envs: Vec::new() }]);
+    };
+    let program = device::worker_cuda()?;
+    let command = |gpu: &u32| {
+        let mut args = words(stage);
+        args.extend(["--conf".into(), "compute.device=\"cuda\"".into()]);
+        // the card that a worker sees is its first
+        let envs = vec![("CUDA_VISIBLE_DEVICES".into(), gpu.to_string().into())];
+        WorkerCommand { program: program.clone(), args, envs }
+    };
+    Ok(gpus.iter().map(command).collect())
+}
+
+fn words(stage: &Stage<'_>) -> Vec<OsString> {
+    let (settings, machine) = (&stage.config.serve, stage.machine);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = settings.slots.unwrap_or((cores / 2).max(1)).max(1);
+    let mut args: Vec<OsString> = vec!["worker".into(), "--data".into(), stage.data.clone().into()];
+    args.extend(["--slots".into(), slots.to_string().into()]);
+    let live_slots = settings.live_slots.unwrap_or(LIVE_SLOTS);
+    args.extend(["--live-slots".into(), live_slots.to_string().into()]);
+    for root in &settings.media_roots {
+        args.extend(["--media-root".into(), root.clone().into()]);
+    }
+    let paths =
+        [("--config", &machine.config), ("--ffmpeg", &machine.ffmpeg), ("--ffprobe", &machine.ffprobe)];
+    for (flag, path) in paths {
+        if let Some(path) = path {
+            args.extend([flag.into(), path.clone().into()]);
+        }
+    }
+    if let Some(seconds) = machine.max_audio_seconds {
+        args.extend(["--max-audio-seconds".into(), seconds.to_string().into()]);
+    }
+    for item in &machine.conf {
+        args.extend(["--conf".into(), item.into()]);
+    }
+    args
+}
