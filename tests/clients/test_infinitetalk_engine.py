@@ -129,6 +129,16 @@ def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
     assert "audio" not in stage.streams(scene / "wan.mp4")
 
 
+def test_wans_base_goes_on_from_its_last_frame(weights, scene):
+    """Chunks of five frames, of which the first is the last of the one before: fourteen frames are four of them."""
+    words = ["--image", scene / "wide.png", "--prompt", "She turns", "--set", "frame_num=5", "--set", "diffusion_steps=1", "--seed", "5"]
+    status, told, said = generate(weights, scene / "long.mp4", *words, "--seconds", "0.875", engine="wan-i2v")
+    assert status == 0 and (told["frames"], told["fps"]) == (14, 16.0), (told, said)
+    assert len(set(pictures(scene / "long.mp4"))) == 14
+    status, again, _ = generate(weights, scene / "long-again.mp4", *words, "--seconds", "0.875", engine="wan-i2v")
+    assert status == 0 and pictures(scene / "long-again.mp4") == pictures(scene / "long.mp4")
+
+
 def test_scenes_begin_anew_and_are_gone_on_with(weights, scene, media):
     """A clip that is cut after 0.56 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
     clip = scene / "cut.mp4"

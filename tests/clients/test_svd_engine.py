@@ -13,6 +13,7 @@ import numpy
 import pytest
 import requests
 
+import fal_stage
 import stage
 
 # two steps and windows of six frames: a second is nine of them
@@ -248,3 +249,17 @@ def test_a_picture_that_is_gone_fails_the_generation(server):
     told = requests.post(server.url("svd", "/generate-video"), json=body, timeout=60).json()
     done = ended(server, told["id"])
     assert done["status"] == "failed" and done["videoUrl"] is None and done["error"], done
+
+
+def test_fals_own_client_gets_a_clip(server, picture, tmp_path):
+    client = fal_stage.python_client("sync")(fal_stage.plain(server), tmp_path)
+    wish = {"image_url": fal_stage.data_uri(picture), "seconds": 1}
+    try:
+        told = client.call("subscribe", app="talkie/svd", arguments=wish, with_logs=True, priority="normal", hint="h1", start_timeout=60)
+    finally:
+        client.stop()
+    result = told["result"]
+    assert result["engine"] == "svd", result
+    film = tmp_path / "film.mp4"
+    film.write_bytes(requests.get(result["video"]["url"], timeout=60).content)
+    assert len(frames(film)) == 7

@@ -99,7 +99,13 @@ impl ComputeConfig {
             Some(mib) => usize::try_from(mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX),
             None => memory() / 2,
         };
-        let config = Kernels { threads, profile, weight_budget: budget, ..Kernels::default() };
+        let config = Kernels {
+            threads,
+            profile,
+            weight_budget: budget,
+            free_memory: Some(layers::free_memory::free),
+            ..Kernels::default()
+        };
         layers::configure(config).map_err(|error| {
             Complaint::new("no_kernels", error.to_string(), "free some memory, or lower compute.threads")
         })

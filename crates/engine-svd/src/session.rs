@@ -68,7 +68,9 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     let _in_use = model.in_use();
     stage.check()?;
     stage.tell(Cue::Stage(Stage::Loading, 0, 0))?;
-    model.make_room(&Work::of(canvas.size, &options))?;
+    let work = Work::of(canvas.size, &options);
+    model.make_room(&work)?;
+    let _kept = model.device().is_cpu().then(|| layers::keep_free(work.bytes())).transpose().map_err(net)?;
     let encoder = clock.time(Stage::Loading, || model.image_encoder())?;
     stage.check()?;
     let embedding = clock.time(Stage::Conditioning, || {

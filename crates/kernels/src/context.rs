@@ -7,7 +7,7 @@ use crate::isa::Isa;
 use crate::memory::Scratch;
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How far a result may be from the exact one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub choice: Choice,
     /// bytes that transformed weights may take beyond what the plain ones would
     pub weight_budget: usize,
+    /// what the machine has left, in bytes: transformed weights leave free what was set aside (`Context::keep_free`)
+    pub free_memory: Option<fn() -> Option<u64>>,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             profile: Profile::Strict,
             choice: Choice::Timed,
             weight_budget: usize::MAX,
+            free_memory: None,
         }
     }
 }
@@ -66,6 +69,7 @@ struct Inner {
     scratch: Scratch,
     picks: Picks,
     transformed: AtomicUsize,
+    kept_free: AtomicU64,
 }
 
 impl Context {
@@ -89,6 +93,7 @@ impl Context {
             scratch: Scratch::new(),
             picks: Picks::default(),
             transformed: AtomicUsize::new(0),
+            kept_free: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner), profile })
     }
@@ -142,9 +147,22 @@ impl Context {
         &self.inner.picks
     }
 
-    /// Books bytes of transformed weights, unless they would exceed the budget.
+    /// Until the guard is dropped, transformed weights leave so many bytes free: for work that is about to need them.
+    pub fn keep_free(&self, bytes: u64) -> KeptFree {
+        self.inner.kept_free.fetch_add(bytes, Ordering::Relaxed);
+        KeptFree { context: self.clone(), bytes }
+    }
+
+    /// Books bytes of transformed weights, unless they would exceed the budget, or take what is to stay free.
     pub(crate) fn book(&self, bytes: usize) -> Option<Booking> {
         let budget = self.inner.config.weight_budget;
+        let kept = self.inner.kept_free.load(Ordering::Relaxed);
+        if kept > 0
+            && let Some(free) = self.inner.config.free_memory.and_then(|free| free())
+            && free < kept.saturating_add(bytes as u64)
+        {
+            return None;
+        }
         self.inner
             .transformed
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
@@ -179,6 +197,18 @@ impl Context {
     }
 }
 
+/// Bytes that transformed weights leave alone, until it is dropped.
+pub struct KeptFree {
+    context: Context,
+    bytes: u64,
+}
+
+impl Drop for KeptFree {
+    fn drop(&mut self) {
+        self.context.inner.kept_free.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Bytes of the weight budget in use; given back when dropped.
 pub(crate) struct Booking {
     context: Context,
@@ -188,5 +218,23 @@ pub(crate) struct Booking {
 impl Drop for Booking {
     fn drop(&mut self) {
         self.context.inner.transformed.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transformed_weights_leave_free_what_was_set_aside() {
+        let free_memory: Option<fn() -> Option<u64>> = Some(|| Some(1000));
+        let context = Context::new(Config { free_memory, weight_budget: 5000, ..Config::default() }).unwrap();
+        assert!(context.book(3000).is_some(), "nothing was set aside");
+        let kept = context.keep_free(600);
+        assert!(context.book(401).is_none());
+        let booked = context.book(400).unwrap();
+        assert_eq!(context.transformed_bytes(), 400);
+        drop((kept, booked));
+        assert!(context.book(5000).is_some() && context.book(5001).is_none());
     }
 }

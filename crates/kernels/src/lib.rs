@@ -31,7 +31,7 @@ mod upsample;
 pub use activation::{Act, activate, gated};
 pub use attention::{Attention, Mask, Shape, Strides, View};
 pub use blend::{add_each, mix};
-pub use context::{Choice, Config, Context, Profile};
+pub use context::{Choice, Config, Context, KeptFree, Profile};
 pub use conv::Conv2d;
 pub use conv::geometry::{ConvSpec, Padding, Size};
 pub use conv::pick::Variant;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Error, Result, Storage, Tensor, WithDType, bail};
-use kernels::{Config, Context};
+use kernels::{Config, Context, KeptFree};
 
 use crate::weights::is_outline;
 
@@ -39,6 +39,11 @@ pub fn learn(lines: &str) {
 /// Of the instructions that are used; None before `configure`.
 pub fn instruction_set() -> Option<&'static str> {
     CONTEXT.get().map(|context| context.isa().name())
+}
+
+/// Until the guard is dropped, transformed weights leave so many bytes free: for work that is about to need them.
+pub fn keep_free(bytes: u64) -> Result<KeptFree> {
+    Ok(context()?.keep_free(bytes))
 }
 
 /// Runs `task` for each of `parts` on the kernels' threads: for work on pictures and sound between the nets.

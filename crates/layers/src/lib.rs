@@ -39,7 +39,7 @@ pub use card::open as open_card;
 pub use card_error::CardError;
 pub use conv::{BatchNorm, Bias, Conv1d, Conv2d, ConvConfig, Padding};
 pub use conv3d::{CausalConv3d, Conv3dConfig, Past};
-pub use cpu::{configure, each, instruction_set, learn, learned, strictly};
+pub use cpu::{configure, each, instruction_set, keep_free, learn, learned, strictly};
 pub use finite::is_finite;
 pub use frame_attention::frame_attention;
 pub use frame_conv::FrameConv;
