@@ -12,6 +12,7 @@ mod config;
 mod doctor;
 mod engines;
 mod generate;
+mod huggingface;
 #[cfg(feature = "neural")]
 mod infinitetalk;
 mod job_list;

@@ -13,8 +13,10 @@ use crate::config::Config;
 pub use crate::learned::Learned;
 #[cfg(feature = "neural")]
 use crate::models::surroundings;
-#[cfg(feature = "neural")]
 use crate::serve::{data_place, originals::Originals};
+
+/// The engine that sends inputs away.
+pub const HUGGING_FACE: &str = "huggingface";
 
 /// The engines of this program.
 pub struct Engines {
@@ -22,6 +24,8 @@ pub struct Engines {
     pub ready: Vec<Arc<dyn Engine>>,
     /// Those that cannot, and why.
     pub absent: Vec<(&'static str, Complaint)>,
+    /// Where the engine that sends inputs away sends them, if it is ready.
+    pub remote: Option<String>,
 }
 
 impl Engines {
@@ -49,19 +53,32 @@ impl Engines {
 }
 
 /// `data`: the data folder, below which the weights lie if nothing else is said.
-#[cfg(feature = "neural")]
 pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
     let mut engines = built_in();
     let data = data_place(data, config)?;
     let here = std::env::current_dir().unwrap_or_else(|_| data.clone());
     let originals = Originals::read(&data, &here)?;
-    let places = surroundings::places(None, config, &data);
-    match crate::musetalk::engine(&places, &originals, config) {
+    #[cfg(feature = "neural")]
+    add_neural(&mut engines, &data, (&originals, config));
+    match crate::huggingface::engine(&originals, config) {
+        Ok(engine) => {
+            engines.remote = Some(engine.describe());
+            engines.ready.push(Arc::new(engine));
+        }
+        Err(why) => engines.absent.push((HUGGING_FACE, why)),
+    }
+    Ok(engines)
+}
+
+#[cfg(feature = "neural")]
+fn add_neural(engines: &mut Engines, data: &std::path::Path, (originals, config): (&Originals, &Config)) {
+    let places = surroundings::places(None, config, data);
+    match crate::musetalk::engine(&places, originals, config) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }
     // a mistake in what is said of their weights is theirs, not that of whoever wants another engine
-    let made = crate::infinitetalk::engines(&places, &originals, config);
+    let made = crate::infinitetalk::engines(&places, originals, config);
     let made = match made {
         Ok(crate::infinitetalk::Engines { infinitetalk, wan_i2v }) => [infinitetalk, wan_i2v],
         Err(why) => [Err(why.clone()), Err(why)],
@@ -72,17 +89,11 @@ pub fn engines(config: &Config, data: &DataArgs) -> Result<Engines, Complaint> {
             Err(why) => engines.absent.push((name, why)),
         }
     }
-    Ok(engines)
-}
-
-#[cfg(not(feature = "neural"))]
-pub fn engines(_: &Config, _: &DataArgs) -> Result<Engines, Complaint> {
-    Ok(built_in())
 }
 
 /// The engines that need no weights.
 pub fn built_in() -> Engines {
-    Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new() }
+    Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new(), remote: None }
 }
 
 /// To be called once, before an engine works. What comes back is to be kept until the work is done.
