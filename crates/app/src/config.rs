@@ -11,8 +11,8 @@ use toml::{Table, Value};
 use crate::cli::{MachineArgs, TtsBackend};
 use crate::compute::ComputeConfig;
 use crate::serve::settings::{
-    FalSettings, FetchSettings, HuggingFaceSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings,
-    RetentionSettings, ServeSettings, StoreSettings,
+    FalSettings, FetchSettings, HuggingFaceSettings, InfiniteTalkSettings, MuseTalkS3Settings,
+    MuseTalkSettings, RetentionSettings, ServeSettings, StoreSettings,
 };
 
 /// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
@@ -123,7 +123,10 @@ impl Config {
             if SECRET.contains(&path) {
                 // command lines can be read by everybody on this machine, and a worker gets the same
                 let message = format!("--conf {path} could show a token to others");
-                return Err(wrong(message, "set HF_TOKEN, and the keys below it by --conf huggingface.KEY=VALUE"));
+                return Err(wrong(
+                    message,
+                    "set HF_TOKEN, and the keys below it by --conf huggingface.KEY=VALUE",
+                ));
             }
             lay_over(&mut table, path, value).map_err(|why| wrong(format!("--conf {item}: {why}"), SEE))?;
         }

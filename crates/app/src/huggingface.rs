@@ -100,10 +100,22 @@ mod tests {
     #[test]
     fn the_configuration_is_read_and_the_token_not_shown() {
         let rows = [
-            ("", "HF_TOKEN=hf_Secret1", "stabilityai/stable-video-diffusion-img2vid-xt@hf-inference (remote) at router.huggingface.co, token of HF_TOKEN"),
+            (
+                "",
+                "HF_TOKEN=hf_Secret1",
+                "stabilityai/stable-video-diffusion-img2vid-xt@hf-inference (remote) at router.huggingface.co, token of HF_TOKEN",
+            ),
             ("", "HF_TOKEN=hf_Secret1\nHUGGING_FACE_TOKEN=hf_Secret2", "token of HUGGING_FACE_TOKEN"),
-            ("[huggingface]\ntoken = \"hf_Secret3\"\nform = \"classic\"", "HF_TOKEN=hf_Secret1", "at api-inference.huggingface.co, token of huggingface.token"),
-            ("[huggingface]\nform = \"fal-ai\"\nmodel = \"a/b\"", "HF_TOKEN=hf_Secret1", "a/b@fal-ai (remote)"),
+            (
+                "[huggingface]\ntoken = \"hf_Secret3\"\nform = \"classic\"",
+                "HF_TOKEN=hf_Secret1",
+                "at api-inference.huggingface.co, token of huggingface.token",
+            ),
+            (
+                "[huggingface]\nform = \"fal-ai\"\nmodel = \"a/b\"",
+                "HF_TOKEN=hf_Secret1",
+                "a/b@fal-ai (remote)",
+            ),
             ("[huggingface]\nbase_url = \"http://127.0.0.1:9\"", "", "at 127.0.0.1, no token"),
         ];
         for (config, env, told) in rows {
@@ -121,7 +133,10 @@ mod tests {
         ];
         for (config, env, code) in rows {
             let complaint = check(config, env).unwrap_err();
-            assert!(complaint.code == code && !complaint.to_string().contains("Secret1"), "{config} {complaint}");
+            assert!(
+                complaint.code == code && !complaint.to_string().contains("Secret1"),
+                "{config} {complaint}"
+            );
         }
     }
 }

@@ -25,8 +25,6 @@ pub enum Trouble {
     Later { complaint: Complaint, after: Option<Duration> },
     /// It will not get better.
     Refused(Complaint),
-    /// Nobody wants the take any more.
-    Stopped,
 }
 
 /// An answer without its connection.
@@ -173,7 +171,13 @@ mod tests {
         let rows = [
             (401, None, r#"{"error":"Unauthorized"}"#, "token_missing", "HF_TOKEN"),
             (401, Some(token), r#"{"error":"Invalid hf_Secret1"}"#, "token_refused", "HUGGING_FACE_TOKEN"),
-            (403, Some(token), r#"{"error":"gated repo"}"#, "gated", "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt"),
+            (
+                403,
+                Some(token),
+                r#"{"error":"gated repo"}"#,
+                "gated",
+                "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+            ),
             (402, Some(token), "", "payment_required", "billing"),
             (404, Some(token), "", "model_not_served", "image-to-video"),
             (413, Some(token), "", "picture_refused", "smaller"),
@@ -195,8 +199,15 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_waited_for() {
-        for (status, code) in [(429, "rate_limited"), (500, "provider_failed"), (502, "provider_failed"), (408, "provider_failed")] {
-            let Trouble::Later { complaint, after } = judge(&said(status, "{}"), &remote(None)) else { panic!("{status}") };
+        for (status, code) in [
+            (429, "rate_limited"),
+            (500, "provider_failed"),
+            (502, "provider_failed"),
+            (408, "provider_failed"),
+        ] {
+            let Trouble::Later { complaint, after } = judge(&said(status, "{}"), &remote(None)) else {
+                panic!("{status}")
+            };
             assert_eq!((complaint.code, after), (code, Some(Duration::from_secs(3))), "{status}");
         }
         let rows = [
@@ -230,7 +241,13 @@ mod tests {
             let complaint = strange("h", kind, body, &remote(None));
             assert!(complaint.code == code && complaint.message.contains(told), "{complaint}");
         }
-        for (kind, may) in [("video/webm", true), ("application/octet-stream", true), ("", true), ("text/html", false), ("image/gif", false)] {
+        for (kind, may) in [
+            ("video/webm", true),
+            ("application/octet-stream", true),
+            ("", true),
+            ("text/html", false),
+            ("image/gif", false),
+        ] {
             assert_eq!(may_be_video(kind), may, "{kind}");
         }
     }

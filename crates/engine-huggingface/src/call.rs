@@ -81,7 +81,6 @@ impl Caller<'_> {
                 Err(_) => return Err(self.too_late(host(&ask.url)).into()),
             };
             let (wait, complaint) = match trouble {
-                Trouble::Stopped => return Err(EngineError::Stopped),
                 Trouble::Refused(complaint) => return Err(complaint.into()),
                 Trouble::Loading { estimated, complaint } => {
                     let wait = waits::loading(estimated, loadings);
@@ -99,7 +98,8 @@ impl Caller<'_> {
                     if failures >= self.remote.limited.tries {
                         return Err(given_up(complaint, failures).into());
                     }
-                    let wait = after.unwrap_or_else(|| waits::back_off(failures, (self.remote.limited.chance)()));
+                    let wait =
+                        after.unwrap_or_else(|| waits::back_off(failures, (self.remote.limited.chance)()));
                     self.retrying(&complaint, failures, wait)?;
                     (wait, complaint)
                 }
@@ -157,7 +157,8 @@ impl Caller<'_> {
             self.pause(wait, complaint).await?;
         };
         let bytes = tokio::fs::metadata(&path).await.map(|metadata| metadata.len());
-        let bytes = bytes.map_err(|error| EngineError::Failed(format!("a fetched video is gone: {error}")))?;
+        let bytes =
+            bytes.map_err(|error| EngineError::Failed(format!("a fetched video is gone: {error}")))?;
         let video = Video { path, bytes, host: "the provider".to_owned() };
         self.look(&video).await?;
         Ok(video)
@@ -167,7 +168,11 @@ impl Caller<'_> {
     async fn look(&self, video: &Video) -> Result<(), Complaint> {
         if video.bytes == 0 {
             let message = format!("{} answered with an empty body instead of a video", video.host);
-            return Err(Complaint::new("answer_is_empty", message, "try again; if it stays so, the provider is at fault"));
+            return Err(Complaint::new(
+                "answer_is_empty",
+                message,
+                "try again; if it stays so, the provider is at fault",
+            ));
         }
         let read = async {
             use tokio::io::AsyncReadExt;

@@ -52,7 +52,11 @@ impl HuggingFace {
 
     /// One line: the form, the model and where it is.
     pub fn describe(&self) -> String {
-        let from = self.remote.token.as_ref().map_or("no token".to_owned(), |token| format!("token of {}", token.from()));
+        let from = self
+            .remote
+            .token
+            .as_ref()
+            .map_or("no token".to_owned(), |token| format!("token of {}", token.from()));
         format!("{} at {}, {from}", self.remote.weights(), crate::remote::host(&self.remote.base))
     }
 }
@@ -94,8 +98,11 @@ fn check(act: Act, remote: &Remote) -> Result<Take, EngineError> {
     }
     let fps = act.fps.as_f64();
     if !(FPS_RANGE.0..=FPS_RANGE.1).contains(&fps) {
-        let message = format!("the frame rate is {}, huggingface asks for {} to {}", act.fps, FPS_RANGE.0, FPS_RANGE.1);
-        return Err(Complaint::new("bad_fps", message, "choose a frame rate in that range; 8 is usual").into());
+        let message =
+            format!("the frame rate is {}, huggingface asks for {} to {}", act.fps, FPS_RANGE.0, FPS_RANGE.1);
+        return Err(
+            Complaint::new("bad_fps", message, "choose a frame rate in that range; 8 is usual").into()
+        );
     }
     let wish = Wish::of(&act, remote.max_frames)?;
     match act.subject {

@@ -88,7 +88,10 @@ pub async fn video(caller: &Caller<'_>, order: &Order, folder: &Path) -> Result<
             "IN_QUEUE" | "IN_PROGRESS" => {}
             other => {
                 let told = words::plain(other, remote.token.as_ref());
-                let message = format!("{} knows the request's state as `{told}`, which fal's queue does not have", host(&remote.base));
+                let message = format!(
+                    "{} knows the request's state as `{told}`, which fal's queue does not have",
+                    host(&remote.base)
+                );
                 return Err(Complaint::new("provider_failed", message, "try again later").into());
             }
         }
@@ -107,7 +110,12 @@ async fn offer(caller: &Caller<'_>) -> Result<Offer, EngineError> {
     let info: ModelInfo = json(caller, &Ask::get(url)).await?;
     let offer = find(info.mapping, remote)?;
     if matches!(offer.status.as_str(), "staging" | "error") {
-        let message = format!("the hub calls {} at {} `{}`: it may fail", remote.model, remote.form.provider(), offer.status);
+        let message = format!(
+            "the hub calls {} at {} `{}`: it may fail",
+            remote.model,
+            remote.form.provider(),
+            offer.status
+        );
         caller.tell(Cue::Warning(Warning::new("provider_status", message)))?;
     }
     Ok(offer)
@@ -119,7 +127,10 @@ fn find(mapping: Value, remote: &Remote) -> Result<Offer, Complaint> {
         Value::Object(mut all) => (all.keys().cloned().collect::<Vec<_>>(), all.remove(provider)),
         Value::Array(all) => {
             let name = |entry: &Value| entry["provider"].as_str().map(str::to_owned);
-            (all.iter().filter_map(name).collect(), all.into_iter().find(|entry| entry["provider"] == provider))
+            (
+                all.iter().filter_map(name).collect(),
+                all.into_iter().find(|entry| entry["provider"] == provider),
+            )
         }
         _ => (Vec::new(), None),
     };
@@ -134,7 +145,11 @@ fn find(mapping: Value, remote: &Remote) -> Result<Offer, Complaint> {
     if offer.task != TASK {
         let task = words::plain(&offer.task, None);
         let message = format!("{} is served by {provider} for {task}, not for {TASK}", remote.model);
-        return Err(Complaint::new("model_not_served", message, "choose a model that makes videos of pictures"));
+        return Err(Complaint::new(
+            "model_not_served",
+            message,
+            "choose a model that makes videos of pictures",
+        ));
     }
     Ok(offer)
 }
@@ -149,8 +164,13 @@ async fn json<T: DeserializeOwned>(caller: &Caller<'_>, ask: &Ask) -> Result<T, 
             serde_json::from_slice(&body).map_err(|error| {
                 let reason = words::reason(&body[..body.len().min(4096)], remote.token.as_ref());
                 let quoted = if reason.is_empty() { String::new() } else { format!(" (`{reason}`)") };
-                let message = format!("{host} answered with something that is no answer of its API{quoted}: {error}");
-                Trouble::Refused(Complaint::new("bad_answer", message, "check huggingface.base_url, or choose another model or provider"))
+                let message =
+                    format!("{host} answered with something that is no answer of its API{quoted}: {error}");
+                Trouble::Refused(Complaint::new(
+                    "bad_answer",
+                    message,
+                    "check huggingface.base_url, or choose another model or provider",
+                ))
             })
         })
         .await
@@ -169,7 +189,9 @@ mod tests {
         let entry = json!({ "providerId": "fal-ai/fast-svd", "task": "image-to-video", "status": "live" });
         let mut listed = entry.clone();
         listed["provider"] = json!("fal-ai");
-        for mapping in [json!({ "together": {}, "fal-ai": entry }), json!([{ "provider": "together" }, listed])] {
+        for mapping in
+            [json!({ "together": {}, "fal-ai": entry }), json!([{ "provider": "together" }, listed])]
+        {
             assert_eq!(find(mapping, &remote).unwrap().provider_id, "fal-ai/fast-svd");
         }
         let rows = [

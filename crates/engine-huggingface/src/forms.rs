@@ -38,7 +38,9 @@ pub fn classic(remote: &Remote, order: &Order) -> Ask {
     let mut body = Vec::with_capacity(order.picture.len() + parameters.len() + 512);
     let file = "name=\"inputs\"; filename=\"character.jpg\"\r\nContent-Type: image/jpeg";
     for (head, content) in [(file, &order.picture[..]), ("name=\"parameters\"", parameters.as_bytes())] {
-        body.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
+        body.extend_from_slice(
+            format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(),
+        );
         body.extend_from_slice(content);
         body.extend_from_slice(b"\r\n");
     }
@@ -98,7 +100,8 @@ mod tests {
 
     fn remote(form: Form, base: &str) -> Remote {
         let base = Some(base.to_owned());
-        Remote::check(Setup { form, base, hub: Some("https://hub.example".into()), ..setup(Some("hf_x")) }).unwrap()
+        Remote::check(Setup { form, base, hub: Some("https://hub.example".into()), ..setup(Some("hf_x")) })
+            .unwrap()
     }
 
     fn order() -> Order {
@@ -121,7 +124,8 @@ mod tests {
 
         let classic = classic(&remote(Form::Classic, "https://h.example"), &order());
         assert_eq!(classic.url.as_str(), format!("https://h.example/models/{model}"));
-        let boundary = header(&classic, "content-type").strip_prefix("multipart/form-data; boundary=").unwrap();
+        let boundary =
+            header(&classic, "content-type").strip_prefix("multipart/form-data; boundary=").unwrap();
         assert_eq!(boundary, "talkie-form-1f0c6b5ex", "one that the picture does not hold");
         let mut expected = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"inputs\"; filename=\"character.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n"
@@ -142,7 +146,10 @@ mod tests {
         }
 
         let fal = fal(&remote(Form::Fal, "https://h.example"), "fal-ai/ltx-video/image-to-video", &order());
-        assert_eq!(fal.url.as_str(), "https://h.example/fal-ai/fal-ai/ltx-video/image-to-video?_subdomain=queue");
+        assert_eq!(
+            fal.url.as_str(),
+            "https://h.example/fal-ai/fal-ai/ltx-video/image-to-video?_subdomain=queue"
+        );
         let body: Value = serde_json::from_slice(&fal.body).unwrap();
         let picture = format!("data:image/jpeg;base64,{picture}");
         assert_eq!(body, json!({ "image_url": picture, "num_frames": 25, "seed": 1 }));

@@ -155,7 +155,11 @@ pub async fn save(answer: &mut Response, path: &Path, most: u64) -> Result<u64, 
     }
     let disk = |error: std::io::Error| {
         let message = format!("the provider's video cannot be written: {error}");
-        Trouble::Refused(Complaint::new("output_unwritable", message, "free some space, or set TMPDIR to another disk"))
+        Trouble::Refused(Complaint::new(
+            "output_unwritable",
+            message,
+            "free some space, or set TMPDIR to another disk",
+        ))
     };
     let mut file = tokio::fs::File::create(path).await.map_err(disk)?;
     let mut total = 0;
@@ -176,7 +180,11 @@ async fn piece(answer: &mut Response, so_far: u64) -> Result<Option<Bytes>, Trou
     let cut = |host: &str, why: String| {
         let message = format!("the answer of {host} broke off after {so_far}{of} bytes: {why}");
         Trouble::Later {
-            complaint: Complaint::new("answer_cut_off", message, "try again; if it stays so, the provider is at fault"),
+            complaint: Complaint::new(
+                "answer_cut_off",
+                message,
+                "try again; if it stays so, the provider is at fault",
+            ),
             after: None,
         }
     };
@@ -189,5 +197,9 @@ async fn piece(answer: &mut Response, so_far: u64) -> Result<Option<Bytes>, Trou
 
 fn too_large(url: &Url, bytes: u64, most: u64) -> Trouble {
     let message = format!("the answer of {} has {bytes} bytes or more, the limit is {most}", host(url));
-    Trouble::Refused(Complaint::new("answer_too_large", message, "ask for a shorter or smaller clip, or raise huggingface.answer_mib"))
+    Trouble::Refused(Complaint::new(
+        "answer_too_large",
+        message,
+        "ask for a shorter or smaller clip, or raise huggingface.answer_mib",
+    ))
 }

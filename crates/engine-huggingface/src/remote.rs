@@ -73,7 +73,11 @@ impl Token {
         if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             // the token itself is not shown
             let message = format!("the token of {from} is empty or has characters that no token has");
-            return Err(Complaint::new("bad_config", message, "copy it anew from https://huggingface.co/settings/tokens"));
+            return Err(Complaint::new(
+                "bad_config",
+                message,
+                "copy it anew from https://huggingface.co/settings/tokens",
+            ));
         }
         Ok(Self { secret: secret.to_owned(), from })
     }
@@ -179,12 +183,17 @@ impl Remote {
                 return Err(Complaint::new("no_token", message, HOW_TO_GET_A_TOKEN));
             }
             if setup.token.is_some() && url.scheme() == "http" && !is_loopback(url) {
-                let message = format!("huggingface.{key} is {url}: the token would cross the network in clear");
+                let message =
+                    format!("huggingface.{key} is {url}: the token would cross the network in clear");
                 return Err(Complaint::new("bad_config", message, "use https:, or a server on this machine"));
             }
         }
         if setup.tries == 0 {
-            return Err(Complaint::new("bad_config", "huggingface.tries is 0, it must be at least 1", "correct it, or leave it out"));
+            return Err(Complaint::new(
+                "bad_config",
+                "huggingface.tries is 0, it must be at least 1",
+                "correct it, or leave it out",
+            ));
         }
         let usual = (model == DEFAULT_MODEL).then_some(DEFAULT_MODEL_FRAMES);
         Ok(Self {
@@ -239,7 +248,8 @@ fn check_model(model: &str) -> Result<(), Complaint> {
 
 fn address(key: &str, text: &str) -> Result<Url, Complaint> {
     // an address may hold a password: it is shown only where it can be taken apart
-    let wrong = |why: String| Complaint::new("bad_config", format!("huggingface.{key} cannot be used: {why}"), SEE);
+    let wrong =
+        |why: String| Complaint::new("bad_config", format!("huggingface.{key} cannot be used: {why}"), SEE);
     let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("it must begin with https:// or http:// and name a host".to_owned()));
@@ -315,7 +325,8 @@ pub(crate) mod tests {
         assert_eq!(check(&|_| {}, None), Err("no_token"));
         assert_eq!(check(&base("http://127.0.0.1:9/x"), None), Ok(()), "a server of one's own may want none");
         assert_eq!(check(&base("http://127.0.0.1:9"), Some("hf_x")), Ok(()));
-        let fal = |setup: &mut Setup| (setup.form, setup.base) = (Form::Fal, Some("http://[::1]:9".to_owned()));
+        let fal =
+            |setup: &mut Setup| (setup.form, setup.base) = (Form::Fal, Some("http://[::1]:9".to_owned()));
         assert_eq!(check(&fal, None), Err("no_token"), "the hub is asked too");
         let wrong = ["http://10.0.0.1", "ftp://x", "https://u:p@h", "https://h/?q", "x", "https://"];
         for text in wrong {
@@ -335,7 +346,10 @@ pub(crate) mod tests {
         assert!(!shown.contains("Secret1") && shown.contains("HF_TOKEN"), "{shown}");
         for wrong in ["", " ", "a b", "hf_\u{e9}", "x\r\nHost: y"] {
             let complaint = Token::new(wrong, "HF_TOKEN").unwrap_err();
-            assert!(complaint.message.contains("HF_TOKEN") && !complaint.message.contains("Host"), "{complaint}");
+            assert!(
+                complaint.message.contains("HF_TOKEN") && !complaint.message.contains("Host"),
+                "{complaint}"
+            );
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contract::{
-    Complaint, EngineError, Fps, Frame, FrameSink, FrameSource, Layout, Report, Size, Stage, Stop, Stopped, Timing,
-    Value, VideoFormat, Warning, Weights,
+    Complaint, EngineError, Fps, Frame, FrameSink, FrameSource, Layout, Report, Size, Stage, Stop, Stopped,
+    Timing, Value, VideoFormat, Warning, Weights,
 };
 use media::{FramesSpec, Jpeg, MediaError, Scratch, Tools};
 use tokio::sync::Notify;
@@ -59,7 +59,11 @@ struct Summary {
 }
 
 /// Runs in the session's own thread, until the take is complete.
-pub fn run(remote: &Arc<Remote>, take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, EngineError> {
+pub fn run(
+    remote: &Arc<Remote>,
+    take: Take,
+    mut out: Box<dyn FrameSink + Send>,
+) -> Result<Report, EngineError> {
     let (cues, coming) = sync_channel(FRAMES_IN_FLIGHT);
     let (stop, wish) = (Stop::new(), take.wish.clone());
     let maker = {
@@ -172,7 +176,9 @@ fn show(
     if let Some(seconds) = seconds.filter(|seconds| *seconds > limits.clip_seconds) {
         let message =
             format!("the provider's video is {seconds:.1} s long, the limit is {:.1} s", limits.clip_seconds);
-        return Err(Complaint::new("clip_too_long", message, "raise clip_seconds in the configuration").into());
+        return Err(
+            Complaint::new("clip_too_long", message, "raise clip_seconds in the configuration").into()
+        );
     }
     let spec = FramesSpec { layout: Layout::I420, longest: SIDES.1 as u32 };
     let mut source = media::frames(tools, &video.path, spec, limits, stop).map_err(unfit)?;
@@ -190,8 +196,11 @@ fn show(
         }
         frames += 1;
         if frames > most {
-            let message = format!("the provider's video has more than {most} frames, {:.1} s", limits.clip_seconds);
-            return Err(Complaint::new("clip_too_long", message, "raise clip_seconds in the configuration").into());
+            let message =
+                format!("the provider's video has more than {most} frames, {:.1} s", limits.clip_seconds);
+            return Err(
+                Complaint::new("clip_too_long", message, "raise clip_seconds in the configuration").into()
+            );
         }
         stage.tell(Cue::Frame(frame))?;
         stage.tell(Cue::Stage(Stage::Decoding, frames, expected.unwrap_or(0).max(frames)))?;

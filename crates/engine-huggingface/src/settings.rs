@@ -31,12 +31,21 @@ pub fn cards() -> Vec<SettingCard> {
     let own = || Value::Text("the model's own".into());
     let card = |name, help| SettingCard { name, default: own(), help };
     vec![
-        card("size", "longest side that is asked for, 64 to 1920 px, in steps of 64; what comes is the provider's choice"),
-        card("num_frames", "frames that are asked for, 1 to 1000; else as many as the length needs, at most huggingface.max_frames"),
+        card(
+            "size",
+            "longest side that is asked for, 64 to 1920 px, in steps of 64; what comes is the provider's choice",
+        ),
+        card(
+            "num_frames",
+            "frames that are asked for, 1 to 1000; else as many as the length needs, at most huggingface.max_frames",
+        ),
         card("guidance_scale", "how closely the picture and the prompt are followed, 0 to 100"),
         card("num_inference_steps", "denoising steps, 1 to 1000"),
         card("motion_bucket_id", "how much moves, 0 to 255 (Stable Video Diffusion)"),
-        card("noise_aug_strength", "noise on the picture before it is animated, 0 to 10 (Stable Video Diffusion)"),
+        card(
+            "noise_aug_strength",
+            "noise on the picture before it is animated, 0 to 10 (Stable Video Diffusion)",
+        ),
         card("negative_prompt", "what is not to be seen, where the model reads a text"),
     ]
 }

@@ -40,7 +40,8 @@ pub fn is_page(bytes: &[u8]) -> bool {
 
 /// Controls move a terminal's cursor, and marks of direction turn a line around.
 fn is_plain(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `{"error": "…"}`, `{"error": {"message": "…"}}`, `{"error": ["…"]}`, and `detail` or `message` in its place, as FastAPI and fal have it.
@@ -51,7 +52,9 @@ fn message(json: &Value) -> Option<String> {
             let all: Vec<String> = all.iter().filter_map(message).collect();
             (!all.is_empty()).then(|| all.join("; "))
         }
-        Value::Object(fields) => ["error", "detail", "message", "msg"].iter().find_map(|name| message(fields.get(*name)?)),
+        Value::Object(fields) => {
+            ["error", "detail", "message", "msg"].iter().find_map(|name| message(fields.get(*name)?))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
@@ -73,7 +76,10 @@ mod tests {
         let long = "x".repeat(1000);
         let cut = format!("{}…", "x".repeat(SHOWN));
         let rows: [(&str, &str); 12] = [
-            (r#"{"error":"Model m is currently loading","estimated_time":20.0}"#, "Model m is currently loading"),
+            (
+                r#"{"error":"Model m is currently loading","estimated_time":20.0}"#,
+                "Model m is currently loading",
+            ),
             (r#"{"error":["a","b"]}"#, "a; b"),
             (r#"{"error":{"message":"no","code":3}}"#, "no"),
             (r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#, "field required"),

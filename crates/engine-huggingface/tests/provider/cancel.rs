@@ -21,14 +21,18 @@ fn check(provider: &Provider, what: &str, stop: impl Fn(&Told) -> bool + Send + 
 fn while_the_provider_computes() {
     let provider = Provider::start(|_, _| Answer::Hang);
     // told again and again while nothing comes
-    check(&provider, "hanging", |told| told.stages.iter().filter(|stage| **stage == Stage::Denoising).count() > 3);
+    check(&provider, "hanging", |told| {
+        told.stages.iter().filter(|stage| **stage == Stage::Denoising).count() > 3
+    });
     provider.wait_left();
 }
 
 #[test]
 fn while_a_model_is_loaded() {
     let provider = Provider::start(|_, _| json(503, "{\"error\":\"loading\",\"estimated_time\":50}"));
-    check(&provider, "loading", |told| told.stages.iter().filter(|stage| **stage == Stage::Loading).count() > 2);
+    check(&provider, "loading", |told| {
+        told.stages.iter().filter(|stage| **stage == Stage::Loading).count() > 2
+    });
     assert_eq!(provider.seen().len(), 1);
 }
 

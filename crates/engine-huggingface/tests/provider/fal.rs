@@ -24,7 +24,12 @@ fn usual(seen: &Seen, polls: usize) -> Answer {
         },
         ["GET", "/fal-ai/fal-ai/ltx-video/requests/r1?_subdomain=queue"] => {
             let host = seen.header("host").unwrap();
-            json(200, &format!(r#"{{"video":{{"url":"http://{host}/files/film.mp4","content_type":"video/mp4"}},"seed":1}}"#))
+            json(
+                200,
+                &format!(
+                    r#"{{"video":{{"url":"http://{host}/files/film.mp4","content_type":"video/mp4"}},"seed":1}}"#
+                ),
+            )
         }
         ["GET", "/files/film.mp4"] => video(film()),
         ref other => panic!("{other:?}"),
@@ -55,7 +60,10 @@ fn a_request_goes_through_the_queue() {
     assert_eq!(last.header("authorization"), None);
     let body = seen[1].json();
     assert!(body["image_url"].as_str().unwrap().starts_with("data:image/jpeg;base64,/9j/"), "{body}");
-    assert_eq!((&body["num_frames"], &body["prompt"], &body["seed"]), (&16.into(), &"wave".into(), &7.into()));
+    assert_eq!(
+        (&body["num_frames"], &body["prompt"], &body["seed"]),
+        (&16.into(), &"wave".into(), &7.into())
+    );
     assert!(told.stages.contains(&Stage::Fetching));
 }
 
@@ -73,22 +81,47 @@ fn what_goes_wrong_in_the_queue_is_told() {
     type Fault = fn(&str) -> Option<Answer>;
     let rows: [(Fault, &str, &str); 8] = [
         (
-            |path| path.starts_with("/api").then(|| json(200, r#"{"inferenceProviderMapping":{"together":{}}}"#)),
+            |path| {
+                path.starts_with("/api").then(|| json(200, r#"{"inferenceProviderMapping":{"together":{}}}"#))
+            },
             "model_not_served",
             "but by together",
         ),
-        (|path| path.starts_with("/api").then(|| json(404, r#"{"error":"Repository not found"}"#)), "model_not_served", "Repository not found"),
-        (|path| path.ends_with("image-to-video").then(|| json(403, r#"{"error":"no permission"}"#)), "gated", "no permission"),
-        (|path| path.ends_with("image-to-video").then(|| json(200, r#"{"detail":"busy"}"#)), "bad_answer", "`busy`"),
-        (|path| path.ends_with("/status").then(|| json(200, r#"{"status":"FAILED"}"#)), "provider_failed", "`FAILED`"),
         (
-            |path| path.ends_with("/r1").then(|| json(422, r#"{"detail":[{"loc":["body","image_url"],"msg":"Failed to load the image"}]}"#)),
+            |path| path.starts_with("/api").then(|| json(404, r#"{"error":"Repository not found"}"#)),
+            "model_not_served",
+            "Repository not found",
+        ),
+        (
+            |path| path.ends_with("image-to-video").then(|| json(403, r#"{"error":"no permission"}"#)),
+            "gated",
+            "no permission",
+        ),
+        (
+            |path| path.ends_with("image-to-video").then(|| json(200, r#"{"detail":"busy"}"#)),
+            "bad_answer",
+            "`busy`",
+        ),
+        (
+            |path| path.ends_with("/status").then(|| json(200, r#"{"status":"FAILED"}"#)),
+            "provider_failed",
+            "`FAILED`",
+        ),
+        (
+            |path| {
+                path.ends_with("/r1").then(|| {
+                    json(422, r#"{"detail":[{"loc":["body","image_url"],"msg":"Failed to load the image"}]}"#)
+                })
+            },
             "provider_refused",
             "Failed to load the image",
         ),
         (|path| path.ends_with("/r1").then(|| json(200, r#"{"images":[]}"#)), "bad_answer", "video"),
         (
-            |path| path.ends_with(".mp4").then(|| Answer::Whole(200, vec![], b"<html><title>Expired</title>".to_vec())),
+            |path| {
+                path.ends_with(".mp4")
+                    .then(|| Answer::Whole(200, vec![], b"<html><title>Expired</title>".to_vec()))
+            },
             "answer_is_html",
             "`Expired`",
         ),
@@ -103,10 +136,17 @@ fn what_goes_wrong_in_the_queue_is_told() {
 #[test]
 fn a_model_that_may_fail_is_used_with_a_warning() {
     let staging = MAPPING.replace("live", "staging");
-    let provider = Provider::start(move |_, seen| if seen.line.contains("/api/") { json(200, &staging) } else { usual(seen, 2) });
+    let provider =
+        Provider::start(
+            move |_, seen| if seen.line.contains("/api/") { json(200, &staging) } else { usual(seen, 2) },
+        );
     let (report, told) = run(fal(&provider.url), act(&[]));
     report.unwrap();
-    assert!(told.warnings.iter().any(|warning| warning.code == "provider_status" && warning.message.contains("`staging`")));
+    assert!(
+        told.warnings
+            .iter()
+            .any(|warning| warning.code == "provider_status" && warning.message.contains("`staging`"))
+    );
 }
 
 #[test]

@@ -20,8 +20,16 @@ fn the_router_is_sent_json_and_the_take_is_honest() {
     assert_eq!((format.size, format.fps), (Size::new(128, 64), Fps::whole(7)), "the video's own");
     assert_eq!(report.weights[0].name, format!("{MODEL}@hf-inference (remote)"));
     assert!(report.weights[0].sha256.is_empty() && !report.weights[0].embedded && report.weights.len() == 1);
-    assert!(report.settings.contains(&("form".into(), Value::Text("router".into()))), "{:?}", report.settings);
-    assert!(report.settings.contains(&("target_size".into(), Value::Text("512x320".into()))), "{:?}", report.settings);
+    assert!(
+        report.settings.contains(&("form".into(), Value::Text("router".into()))),
+        "{:?}",
+        report.settings
+    );
+    assert!(
+        report.settings.contains(&("target_size".into(), Value::Text("512x320".into()))),
+        "{:?}",
+        report.settings
+    );
     assert!(told.warnings.is_empty(), "2.00 s were asked for and came: {:?}", told.warnings);
 
     let [seen] = &provider.seen()[..] else { panic!("one request") };
@@ -58,7 +66,12 @@ fn the_classic_form_is_a_form_with_a_file() {
     let text = String::from_utf8_lossy(&seen.body);
     assert_eq!(text.matches(&format!("--{boundary}")).count(), 3);
     assert!(text.contains("name=\"inputs\"; filename=\"character.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n"));
-    assert!(text.contains("name=\"parameters\"\r\n\r\n{\"fps\":8,\"num_frames\":16,\"prompt\":\"wave\",\"seed\":7}\r\n"), "{text}");
+    assert!(
+        text.contains(
+            "name=\"parameters\"\r\n\r\n{\"fps\":8,\"num_frames\":16,\"prompt\":\"wave\",\"seed\":7}\r\n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -110,7 +110,8 @@ fn read(stream: TcpStream) -> Option<(Seen, TcpStream)> {
 fn write(mut stream: TcpStream, answer: Answer, gone: &Sender<()>) {
     let head = |status: u16, headers: &[(&str, String)], length: usize| {
         let rows: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!("HTTP/1.1 {status} X\r\n{rows}content-length: {length}\r\nconnection: close\r\n\r\n").into_bytes()
+        format!("HTTP/1.1 {status} X\r\n{rows}content-length: {length}\r\nconnection: close\r\n\r\n")
+            .into_bytes()
     };
     let bytes = match answer {
         Answer::Whole(status, headers, body) => [head(status, &headers, body.len()), body].concat(),
@@ -118,7 +119,9 @@ fn write(mut stream: TcpStream, answer: Answer, gone: &Sender<()>) {
             [head(200, &[("content-type", "video/mp4".into())], body.len()), body[..sent].to_vec()].concat()
         }
         Answer::Chunked(kind, body) => {
-            let mut all = format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n").into_bytes();
+            let mut all =
+                format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n")
+                    .into_bytes();
             for piece in body.chunks(1000) {
                 all.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
                 all.extend_from_slice(piece);

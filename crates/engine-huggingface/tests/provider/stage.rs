@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use contract::{
-    Act, Complaint, Engine, EngineError, Fps, Frame, FrameSink, FrameSource, Layout, Length, Report, Settings, Size,
-    SourceError, SourceFormat, Stage, Stopped, Subject, Turns, Value, VideoFormat, Warning,
+    Act, Complaint, Engine, EngineError, Fps, Frame, FrameSink, FrameSource, Layout, Length, Report,
+    Settings, Size, SourceError, SourceFormat, Stage, Stopped, Subject, Turns, Value, VideoFormat, Warning,
 };
 use engine_huggingface::{Download, Fetching, Form, HuggingFace, Setup, Token};
 use media::{Limits, ToolPaths};
@@ -55,7 +55,10 @@ pub fn act(sent: &[(&str, Value)]) -> Act {
         seed: 7,
         settings: Settings {
             preset: None,
-            sent: sent.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<BTreeMap<_, _>>(),
+            sent: sent
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect::<BTreeMap<_, _>>(),
         },
         landmarks: None,
         checkpoint: None,
@@ -112,8 +115,16 @@ pub struct Plain;
 impl Download for Plain {
     fn download<'a>(&'a self, url: &'a str, folder: &'a Path) -> Fetching<'a> {
         Box::pin(async move {
-            let broken = |error: reqwest::Error| Complaint::new("url_broken", error.without_url().to_string(), "");
-            let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.map_err(broken)?;
+            let broken =
+                |error: reqwest::Error| Complaint::new("url_broken", error.without_url().to_string(), "");
+            let answer = reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .unwrap()
+                .get(url)
+                .send()
+                .await
+                .map_err(broken)?;
             let bytes = answer.bytes().await.map_err(broken)?;
             let path = folder.join("fetched");
             std::fs::write(&path, bytes).unwrap();
