@@ -168,7 +168,11 @@ fn show(
     stage.tell(Cue::Stage(Stage::Decoding, 0, 0))?;
     let unfit = |error| unreadable(video, error);
     let probe = media::probe(tools, &video.path, limits, stop).map_err(unfit)?;
-    let told = probe.video.as_ref().ok_or_else(|| no_video(video, "only sound"))?;
+    let told = match (&probe.video, &probe.audio) {
+        (Some(told), _) => told,
+        (None, Some(_)) => return Err(no_video(video, "only sound")),
+        (None, None) => return Err(no_whole_video(video, "there is nothing in it").into()),
+    };
     if probe.format.ends_with("_pipe") || probe.format == "ico" {
         return Err(no_video(video, &format!("a picture ({})", probe.format.trim_end_matches("_pipe"))));
     }
@@ -247,14 +251,14 @@ fn unreadable(video: &Video, error: MediaError) -> EngineError {
         {
             complaint.into()
         }
-        MediaError::Rejected(complaint) => {
-            let message = format!(
-                "{} answered with {} bytes that are no whole video: {}",
-                video.host, video.bytes, complaint.message
-            );
-            Complaint::new("answer_unreadable", message, AGAIN).into()
-        }
+        MediaError::Rejected(complaint) => no_whole_video(video, &complaint.message).into(),
     }
+}
+
+fn no_whole_video(video: &Video, why: &str) -> Complaint {
+    let message =
+        format!("{} answered with {} bytes that are no whole video: {why}", video.host, video.bytes);
+    Complaint::new("answer_unreadable", message, AGAIN)
 }
 
 fn media(error: MediaError) -> EngineError {
