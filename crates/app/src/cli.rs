@@ -219,7 +219,7 @@ pub struct GenerateArgs {
     /// Frame rate, e.g. 25, 29.97 or 30000/1001 (default: the clip's own, else the engine's)
     #[arg(long)]
     pub fps: Option<Fps>,
-    /// What is to be seen (engines infinitetalk and wan-i2v)
+    /// What is to be seen (engines infinitetalk, wan-i2v and huggingface)
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face); 480 or 720 for engines with

@@ -11,12 +11,14 @@ use toml::{Table, Value};
 use crate::cli::{MachineArgs, TtsBackend};
 use crate::compute::ComputeConfig;
 use crate::serve::settings::{
-    FalSettings, FetchSettings, InfiniteTalkSettings, MuseTalkS3Settings, MuseTalkSettings,
-    RetentionSettings, ServeSettings, StoreSettings, SvdSettings,
+    FalSettings, FetchSettings, HuggingFaceSettings, InfiniteTalkSettings, MuseTalkS3Settings,
+    MuseTalkSettings, RetentionSettings, ServeSettings, StoreSettings, SvdSettings,
 };
 
 /// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
 const ENV_PREFIX: &str = "TALKIE__";
+/// What no command line may set, itself or within its table.
+const SECRET: [&str; 2] = ["huggingface", "huggingface.token"];
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +41,7 @@ pub struct Config {
     pub musetalk_s3: MuseTalkS3Settings,
     pub svd: SvdSettings,
     pub fal: FalSettings,
+    pub huggingface: HuggingFaceSettings,
     pub models: ModelsConfig,
     pub compute: ComputeConfig,
 }
@@ -118,6 +121,14 @@ impl Config {
             let (path, value) = item.split_once('=').ok_or_else(|| {
                 wrong(format!("`--conf {item}` has no `=`"), "write --conf section.key=value")
             })?;
+            if SECRET.contains(&path) {
+                // command lines can be read by everybody on this machine, and a worker gets the same
+                let message = format!("--conf {path} could show a token to others");
+                return Err(wrong(
+                    message,
+                    "set HF_TOKEN, and the keys below it by --conf huggingface.KEY=VALUE",
+                ));
+            }
             lay_over(&mut table, path, value).map_err(|why| wrong(format!("--conf {item}: {why}"), SEE))?;
         }
         let config: Self =
@@ -262,6 +273,15 @@ mod tests {
         let mut file: Table = "data = \"x\"".parse().unwrap();
         assert!(lay_over(&mut file, "data.deeper", "1").is_err());
         assert!(lay_over(&mut file, "serve.", "1").is_err());
+    }
+
+    #[test]
+    fn a_token_on_a_command_line_is_refused_and_not_repeated() {
+        for item in ["huggingface.token=hf_Secret1", "huggingface={token=\"hf_Secret1\"}"] {
+            let args = MachineArgs { conf: vec![item.to_owned()], ..MachineArgs::default() };
+            let complaint = Config::load(&args).err().unwrap().to_string();
+            assert!(complaint.contains("HF_TOKEN") && !complaint.contains("Secret1"), "{complaint}");
+        }
     }
 
     #[test]

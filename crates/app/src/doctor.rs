@@ -45,7 +45,7 @@ fn examine(machine: &MachineArgs) -> Vec<Check> {
         Ok(config) => {
             checks.push(works("configuration", "in order"));
             media(&config, &mut checks);
-            checks.push(weights(&config));
+            checks.extend(engines(&config));
         }
         Err(complaint) => checks.push(broken("configuration", &complaint)),
     }
@@ -161,11 +161,14 @@ fn gpu() -> Check {
     }
 }
 
-fn weights(config: &Config) -> Check {
-    let engines = match machine::engines(config, &DataArgs::of_environment(), &device::CPU) {
-        Ok(engines) => engines,
-        Err(complaint) => return broken("weights", &complaint),
-    };
+fn engines(config: &Config) -> Vec<Check> {
+    match machine::engines(config, &DataArgs::of_environment(), &device::CPU) {
+        Ok(engines) => vec![weights(&engines), remote(&engines)],
+        Err(complaint) => vec![broken("weights", &complaint)],
+    }
+}
+
+fn weights(engines: &machine::Engines) -> Check {
     let mut names = Vec::new();
     for card in engines.cards() {
         for weights in &card.weights {
@@ -173,10 +176,24 @@ fn weights(config: &Config) -> Check {
             names.push(format!("{} for {} ({origin})", weights.name, card.name));
         }
     }
-    match engines.absent.first() {
+    match engines.absent.iter().find(|(name, _)| *name != machine::HUGGING_FACE) {
         None => works("weights", names.join(", ")),
         Some((name, why)) => {
             without("weights", format!("{}; none for {name}", names.join(", ")), why.hint.clone())
+        }
+    }
+}
+
+fn remote(engines: &machine::Engines) -> Check {
+    let name = machine::HUGGING_FACE;
+    match (&engines.remote, engines.absent.iter().find(|(absent, _)| *absent == name)) {
+        (_, Some((_, why))) if why.code == "no_token" => {
+            without(name, "not configured: no picture leaves this machine", why.hint.clone())
+        }
+        (_, Some((_, why))) => broken(name, why),
+        (to, None) => {
+            let to = to.as_deref().unwrap_or_default();
+            works(name, format!("{to}; pictures go there only where engine = {name} is asked for"))
         }
     }
 }

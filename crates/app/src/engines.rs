@@ -34,7 +34,12 @@ fn as_text(card: &EngineCard) -> String {
     let mut row = |name: &str, value: String| rows.push(format!("  {name:<12} {value}"));
     row("device", device(card.device).to_owned());
     row("input", card.subjects.iter().map(|s| subject(*s)).collect::<Vec<_>>().join(", "));
-    row("voice", if card.idles { "optional (idles without one)" } else { "required" }.to_owned());
+    let voice = match (card.persons, card.idles) {
+        (0, _) => "none: clips are silent",
+        (_, true) => "optional (idles without one)",
+        (_, false) => "required",
+    };
+    row("voice", voice.to_owned());
     if card.persons > 1 {
         row("persons", format!("up to {}, each with a voice", card.persons));
     }
@@ -43,7 +48,9 @@ fn as_text(card: &EngineCard) -> String {
         "frame rate",
         format!("{} to {} fps, default {}", card.fps_range.0, card.fps_range.1, card.default_fps),
     );
-    row("face", format!("at least {} px wide", card.min_face));
+    if card.min_face > 0 {
+        row("face", format!("at least {} px wide", card.min_face));
+    }
     row("memory", format!("about {} MiB a session", card.memory_mib));
     for weights in &card.weights {
         let origin = if weights.embedded { "built in" } else { "on this machine" };
@@ -81,6 +88,7 @@ fn device(device: Device) -> &'static str {
     match device {
         Device::Cpu => "cpu",
         Device::Cuda => "cuda",
+        Device::Remote => "remote",
     }
 }
 

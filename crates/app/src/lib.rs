@@ -17,6 +17,7 @@ mod device;
 mod doctor;
 mod engines;
 mod generate;
+mod huggingface;
 #[cfg(feature = "neural")]
 mod infinitetalk;
 mod job_list;

@@ -14,8 +14,10 @@ use crate::device::Device;
 pub use crate::learned::Learned;
 #[cfg(feature = "neural")]
 use crate::models::surroundings;
-#[cfg(feature = "neural")]
 use crate::serve::{data_place, originals::Originals};
+
+/// The engine that sends inputs away.
+pub const HUGGING_FACE: &str = "huggingface";
 
 /// The engines of this program.
 pub struct Engines {
@@ -23,6 +25,8 @@ pub struct Engines {
     pub ready: Vec<Arc<dyn Engine>>,
     /// Those that cannot, and why.
     pub absent: Vec<(&'static str, Complaint)>,
+    /// Where the engine that sends inputs away sends them, if it is ready.
+    pub remote: Option<String>,
 }
 
 impl Engines {
@@ -50,19 +54,38 @@ impl Engines {
 }
 
 /// `data`: the data folder, below which the weights lie if nothing else is said. `device`: what nets compute on.
-#[cfg(feature = "neural")]
 pub fn engines(config: &Config, data: &DataArgs, device: &Device) -> Result<Engines, Complaint> {
     let mut engines = built_in();
     let data = data_place(data, config)?;
     let here = std::env::current_dir().unwrap_or_else(|_| data.clone());
     let originals = Originals::read(&data, &here)?;
-    let places = surroundings::places(None, config, &data);
-    match crate::musetalk::engine(&places, &originals, (config, device)) {
+    #[cfg(feature = "neural")]
+    add_neural(&mut engines, &data, (&originals, config, device));
+    #[cfg(not(feature = "neural"))]
+    let _ = device;
+    match crate::huggingface::engine(&originals, config) {
+        Ok(engine) => {
+            engines.remote = Some(engine.describe());
+            engines.ready.push(Arc::new(engine));
+        }
+        Err(why) => engines.absent.push((HUGGING_FACE, why)),
+    }
+    Ok(engines)
+}
+
+#[cfg(feature = "neural")]
+fn add_neural(
+    engines: &mut Engines,
+    data: &std::path::Path,
+    (originals, config, device): (&Originals, &Config, &Device),
+) {
+    let places = surroundings::places(None, config, data);
+    match crate::musetalk::engine(&places, originals, (config, device)) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("musetalk", why)),
     }
     // a mistake in what is said of their weights is theirs, not that of whoever wants another engine
-    let made = crate::infinitetalk::engines(&places, &originals, (config, device));
+    let made = crate::infinitetalk::engines(&places, originals, (config, device));
     let made = match made {
         Ok(crate::infinitetalk::Engines { infinitetalk, wan_i2v }) => [infinitetalk, wan_i2v],
         Err(why) => [Err(why.clone()), Err(why)],
@@ -73,21 +96,15 @@ pub fn engines(config: &Config, data: &DataArgs, device: &Device) -> Result<Engi
             Err(why) => engines.absent.push((name, why)),
         }
     }
-    match crate::svd::engine(&places, &originals, (config, device)) {
+    match crate::svd::engine(&places, originals, (config, device)) {
         Ok(engine) => engines.ready.push(Arc::new(engine)),
         Err(why) => engines.absent.push(("svd", why)),
     }
-    Ok(engines)
-}
-
-#[cfg(not(feature = "neural"))]
-pub fn engines(_: &Config, _: &DataArgs, _: &Device) -> Result<Engines, Complaint> {
-    Ok(built_in())
 }
 
 /// The engines that need no weights.
 pub fn built_in() -> Engines {
-    Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new() }
+    Engines { ready: vec![Arc::new(Puppet::new())], absent: Vec::new(), remote: None }
 }
 
 /// To be called once, before an engine works. What comes back is to be kept until the work is done.

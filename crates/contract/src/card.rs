@@ -6,6 +6,8 @@ use crate::{Fps, Layout, Value};
 pub enum Device {
     Cpu,
     Cuda,
+    /// Somebody else's: inputs leave this machine.
+    Remote,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum SubjectKind {
 pub struct Weights {
     /// `visnet-1`, `musetalk-v15`, …
     pub name: String,
-    /// sha256 of the bytes, hex.
+    /// sha256 of the bytes, hex; empty where they are not on this machine.
     pub sha256: String,
     /// They are part of the program; nothing is to be downloaded.
     pub embedded: bool,

@@ -2,12 +2,11 @@
 //! the sink, hands them on, and meanwhile asks the sink whether anybody still wants the take, which the maker could not: it would be
 //! asked between two frames only. Whoever is canceled does not wait for the maker, which leaves at its next look at the `Stagehand`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use contract::{EngineError, Frame, FrameSink, Stage, Stopped, Timing, VideoFormat, Warning};
+use contract::{EngineError, Frame, FrameSink, Stage, Stop, Stopped, Timing, VideoFormat, Warning};
 
 /// How often the sink is asked while nothing is ready.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -24,22 +23,50 @@ pub enum Cue {
     Checkpoint(Vec<u8>),
 }
 
-/// Runs `make` in a thread called `name` and hands on what it tells, until it has ended or nobody wants the take any more.
+/// Runs `make` in a thread called `name` and hands on what it tells, until it has ended or nobody wants the take any more: then nobody waits for it.
 pub fn perform<T: Send + 'static>(
     name: &str,
     out: &mut dyn FrameSink,
     make: impl FnOnce(&Stagehand) -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
+    let (relayed, maker) = relayed(name, out, make)?;
+    // who is canceled need not wait for a block to end
+    relayed?;
+    ended(maker)
+}
+
+/// The same of a maker that leaves at once when it is stopped, and has something to clear away.
+pub fn perform_to_the_end<T: Send + 'static>(
+    name: &str,
+    out: &mut dyn FrameSink,
+    make: impl FnOnce(&Stagehand) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let (relayed, maker) = relayed(name, out, make)?;
+    let made = ended(maker);
+    relayed?;
+    made
+}
+
+type Maker<T> = JoinHandle<Result<T, EngineError>>;
+
+fn relayed<T: Send + 'static>(
+    name: &str,
+    out: &mut dyn FrameSink,
+    make: impl FnOnce(&Stagehand) -> Result<T, EngineError> + Send + 'static,
+) -> Result<(Result<(), Stopped>, Maker<T>), EngineError> {
     let (cues, coming) = sync_channel(IN_FLIGHT);
-    let stagehand = Stagehand { cues, gone: Arc::default() };
-    let gone = Arc::clone(&stagehand.gone);
+    let stagehand = Stagehand { cues, stop: Stop::new() };
+    let stop = stagehand.stop.clone();
     let maker = std::thread::Builder::new().name(name.into()).spawn(move || make(&stagehand));
     let maker = maker.map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
     let relayed = relay(&coming, out);
-    gone.store(true, Ordering::Relaxed);
-    drop(coming);
-    // who is canceled need not wait for a block to end
-    relayed?;
+    if relayed.is_err() {
+        stop.stop();
+    }
+    Ok((relayed, maker))
+}
+
+fn ended<T>(maker: Maker<T>) -> Result<T, EngineError> {
     maker.join().map_err(|_| EngineError::Failed("making the take panicked".into()))?
 }
 
@@ -64,7 +91,7 @@ fn relay(coming: &Receiver<Cue>, out: &mut dyn FrameSink) -> Result<(), Stopped>
 /// The maker's side.
 pub struct Stagehand {
     cues: SyncSender<Cue>,
-    gone: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 impl Stagehand {
@@ -74,7 +101,12 @@ impl Stagehand {
 
     /// Nobody wants the take any more.
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+        self.stop.is_stopped()
+    }
+
+    /// Set when nobody wants the take any more: for what blocks on something outside.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Whether the maker may go on.
@@ -164,7 +196,7 @@ mod tests {
         assert_eq!(out.seen, ["begin", "frame", "checkpoint", "warning"]);
         let broken = perform("test", &mut out, |_| Err::<(), _>(EngineError::Failed("why".into())));
         assert_eq!(broken.unwrap_err().to_string(), "the engine failed: why");
-        let panicked = perform("test", &mut out, |_| -> Result<(), _> { panic!("for the test") });
+        let panicked = perform_to_the_end("test", &mut out, |_| -> Result<(), _> { panic!("for the test") });
         assert!(panicked.unwrap_err().to_string().contains("panicked"));
     }
 

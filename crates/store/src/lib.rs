@@ -6,6 +6,7 @@ mod address;
 mod asset;
 mod buckets;
 mod data_uri;
+mod downloads;
 mod draft;
 mod fetch;
 mod guard;
@@ -22,6 +23,7 @@ mod writing;
 
 pub use asset::Asset;
 pub use data_uri::is_data_uri;
+pub use downloads::Downloads;
 pub use draft::{Draft, Existing};
 pub use reading::Reading;
 pub use room::free_bytes;

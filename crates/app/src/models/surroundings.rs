@@ -58,10 +58,10 @@ fn cache() -> Option<PathBuf> {
     path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))
 }
 
-/// As the hub's own library looks for it: two variables, then a file.
+/// As the hub's own library looks for it, and by the SVD backend's name for it: variables, then a file.
 fn token() -> Result<Option<String>, Complaint> {
-    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN"];
-    if let Some(token) = variables.into_iter().find_map(text) {
+    let names = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN"];
+    if let Some(token) = names.into_iter().find_map(text) {
         return Ok(Some(token));
     }
     let (named, file) = match path("HF_TOKEN_PATH") {
@@ -80,7 +80,7 @@ fn token() -> Result<Option<String>, Complaint> {
 }
 
 /// The variables curl reads; a proxy for everything else comes last.
-fn proxy(endpoint: &str) -> Option<ProxyChoice> {
+pub fn proxy(endpoint: &str) -> Option<ProxyChoice> {
     let either = |upper: &str, lower: &str| text(lower).or_else(|| text(upper));
     let own = if endpoint.starts_with("https:") {
         either("HTTPS_PROXY", "https_proxy")

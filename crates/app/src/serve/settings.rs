@@ -244,6 +244,30 @@ pub struct MuseTalkSettings {
     pub settings: std::collections::BTreeMap<String, toml::Value>,
 }
 
+/// The engine huggingface. Pictures leave this machine only where it is the engine that was asked for.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HuggingFaceSettings {
+    /// `router` (default), `classic` or `fal-ai`.
+    pub form: Option<String>,
+    /// `owner/name` at the hub.
+    pub model: Option<String>,
+    /// Where requests go, if not to Hugging Face's own hosts.
+    pub base_url: Option<String>,
+    /// The hub that knows a model's providers.
+    pub hub_url: Option<String>,
+    /// Default: `HUGGING_FACE_TOKEN`, else `HF_TOKEN`.
+    pub token: Option<String>,
+    /// From the first request to the last byte of the video; default 600.
+    pub deadline_seconds: Option<f64>,
+    /// How often a request that fails in a way that may pass is sent; default 3.
+    pub tries: Option<u32>,
+    /// Frames that are asked for at most; default 25 for the usual model, else no limit.
+    pub max_frames: Option<u64>,
+    /// Largest video that is taken, in MiB; default 512.
+    pub answer_mib: Option<u64>,
+}
+
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FalSettings {

@@ -1,0 +1,162 @@
+//! fal's queue behind the router, with the hub that knows its name of a model.
+
+use std::time::{Duration, Instant};
+
+use contract::{EngineError, Stage};
+use engine_huggingface::{Form, Setup};
+
+use crate::server::{Answer, Provider, Seen, json, video};
+use crate::stage::{TOKEN, act, complaint, film, run, run_until, setup};
+
+const MODEL: &str = "Lightricks/LTX-Video";
+const MAPPING: &str = r#"{"id":"x","inferenceProviderMapping":{"fal-ai":{"status":"live","providerId":"fal-ai/ltx-video/image-to-video","task":"image-to-video"}}}"#;
+/// Of another host: only its path counts.
+const SUBMITTED: &str = r#"{"request_id":"r1","status":"IN_QUEUE","response_url":"https://queue.fal.run/fal-ai/ltx-video/requests/r1","queue_position":0}"#;
+
+fn usual(seen: &Seen, polls: usize) -> Answer {
+    match seen.line.split(' ').collect::<Vec<_>>()[..2] {
+        ["GET", "/api/models/Lightricks/LTX-Video?expand=inferenceProviderMapping"] => json(200, MAPPING),
+        ["POST", "/fal-ai/fal-ai/ltx-video/image-to-video?_subdomain=queue"] => json(200, SUBMITTED),
+        ["GET", "/fal-ai/fal-ai/ltx-video/requests/r1/status?_subdomain=queue"] => match polls {
+            0 => json(202, r#"{"status":"IN_QUEUE","queue_position":1}"#),
+            1 => json(202, r#"{"status":"IN_PROGRESS"}"#),
+            _ => json(200, r#"{"status":"COMPLETED"}"#),
+        },
+        ["GET", "/fal-ai/fal-ai/ltx-video/requests/r1?_subdomain=queue"] => {
+            let host = seen.header("host").unwrap();
+            json(
+                200,
+                &format!(
+                    r#"{{"video":{{"url":"http://{host}/files/film.mp4","content_type":"video/mp4"}},"seed":1}}"#
+                ),
+            )
+        }
+        ["GET", "/files/film.mp4"] => video(film()),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn polls(n: usize) -> usize {
+    n.saturating_sub(2)
+}
+
+fn fal(url: &str) -> Setup {
+    Setup { model: Some(MODEL.into()), ..setup(Form::Fal, url) }
+}
+
+#[test]
+fn a_request_goes_through_the_queue() {
+    let provider = Provider::start(|n, seen| usual(seen, polls(n)));
+    let (report, told) = run(fal(&provider.url), act(&[]));
+    let report = report.unwrap();
+    assert_eq!((report.frames, told.frames), (14, 14));
+    assert_eq!(report.weights[0].name, "Lightricks/LTX-Video@fal-ai (remote)");
+    let seen = provider.seen();
+    assert_eq!(seen.len(), 7, "mapping, submit, three states, result, video");
+    let (last, asked) = seen.split_last().unwrap();
+    for one in asked {
+        assert_eq!(one.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()), "{}", one.line);
+    }
+    assert_eq!(last.header("authorization"), None);
+    let body = seen[1].json();
+    assert!(body["image_url"].as_str().unwrap().starts_with("data:image/jpeg;base64,/9j/"), "{body}");
+    assert_eq!(
+        (&body["num_frames"], &body["prompt"], &body["seed"]),
+        (&16.into(), &"wave".into(), &7.into())
+    );
+    assert!(told.stages.contains(&Stage::Fetching));
+}
+
+#[test]
+fn a_state_that_cannot_be_asked_for_is_asked_for_again_and_the_request_is_not_sent_twice() {
+    let provider = Provider::start(|n, seen| if n == 2 { Answer::Nothing } else { usual(seen, 2) });
+    run(fal(&provider.url), act(&[])).0.unwrap();
+    let posts = provider.seen().iter().filter(|seen| seen.line.starts_with("POST")).count();
+    assert_eq!(posts, 1);
+}
+
+#[test]
+fn what_goes_wrong_in_the_queue_is_told() {
+    let path = |seen: &Seen| seen.line.split([' ', '?']).nth(1).unwrap().to_owned();
+    type Fault = fn(&str) -> Option<Answer>;
+    let rows: [(Fault, &str, &str); 8] = [
+        (
+            |path| {
+                path.starts_with("/api").then(|| json(200, r#"{"inferenceProviderMapping":{"together":{}}}"#))
+            },
+            "model_not_served",
+            "but by together",
+        ),
+        (
+            |path| path.starts_with("/api").then(|| json(404, r#"{"error":"Repository not found"}"#)),
+            "model_not_served",
+            "Repository not found",
+        ),
+        (
+            |path| path.ends_with("image-to-video").then(|| json(403, r#"{"error":"no permission"}"#)),
+            "gated",
+            "no permission",
+        ),
+        (
+            |path| path.ends_with("image-to-video").then(|| json(200, r#"{"detail":"busy"}"#)),
+            "bad_answer",
+            "`busy`",
+        ),
+        (
+            |path| path.ends_with("/status").then(|| json(200, r#"{"status":"FAILED"}"#)),
+            "provider_failed",
+            "`FAILED`",
+        ),
+        (
+            |path| {
+                path.ends_with("/r1").then(|| {
+                    json(422, r#"{"detail":[{"loc":["body","image_url"],"msg":"Failed to load the image"}]}"#)
+                })
+            },
+            "provider_refused",
+            "Failed to load the image",
+        ),
+        (|path| path.ends_with("/r1").then(|| json(200, r#"{"images":[]}"#)), "bad_answer", "video"),
+        (
+            |path| {
+                path.ends_with(".mp4")
+                    .then(|| Answer::Whole(200, vec![], b"<html><title>Expired</title>".to_vec()))
+            },
+            "answer_is_html",
+            "`Expired`",
+        ),
+    ];
+    for (fault, code, told) in rows {
+        let provider = Provider::start(move |_, seen| fault(&path(seen)).unwrap_or_else(|| usual(seen, 2)));
+        let complaint = complaint(run(fal(&provider.url), act(&[])).0);
+        assert!(complaint.code == code && complaint.message.contains(told), "{complaint:?}");
+    }
+}
+
+#[test]
+fn a_model_that_may_fail_is_used_with_a_warning() {
+    let staging = MAPPING.replace("live", "staging");
+    let provider =
+        Provider::start(
+            move |_, seen| if seen.line.contains("/api/") { json(200, &staging) } else { usual(seen, 2) },
+        );
+    let (report, told) = run(fal(&provider.url), act(&[]));
+    report.unwrap();
+    assert!(
+        told.warnings
+            .iter()
+            .any(|warning| warning.code == "provider_status" && warning.message.contains("`staging`"))
+    );
+}
+
+#[test]
+fn a_request_that_waits_in_the_queue_can_be_left() {
+    let provider = Provider::start(|_, seen| usual(seen, 0));
+    let begun = Instant::now();
+    let (outcome, _) = run_until(fal(&provider.url), act(&[]), |told| told.stages.len() > 8);
+    assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let provider = Provider::start(|_, seen| usual(seen, 0));
+    let setup = Setup { deadline: Duration::from_secs(1), ..fal(&provider.url) };
+    assert_eq!(complaint(run(setup, act(&[])).0).code, "provider_timeout");
+}
