@@ -35,10 +35,10 @@ fn check(area: &str, wanted: &[&str]) {
 
 #[test]
 fn give_what_the_official_implementation_gives() {
-    check("svd", &["vae"]);
+    check("svd", &["unet", "unet_bf16", "vae"]);
 }
 
 #[test]
 fn ask_for_the_keys_of_the_released_files() {
-    check("keys", &["svd_vae"]);
+    check("keys", &["svd_unet", "svd_vae"]);
 }

@@ -39,7 +39,7 @@ impl SinglePart {
         let checkpoint = Checkpoint::open(path)?;
         let (mut tensors, mut spare) = (BTreeMap::new(), BTreeMap::new());
         for key in checkpoint.entries().keys() {
-            let mut put = |to: &mut BTreeMap<String, Origin>, named: Named| {
+            let put = |to: &mut BTreeMap<String, Origin>, named: Named| {
                 if named.part == part {
                     to.insert(named.name, Origin::Stored { key: key.clone(), form: named.form });
                 }
