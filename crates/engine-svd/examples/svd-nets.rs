@@ -62,7 +62,9 @@ fn job(line: &[&str]) -> Result<Job> {
                 decoder.forward(&z, &watch).map_err(candle_core::Error::wrap)
             }))
         }
-        _ => bail!("known are `svd_unet BATCH FRAMES HEIGHT WIDTH` and `svd_decode FRAMES HEIGHT WIDTH`, not {line:?}"),
+        _ => bail!(
+            "known are `svd_unet BATCH FRAMES HEIGHT WIDTH` and `svd_decode FRAMES HEIGHT WIDTH`, not {line:?}"
+        ),
     }
 }
 

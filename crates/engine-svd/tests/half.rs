@@ -16,7 +16,8 @@ fn wide(x: &Tensor) -> Tensor {
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    let length = |x: &Tensor| f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+    let length =
+        |x: &Tensor| f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
     length(&(a - b).unwrap()) / length(b)
 }
 

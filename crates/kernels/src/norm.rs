@@ -137,7 +137,8 @@ impl GroupNorm {
                 for channel in group * wide..(group + 1) * wide {
                     let factor = f64::from(self.gamma[channel]) * inverse;
                     scale[picture * c + channel] = factor as f32;
-                    shift[picture * c + channel] = (f64::from(self.beta[channel]) + (added(channel) - mean) * factor) as f32;
+                    shift[picture * c + channel] =
+                        (f64::from(self.beta[channel]) + (added(channel) - mean) * factor) as f32;
                 }
             }
         }

@@ -118,11 +118,8 @@ fn norms_of_what_something_is_added_to() {
         let x = noise(n * pixels * c, 1);
         let added: Vec<f32> = noise(clips * c, 2).iter().map(|v| 3.0 * v).collect();
         let norm = GroupNorm::new(groups, 1e-5, noise(c, 3), noise(c, 4)).unwrap();
-        let sum: Vec<f32> = x
-            .iter()
-            .enumerate()
-            .map(|(i, x)| x + added[i / (frames * pixels * c) * c + i % c])
-            .collect();
+        let sum: Vec<f32> =
+            x.iter().enumerate().map(|(i, x)| x + added[i / (frames * pixels * c) * c + i % c]).collect();
         for ctx in contexts(Profile::Strict) {
             for act in [Act::Identity, Act::Silu] {
                 let (mut whole, mut apart) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);

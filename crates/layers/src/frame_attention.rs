@@ -65,7 +65,8 @@ mod tests {
             }
         }
         let half = |i: usize| within(i).to_dtype(DType::BF16).unwrap();
-        let halves = frame_attention(&half(0), &half(1), &half(2), 0.4).unwrap().to_dtype(DType::F32).unwrap();
+        let halves =
+            frame_attention(&half(0), &half(1), &half(2), 0.4).unwrap().to_dtype(DType::F32).unwrap();
         let far = (halves - y).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(far < 0.02, "{far}");
         assert!(frame_attention(&part(0), &part(1), &part(2).narrow(1, 0, 2).unwrap(), 1.0).is_err());

@@ -66,8 +66,7 @@ impl GroupNorm {
             && x.dims().last() == Some(&self.channels)
         {
             let (ctx, added) = (cpu::context()?, cpu::owned(added)?);
-            let pictures =
-                kernels::Pictures { n: x.dim(0)?, act: kernels::Act::Silu, added: Some(&added) };
+            let pictures = kernels::Pictures { n: x.dim(0)?, act: kernels::Act::Silu, added: Some(&added) };
             return cpu::make(x.dims(), |y| cpu::read(x, |x| kernel.forward_of(ctx, pictures, x, y)));
         }
         self.forward_silu(&add_each(x, added)?)

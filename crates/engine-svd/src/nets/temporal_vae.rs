@@ -84,7 +84,8 @@ impl TemporalDecoder {
 
     /// z: (b, f, h, w, 4), the scaling factor taken off -> (b, f, 8h, 8w, 3), about on [-1, 1]
     pub fn forward(&self, z: &Tensor, watch: &Watch) -> Outcome<Tensor> {
-        let part = |name: &str, run: &dyn Fn() -> Result<Tensor>| watch.part(|| format!("decoder.{name}"), run);
+        let part =
+            |name: &str, run: &dyn Fn() -> Result<Tensor>| watch.part(|| format!("decoder.{name}"), run);
         let x = part("conv_in", &|| each_frame(z, |z| self.conv_in.forward(z)))?; // (b, f, h, w, c)
         let x = part("mid_block.resnets.0", &|| self.mid_first.forward(&x, None))?;
         let x = part("mid_block.attentions.0", &|| each_frame(&x, |x| self.mid_attention.forward(x)))?;

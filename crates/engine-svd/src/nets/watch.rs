@@ -15,7 +15,9 @@ pub enum NetError {
     /// whoever asked for it no longer wants it
     #[error("stopped before {part}")]
     Stopped { part: String },
-    #[error("{part} gave values that are not finite: its weights are broken, or they overflow in this dtype; check the files, or run in bf16 or f32")]
+    #[error(
+        "{part} gave values that are not finite: its weights are broken, or they overflow in this dtype; check the files, or run in bf16 or f32"
+    )]
     NotFinite { part: String },
     #[error(transparent)]
     Net(#[from] candle_core::Error),

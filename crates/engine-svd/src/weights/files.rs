@@ -62,11 +62,7 @@ impl Configs {
 /// Where the weights lie.
 #[derive(Clone, Debug)]
 enum Layout {
-    Folders {
-        unet: PathBuf,
-        vae: PathBuf,
-        image_encoder: PathBuf,
-    },
+    Folders { unet: PathBuf, vae: PathBuf, image_encoder: PathBuf },
     Single(PathBuf),
 }
 
@@ -190,11 +186,7 @@ impl Files {
         Ok(Opened { config, weights })
     }
 
-    pub fn image_encoder(
-        &self,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Opened<ClipVisionConfig>, BadFiles> {
+    pub fn image_encoder(&self, dtype: DType, device: &Device) -> Result<Opened<ClipVisionConfig>, BadFiles> {
         let config = self.configs.image_encoder.clone();
         let asked = asked(|vb| ClipVisionWithProjection::load(&config, vb).map(drop))?;
         // 0 to 256, in files of older transformers

@@ -106,7 +106,9 @@ fn unet(key: &str) -> Option<String> {
             let block = (block < LEVELS).then(|| format!("down_blocks.{block}"))?;
             match (*module, rest) {
                 ("0", ["op", leaf]) if layer == LAYERS => Some(format!("{block}.downsamplers.0.conv.{leaf}")),
-                ("0", rest) if layer < LAYERS => Some(format!("{block}.resnets.{layer}.{}", res_block(rest)?)),
+                ("0", rest) if layer < LAYERS => {
+                    Some(format!("{block}.resnets.{layer}.{}", res_block(rest)?))
+                }
                 ("1", rest) if layer < LAYERS => {
                     Some(format!("{block}.attentions.{layer}.{}", transformer(rest)?))
                 }

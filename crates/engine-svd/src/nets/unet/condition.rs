@@ -70,7 +70,7 @@ impl OneToken {
 #[derive(Clone, Debug)]
 pub struct TransformerClip {
     /// What the picture adds to every pixel within its frame, and over frames.
-    pub spatial: Tensor,  // (b, c)
+    pub spatial: Tensor, // (b, c)
     pub temporal: Tensor, // (b, c)
     /// Of the frames' places.
     pub positions: Tensor, // (b * f, c)

@@ -138,7 +138,9 @@ impl UnetConfig {
         let heads = self.num_attention_heads.each("num_attention_heads", levels)?;
         for (&width, &heads) in self.block_out_channels.iter().zip(&heads) {
             if width == 0 || !width.is_multiple_of(NORM_GROUPS) {
-                bail!("block_out_channels has {width}, it needs multiples of {NORM_GROUPS}, the groups of its norms");
+                bail!(
+                    "block_out_channels has {width}, it needs multiples of {NORM_GROUPS}, the groups of its norms"
+                );
             }
             if heads == 0 || !width.is_multiple_of(heads) {
                 bail!("num_attention_heads has {heads}, which do not divide {width} (block_out_channels)");
@@ -163,10 +165,7 @@ impl UnetConfig {
             }
         }
         if self.addition_time_embed_dim == 0 || !self.addition_time_embed_dim.is_multiple_of(2) {
-            bail!(
-                "addition_time_embed_dim is {}, it must be even and above 0",
-                self.addition_time_embed_dim
-            );
+            bail!("addition_time_embed_dim is {}, it must be even and above 0", self.addition_time_embed_dim);
         }
         if self.projection_class_embeddings_input_dim != added {
             bail!(
@@ -215,13 +214,22 @@ mod tests {
         };
         check(|cfg| cfg.class_name = "UNet2DConditionModel".into(), "_class_name is UNet2DConditionModel");
         check(|cfg| cfg.down_block_types[3] = "DownBlock2D".into(), "down_block_types has DownBlock2D");
-        check(|cfg| cfg.up_block_types[1] = cfg.down_block_types[0].clone(), "up_block_types has CrossAttnDown");
+        check(
+            |cfg| cfg.up_block_types[1] = cfg.down_block_types[0].clone(),
+            "up_block_types has CrossAttnDown",
+        );
         check(|cfg| cfg.up_block_types.truncate(3), "up_block_types has 3 blocks");
         check(|cfg| cfg.block_out_channels.clear(), "block_out_channels is empty");
         check(|cfg| cfg.block_out_channels[1] = 630, "block_out_channels has 630");
-        check(|cfg| cfg.num_attention_heads = Levels::Each(vec![5, 10, 20]), "num_attention_heads has 3 numbers");
+        check(
+            |cfg| cfg.num_attention_heads = Levels::Each(vec![5, 10, 20]),
+            "num_attention_heads has 3 numbers",
+        );
         check(|cfg| cfg.num_attention_heads = Levels::All(7), "num_attention_heads has 7");
-        check(|cfg| cfg.layers_per_block = Levels::Each(vec![2, 2, 1, 2]), "layers_per_block is [2, 2, 1, 2]");
+        check(
+            |cfg| cfg.layers_per_block = Levels::Each(vec![2, 2, 1, 2]),
+            "layers_per_block is [2, 2, 1, 2]",
+        );
         check(|cfg| cfg.layers_per_block = Levels::All(0), "layers_per_block is 0");
         check(|cfg| cfg.transformer_layers_per_block = Levels::All(2), "transformer_layers_per_block is 2");
         check(|cfg| cfg.addition_time_embed_dim = 255, "addition_time_embed_dim is 255");

@@ -127,9 +127,8 @@ impl Unet {
             up_blocks.push(UpBlock { resnets, attentions, upsampler });
         }
 
-        let embed = |inputs: usize, name: &str| {
-            TimestepMlp::load((inputs, embedding, embedding), vb.pp(name))
-        };
+        let embed =
+            |inputs: usize, name: &str| TimestepMlp::load((inputs, embedding, embedding), vb.pp(name));
         Ok(Self {
             time_embedding: embed(first, "time_embedding")?,
             add_embedding: embed(cfg.projection_class_embeddings_input_dim, "add_embedding")?,
@@ -194,7 +193,8 @@ impl Unet {
         let mut skips = vec![x.clone()];
         for (level, block) in self.down_blocks.iter().enumerate() {
             for (i, resnet) in block.resnets.iter().enumerate() {
-                x = way.layer(format_args!("down_blocks.{level}"), i, (resnet, block.attentions.get(i)), &x)?;
+                x =
+                    way.layer(format_args!("down_blocks.{level}"), i, (resnet, block.attentions.get(i)), &x)?;
                 skips.push(x.clone());
             }
             if let Some(conv) = &block.downsampler {
@@ -217,8 +217,7 @@ impl Unet {
                 x = way.layer(format_args!("up_blocks.{level}"), i, (resnet, block.attentions.get(i)), &x)?;
             }
             if let Some(conv) = &block.upsampler {
-                let (_, _, h, w, _) =
-                    skips.last().expect("the next level has skips of its own").dims5()?;
+                let (_, _, h, w, _) = skips.last().expect("the next level has skips of its own").dims5()?;
                 let name = format_args!("up_blocks.{level}.upsamplers.0");
                 x = way.part(name, &x, |x| each_frame(x, |x| conv.forward(&upsampled(x, (h, w))?)))?;
             }

@@ -142,7 +142,8 @@ fn names_the_block_that_gives_no_numbers() {
     Unet::load(&cfg, outline.builder()).unwrap();
     let seeded = Seeded::new("public");
     let broken = "up_blocks.1.attentions.2.proj_out.bias";
-    let tensors = outline.inventory().iter().map(|(key, shape)| {
+    let inventory = outline.inventory();
+    let tensors = inventory.iter().map(|(key, shape)| {
         let tensor = seeded.tensor(key, shape, DType::F32, &Device::Cpu).unwrap();
         (key.to_owned(), if key == broken { (tensor * f64::NAN).unwrap() } else { tensor })
     });

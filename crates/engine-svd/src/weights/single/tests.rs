@@ -121,7 +121,8 @@ fn original_vae(parts: &[&str]) -> (String, Form) {
             if *module != "group_norm" && leaf == "weight" {
                 form = Form::Squeezed;
             }
-            let names = [("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out", "proj_out")];
+            let names =
+                [("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out", "proj_out")];
             let (_, name) = names.iter().find(|(theirs, _)| theirs == module).unwrap();
             format!("mid.attn_1.{name}.{leaf}")
         }
@@ -397,7 +398,8 @@ fn values(vb: &VarBuilder, name: &str, shape: &[usize]) -> Vec<f32> {
 #[test]
 fn a_single_file_holds_what_the_folders_hold() {
     let at = tempfile::tempdir().unwrap();
-    let (one, many) = (at.path().join("svd_xt.safetensors"), folders(&at.path().join("many"), ".safetensors"));
+    let (one, many) =
+        (at.path().join("svd_xt.safetensors"), folders(&at.path().join("many"), ".safetensors"));
     write(&one, &single());
     let one = Files::single(&one, tiny()).unwrap();
     let many = Files::diffusers(&many, Variant::Fp16).unwrap(); // which is not there, so that the other is taken
@@ -466,7 +468,10 @@ fn what_is_not_the_model_is_refused_by_name() {
     let mut missing = own.clone();
     missing.remove(key);
     let error = said(&missing);
-    assert!(error.contains("`down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q.weight` is missing"), "{error}");
+    assert!(
+        error.contains("`down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q.weight` is missing"),
+        "{error}"
+    );
     // without an effect, but not of this net
     let mut wrong = own.clone();
     wrong.insert(key.into(), Tensor::zeros((32, 16), DType::F32, &Device::Cpu).unwrap());
@@ -491,7 +496,8 @@ fn folders_that_are_not_the_model_are_refused_by_name() {
     };
     let files = Files::diffusers(&folder, Variant::Full).unwrap(); // only the other one is there
     assert!(files.of_weights()[0].path.ends_with("unet/diffusion_pytorch_model.fp16.safetensors"));
-    std::fs::copy(files.of_weights()[0].path, folder.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    std::fs::copy(files.of_weights()[0].path, folder.join("unet/diffusion_pytorch_model.safetensors"))
+        .unwrap();
     let both = |variant| Files::diffusers(&folder, variant).unwrap().of_weights()[0].path.to_owned();
     assert!(both(Variant::Full).ends_with("diffusion_pytorch_model.safetensors"));
     assert!(both(Variant::Fp16).ends_with("diffusion_pytorch_model.fp16.safetensors"));
