@@ -32,7 +32,7 @@ def rule(key, shape):
         return 1.0, 0.1
     if key.endswith("modulation"):
         return 0.0, 0.3
-    if key.endswith(("token_embedding.weight", "pos_embedding.embedding.weight")):
+    if key.endswith(("token_embedding.weight", "pos_embedding.embedding.weight", "mix_factor")):
         return 0.0, 1.0
     if key.endswith(("cls_embedding", "pos_embedding")):
         return 0.0, 0.5
@@ -218,6 +218,23 @@ def job(kind, net, n):
                 states.append(hidden)
             return torch.stack(states, 2)
         return hear
+    if net == "svd_unet":
+        from diffusers import UNetSpatioTemporalConditionModel
+        batch, frames, height, width = n
+        # its defaults are those of the released model
+        unet = fill(UNetSpatioTemporalConditionModel(num_attention_heads=(5, 10, 20, 20), num_frames=25), "bench_svd_unet").to(dtype)
+        latents = given("latents", batch, frames, 8, height, width).to(dtype)
+        context = given("context", batch, 1, 1024).to(dtype)
+        ids = torch.tensor([[6.0, 127.0, 0.02]]).repeat(batch, 1).to(dtype)
+        return lambda: unet(latents, torch.tensor(0.5), context, ids).sample.permute(0, 1, 3, 4, 2)
+    if net == "svd_decode":
+        from diffusers import AutoencoderKLTemporalDecoder
+        frames, height, width = n
+        vae = AutoencoderKLTemporalDecoder(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+                                           down_block_types=("DownEncoderBlock2D",) * 4)
+        vae = fill(vae, "bench_svd_vae").to(dtype)
+        z = given("z", frames, 4, height, width).to(dtype)
+        return lambda: vae.decode(z, num_frames=frames).sample.permute(0, 2, 3, 1)
     raise ValueError(net)
 
 

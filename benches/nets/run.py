@@ -20,7 +20,11 @@ NETS = [
     ("umT5-XXL, 2 layers, 256 tokens", "engine-infinitetalk", "umt5 2 256", True),
     ("CLIP ViT-H/14, 8 layers", "engine-infinitetalk", "clip 8 224", True),
     ("wav2vec 2.0 base, 10 s", "engine-infinitetalk", "wav2vec2 10", True),
+    ("SVD UNet, 8 frames of 320x512", "engine-svd", "svd_unet 1 8 40 64", True),
+    ("SVD temporal decode, 4 frames of 320x512", "engine-svd", "svd_decode 4 40 64", True),
 ]
+# of which two do not fit into memory at once: each side has all of its turns, then the next side starts
+LARGE = ("svd_unet", "svd_decode")
 
 
 class Side:
@@ -40,12 +44,33 @@ class Side:
         self.process.wait()
 
 
-def distance(ours, peer, folder):
-    """Relative L2 of the two last outputs."""
-    a, b = os.path.join(folder, "ours"), os.path.join(folder, "peer")
-    ours.ask(f"out {a}")
-    peer.ask(f"out {b}")
-    a, b = (np.fromfile(path, np.float32).astype(np.float64) for path in (a, b))
+def in_turns(commands, net, turns, folder):
+    """Times of each side, whose last outputs are written to the folder under its number."""
+    sides = [Side(command) for command in commands]
+    for side in sides:
+        side.ask(net)
+    times = [[] for _ in sides]
+    for _ in range(turns):
+        for column, side in zip(times, sides):
+            column.append(float(side.ask("go 1")))
+    for i, side in enumerate(sides):
+        side.ask(f"out {os.path.join(folder, str(i))}")
+        side.close()
+    return times
+
+
+def alone(command, net, turns, out):
+    side = Side(command)
+    side.ask(net)
+    times = [float(side.ask("go 1")) for _ in range(turns)]
+    side.ask(f"out {out}")
+    side.close()
+    return times
+
+
+def distance(folder):
+    """Relative L2 of the last outputs of our side and the first peer."""
+    a, b = (np.fromfile(os.path.join(folder, str(i)), np.float32).astype(np.float64) for i in (0, 1))
     if len(a) != len(b):
         raise SystemExit(f"{len(a)} values are not {len(b)}")
     return np.linalg.norm(a - b) / np.linalg.norm(b)
@@ -70,23 +95,18 @@ def main():
         # one after the other, so that a net's memory is given back before the next one is measured
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         name = crate.replace("engine-", "") + "-nets"
-        ours = Side([f"{target}/release/examples/{name}", str(options.threads), options.profile])
         python = "target/peer-torch/bin/python"
-        peers = [Side([python, "benches/nets/peer.py", str(options.threads), kind]) for kind in kinds]
-        sides = [ours, *peers]
-        for side in sides:
-            side.ask(net)
-        times = [[] for _ in sides]
-        for _ in range(options.turns):
-            for column, side in zip(times, sides):
-                column.append(float(side.ask("go 1")))
+        commands = [[f"{target}/release/examples/{name}", str(options.threads), options.profile]]
+        commands += [[python, "benches/nets/peer.py", str(options.threads), kind] for kind in kinds]
         with tempfile.TemporaryDirectory() as folder:
-            apart = f"{distance(ours, peers[0], folder):.1e}" if comparable else "other weights"
+            if net.split()[0] in LARGE:
+                times = [alone(command, net, options.turns, os.path.join(folder, str(i))) for i, command in enumerate(commands)]
+            else:
+                times = in_turns(commands, net, options.turns, folder)
+            apart = f"{distance(folder):.1e}" if comparable else "other weights"
         own, *others = [min(column) for column in times]
         cells = " | ".join(f"{other:.0f} | {other / own:.2f}" for other in others)
         print(f"| {title} | {own:.0f} | {cells} | {apart} |", flush=True)
-        for side in sides:
-            side.close()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ use crate::answer::{self, Trouble};
 use crate::forms::{self, Order};
 use crate::http::{self, Ask};
 use crate::remote::{Form, Remote, host};
-use stagehand::{Cue, Stagehand};
 use crate::{fal, waits};
+use stagehand::{Cue, Stagehand};
 
 /// Bytes by which a page or JSON is known that claims to be a video.
 const HEAD: usize = 4096;

@@ -17,8 +17,8 @@ use crate::call::{Caller, Video};
 use crate::forms::{self, Order, QUEUE, below};
 use crate::http::{self, Ask};
 use crate::remote::{Remote, host};
-use stagehand::Cue;
 use crate::words;
+use stagehand::Cue;
 
 const TASK: &str = "image-to-video";
 /// The hub's own client asks this often.

@@ -106,6 +106,11 @@ impl Model {
         &self.setup.device
     }
 
+    /// Of the nets, but for the VAE's encoder, which is f32 everywhere: half precision on a card, as diffusers' fp16 pipeline.
+    pub fn dtype(&self) -> DType {
+        if self.setup.device.is_cpu() { DType::F32 } else { DType::F16 }
+    }
+
     pub fn sigmas(&self) -> SigmaRange {
         self.setup.files.configs().schedule
     }
@@ -148,7 +153,7 @@ impl Model {
             |loaded| loaded.image_encoder.clone(),
             || {
                 let opened =
-                    self.setup.files.image_encoder(DType::F32, &self.setup.device).map_err(refused)?;
+                    self.setup.files.image_encoder(self.dtype(), &self.setup.device).map_err(refused)?;
                 ClipVisionWithProjection::load(&opened.config, opened.weights)
                     .map(Arc::new)
                     .map_err(unloadable)
@@ -181,7 +186,7 @@ impl Model {
         self.shelf.once(
             |loaded| loaded.decoder.clone(),
             || {
-                let opened = self.setup.files.vae(DType::F32, &self.setup.device).map_err(refused)?;
+                let opened = self.setup.files.vae(self.dtype(), &self.setup.device).map_err(refused)?;
                 TemporalDecoder::load(&opened.config, opened.weights).map(Arc::new).map_err(unloadable)
             },
             |loaded, net| loaded.decoder = Some(net),
@@ -192,7 +197,7 @@ impl Model {
         self.shelf.once(
             |loaded| loaded.unet.clone(),
             || {
-                let opened = self.setup.files.unet(DType::F32, &self.setup.device).map_err(refused)?;
+                let opened = self.setup.files.unet(self.dtype(), &self.setup.device).map_err(refused)?;
                 Unet::load(&opened.config, opened.weights).map(Arc::new).map_err(unloadable)
             },
             |loaded, net| loaded.unet = Some(net),

@@ -75,7 +75,8 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     stage.check()?;
     let embedding = clock.time(Stage::Conditioning, || {
         let seen = clip_input::resized(part, encoder.vision().image_size())?;
-        encoder.forward(&clip_input::normalised(&seen)?.to_device(model.device())?)?.to_dtype(DType::F32)
+        let pixels = clip_input::normalised(&seen)?.to_device(model.device())?.to_dtype(model.dtype())?;
+        encoder.forward(&pixels)?.to_dtype(DType::F32)
     });
     let embedding = embedding.map_err(net)?;
     drop(encoder);
@@ -125,17 +126,24 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
         let mut at = 0;
         clock
             .time(Stage::Decoding, || {
-                decode(&decoder, (&latents, options.decode_chunk_size), &|| stage.is_gone(), |chunk| {
-                    stage
-                        .tell(Cue::Stage(Stage::Decoding, at as u64, wanted as u64))
-                        .map_err(Unmade::from)?;
-                    for frame in 0..chunk.dim(0).map_err(SamplerError::from)?.min(wanted.saturating_sub(at)) {
-                        let bytes = canvas::to_bytes(&chunk.get(frame).map_err(SamplerError::from)?);
-                        film.add(bytes.map_err(SamplerError::from)?, at, out.contains(&at))?;
-                        at += 1;
-                    }
-                    if at < wanted { Ok(()) } else { Err(Unmade::Complete) }
-                })
+                decode(
+                    &decoder,
+                    (&latents, model.dtype(), options.decode_chunk_size),
+                    &|| stage.is_gone(),
+                    |chunk| {
+                        stage
+                            .tell(Cue::Stage(Stage::Decoding, at as u64, wanted as u64))
+                            .map_err(Unmade::from)?;
+                        for frame in
+                            0..chunk.dim(0).map_err(SamplerError::from)?.min(wanted.saturating_sub(at))
+                        {
+                            let bytes = canvas::to_bytes(&chunk.get(frame).map_err(SamplerError::from)?);
+                            film.add(bytes.map_err(SamplerError::from)?, at, out.contains(&at))?;
+                            at += 1;
+                        }
+                        if at < wanted { Ok(()) } else { Err(Unmade::Complete) }
+                    },
+                )
             })
             .or_else(|end| if let Unmade::Complete = end { Ok(()) } else { Err(end) })?;
         film.looked();

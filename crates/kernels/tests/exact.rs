@@ -488,6 +488,9 @@ fn attention_of_every_kind() {
         (1, 1, 20, 40, 512),
         (2, 2, 100, 700, 24),
         (3, 2, 7, 9, 17),
+        (70, 5, 8, 8, 64),
+        (9, 3, 25, 25, 40),
+        (2, 1, 33, 32, 256),
     ] {
         for masking in [Masking::All, Masking::Additive, Masking::Keep, Masking::Lengths] {
             check_attention(Shape { batch, heads, queries, keys, dim }, masking);

@@ -84,12 +84,12 @@ impl FrameConv {
                 let (x_wide, addend) = (wide(x)?, addend.map(wide).transpose()?);
                 let clips = Clips { n: b, frames: f, pixels: h * w };
                 let y = cpu::make(&[b, f, h, w, kernel.outputs()], |y| {
-                    let read = |y: &mut [f32], finish: Finish<'_>| {
+                    let run = |y: &mut [f32], finish: Finish| {
                         cpu::read(&x_wide, |x| kernel.forward(x, clips, y, finish))
                     };
                     match &addend {
-                        Some(addend) => cpu::lend(addend, |rows| read(y, Finish::residual(rows))),
-                        None => read(y, Finish::default()),
+                        Some(addend) => cpu::lend(addend, |rows| run(y, Finish::residual(rows))),
+                        None => run(y, Finish::default()),
                     }
                 })?;
                 y.to_dtype(x.dtype())

@@ -101,7 +101,7 @@ impl Case for Pipeline {
             bytes.extend(canvas::to_bytes(chunk)?);
             Ok(())
         };
-        decode(&decoder, (&latents, config.decode_chunk_size), &|| false, show)?;
+        decode(&decoder, (&latents, given.dtype(), config.decode_chunk_size), &|| false, show)?;
         let frames = Tensor::cat(&frames, 0)?; // (f, 8h, 8w, 3)
         let shown = Tensor::from_vec(bytes, frames.shape(), frames.device())?;
         outputs.out("frames_f32_sub4", channels_first(&every(4, &every(4, &frames, 1)?, 2)?)?);

@@ -114,7 +114,7 @@ impl Sampling {
         let mut x = (noise * f64::from(self.schedule.initial_scale()))?;
         for step in 0..self.schedule.steps() {
             let scaled = self.schedule.scaled(step, &x)?.unsqueeze(0)?.expand((b, f, h, w, 4))?;
-            let input = Tensor::cat(&[&scaled, &pictures], 4)?; // (b, f, h, w, 8)
+            let input = Tensor::cat(&[&scaled, &pictures], 4)?.to_dtype(unet.dtype())?; // (b, f, h, w, 8)
             let watch = Watch { stop: &|| watcher.stopped(), probe: &probe };
             let time = unet.step(self.schedule.timestep(step), &clip, &watch)?;
             let v = unet.forward(&input, &time, &clip, &watch).map_err(SamplerError::of("the UNet"))?;
@@ -141,10 +141,10 @@ impl Sampling {
     }
 }
 
-/// latents: (f, h, w, 4) -> `show` is called with (n, 8h, 8w, 3) on about [-1, 1], at most `chunk` frames at a time; frames of a chunk see each other.
+/// latents: (f, h, w, 4); dtype: of the decoder -> `show` is called with (n, 8h, 8w, 3) on about [-1, 1], at most `chunk` frames at a time; frames of a chunk see each other.
 pub fn decode<E: From<SamplerError>>(
     decoder: &TemporalDecoder,
-    (latents, chunk): (&Tensor, usize),
+    (latents, dtype, chunk): (&Tensor, DType, usize),
     stopped: &dyn Fn() -> bool,
     mut show: impl FnMut(&Tensor) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -153,7 +153,7 @@ pub fn decode<E: From<SamplerError>>(
     let watch = Watch { stop: stopped, probe: &probe };
     let decoded = |begin: usize| -> Result<Tensor, SamplerError> {
         let part = latents.narrow(0, begin, chunk.min(frames - begin))?;
-        let part = (part / SCALING)?.unsqueeze(0)?;
+        let part = (part / SCALING)?.unsqueeze(0)?.to_dtype(dtype)?;
         let pictures = decoder.forward(&part, &watch).map_err(SamplerError::of("the VAE's decoder"))?;
         Ok(pictures.squeeze(0)?.to_dtype(DType::F32)?)
     };

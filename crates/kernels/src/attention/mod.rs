@@ -2,6 +2,7 @@
 //! kept and corrected as they grow (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
 //! A query that may see no key at all gets zeros. Under the fast profile both products are made of bf16 values where the machine has AMX.
 
+mod small;
 mod tile;
 mod tiled;
 
@@ -116,6 +117,11 @@ impl Attention<'_> {
     pub fn run(&self, ctx: &Context, out: &mut [f32], strides: Strides) -> Result<()> {
         self.check(out.len(), strides)?;
         let shape = self.shape;
+        if self.is_small() {
+            // SAFETY: it is small, and all lengths were checked.
+            unsafe { self.run_small(ctx, Shared::new(out), strides) };
+            return Ok(());
+        }
         let plan = Plan::new(ctx, &shape);
         let heads = shape.batch * shape.heads;
         let at_once = (PACKED_BYTES / 4 / plan.head()).max(ctx.threads()).min(heads);

@@ -144,6 +144,11 @@ impl Unet {
         })
     }
 
+    /// What its latents are to be in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Once a clip. context: (b, 1, k), of each item; added_ids: (b, 3), the frame rate less one, the motion bucket and the
     /// noise augmentation
     pub fn clip(&self, context: &Tensor, frames: usize, added_ids: &Tensor) -> Result<ClipCondition> {
