@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-start bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -94,6 +94,10 @@ bench-pictures:
 ## MuseTalk's whole pipeline at full size against the official one on PyTorch; the table for docs/bench.md on standard output (slow: ten minutes)
 bench-pipeline: build
 	@benches/pipeline/run.sh
+
+## process start to a ready server, against the imports of the official program; the table for docs/bench.md on standard output
+bench-start: build
+	@benches/start/run.sh
 
 ## a weight file of 3.4 GB as tensors against a plain read of it
 bench-load: build
