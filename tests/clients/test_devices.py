@@ -47,6 +47,10 @@ def test_a_configured_card_is_not_replaced_by_the_cpu(tmp_path):
     server.start(wait=False)
     assert server.process.wait(30) == 1
     assert "compute.gpus is []" in server.log(), server.log()
+    server = stage.Talkie(tmp_path / "twice", "--conf", "compute.gpus=[1, 1]")
+    server.start(wait=False)
+    assert server.process.wait(30) == 1
+    assert "each once" in server.log(), server.log()
 
 
 def test_a_take_on_a_card_needs_one(tmp_path, media):

@@ -18,7 +18,7 @@ pub struct ComputeConfig {
     /// `strict` (default) or `fast`: products of bf16 values where their error is bounded.
     pub profile: ProfileChoice,
     /// `cpu` (default) or `cuda`: where nets compute.
-    pub device: DeviceChoice,
+    pub device: Option<DeviceChoice>,
     /// Of the cards, as NVIDIA's tools count them: a worker on each; default: the first.
     pub gpus: Option<Vec<u32>>,
     /// Seconds without work after which the nets leave memory; default 900, 0: never.
@@ -33,10 +33,9 @@ pub enum ProfileChoice {
     Fast,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
-    #[default]
     Cpu,
     Cuda,
 }
@@ -70,9 +69,12 @@ impl ComputeConfig {
                 return Err(Complaint::new("bad_config", message, remedy));
             }
         }
-        if self.gpus.as_ref().is_some_and(Vec::is_empty) {
-            let message = "compute.gpus is [], it must name a card";
-            return Err(Complaint::new("bad_config", message, "name one, as in [0], or leave it out"));
+        if let Some(gpus) = &self.gpus {
+            let twice = gpus.iter().enumerate().any(|(at, gpu)| gpus[..at].contains(gpu));
+            if gpus.is_empty() || twice {
+                let message = format!("compute.gpus is {gpus:?}, it must name cards, each once");
+                return Err(Complaint::new("bad_config", message, "name one, as in [0], or leave it out"));
+            }
         }
         Ok(())
     }

@@ -16,10 +16,10 @@ pub const CPU: Device = Device::Cpu;
 const WORKER_CUDA: &str = "talkie-worker-cuda";
 
 /// Returns where this program can compute on it; a program that can may take this one's place instead.
-pub fn open(choice: DeviceChoice) -> Result<Device, Complaint> {
+pub fn open(choice: Option<DeviceChoice>) -> Result<Device, Complaint> {
     match choice {
-        DeviceChoice::Cpu => Ok(CPU),
-        DeviceChoice::Cuda => match layers::open_card(0) {
+        None | Some(DeviceChoice::Cpu) => Ok(CPU),
+        Some(DeviceChoice::Cuda) => match layers::open_card(0) {
             Ok(card) => Ok(card),
             Err(CardError::NotBuilt) => Err(hand_over()),
             Err(error) => Err(no_card(&error)),
@@ -29,7 +29,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device, Complaint> {
 
 /// The program that can compute on cards, or that there is none.
 pub fn worker_cuda() -> Result<PathBuf, Complaint> {
-    let own = std::env::current_exe().ok();
+    // under another's name this program is still itself
+    let own = std::env::current_exe().ok().filter(|own| own.file_name() != Some(WORKER_CUDA.as_ref()));
     let beside = own.map(|own| own.with_file_name(WORKER_CUDA)).filter(|program| program.is_file());
     beside.ok_or_else(|| {
         let missing = no_card(&CardError::NotBuilt);

@@ -72,7 +72,7 @@ impl<F: Into<Fault>> From<F> for Ended {
 fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result<Take, Ended> {
     let speech = TtsChoice { backend: args.voice.tts, voice: args.voice.tts_voice.clone() };
     let config = Config::load(machine)?;
-    let device = args.device.map_or(config.compute.device, Into::into);
+    let device = args.device.map(Into::into).or(config.compute.device);
     let engine =
         machine::engines(&config, &DataArgs::of_environment(), &device::open(device)?)?.find(&args.engine)?;
     let (spec, target) = what(args, engine.card())?;

@@ -10,10 +10,10 @@ pub struct Device;
 
 pub const CPU: Device = Device;
 
-pub fn open(choice: DeviceChoice) -> Result<Device, Complaint> {
+pub fn open(choice: Option<DeviceChoice>) -> Result<Device, Complaint> {
     match choice {
-        DeviceChoice::Cpu => Ok(Device),
-        DeviceChoice::Cuda => Err(missing()),
+        None | Some(DeviceChoice::Cpu) => Ok(Device),
+        Some(DeviceChoice::Cuda) => Err(missing()),
     }
 }
 

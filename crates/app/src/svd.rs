@@ -63,22 +63,29 @@ fn at(path: &Path) -> Result<Files, BadFiles> {
     }
 }
 
+/// The first that is whole; one that lacks something is told of where there is no other.
 fn found(shelf: &Shelf) -> Result<Files, Complaint> {
+    let mut torn = None;
     for (component, variant) in FOLDERS {
         let stem = "unet/diffusion_pytorch_model";
         let name = match variant {
             Variant::Fp16 => format!("{stem}.fp16.safetensors"),
             Variant::Full => format!("{stem}.safetensors"),
         };
-        if let Some(folder) = shelf.path(component, &name).as_deref().and_then(|path| path.parent()?.parent())
-        {
-            return Ok(Files::diffusers(folder, variant)?);
+        let Some(unet) = shelf.path(component, &name) else { continue };
+        let Some(folder) = unet.parent().and_then(Path::parent) else { continue };
+        match Files::diffusers(folder, variant) {
+            Ok(files) => return Ok(files),
+            Err(error) => torn = torn.or(Some(error)),
         }
     }
     for (component, name) in SINGLE {
         if let Some(path) = shelf.path(component, name) {
             return Ok(Files::single(&path, Configs::named(&path))?);
         }
+    }
+    if let Some(error) = torn {
+        return Err(error.into());
     }
     Err(Complaint::new(
         "no_weights",
@@ -92,6 +99,8 @@ fn cards(shelf: &Shelf, files: &Files) -> Result<Vec<Weights>, Complaint> {
     let card = |file: engine_svd::weights::WeightsFile<'_>| {
         let known = shelf.named(file.part, file.path)?;
         let name = match known.card.name.as_str() {
+            // of a large file the sum is that of a sample, and its name says so
+            own if own.ends_with("-sampled") => format!("own-svd-{}-sampled", file.part),
             own if own.starts_with("own-") => format!("own-svd-{}", file.part),
             component => format!("{component}-{}", file.part),
         };

@@ -50,7 +50,7 @@ pub fn run(machine: &MachineArgs, args: &VerifyArgs) -> Result<ExitCode, Complai
 }
 
 fn settings(machine: &MachineArgs, args: &VerifyArgs) -> Result<Settings, Complaint> {
-    let device = device::open(args.device.into())?;
+    let device = device::open(Some(args.device.into()))?;
     let profile = match args.profile {
         ProfileArg::Strict => Profile::Strict,
         ProfileArg::Fast => Profile::Fast,

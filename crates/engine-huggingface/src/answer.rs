@@ -42,7 +42,7 @@ pub struct Said {
 #[serde(default)]
 struct Loading {
     error: serde_json::Value,
-    estimated_time: Option<f64>,
+    estimated_time: serde_json::Value,
 }
 
 /// The answer itself where it succeeded.
@@ -133,7 +133,7 @@ pub fn judge(said: &Said, remote: &Remote) -> Trouble {
         (429, _) => later("rate_limited", "wait, or use an account with a higher limit"),
         (503, _) => match loading(body) {
             Some(estimated) => Trouble::Loading {
-                estimated,
+                estimated: estimated.or_else(|| said.retry_after.map(|after| after.as_secs_f64())),
                 complaint: Complaint::new("provider_loading", what, "try again in a few minutes, or raise huggingface.deadline_seconds"),
             },
             None => later("provider_failed", "try again later"),
@@ -147,7 +147,12 @@ pub fn judge(said: &Said, remote: &Remote) -> Trouble {
 fn loading(body: &[u8]) -> Option<Option<f64>> {
     let told: Loading = serde_json::from_slice(body).ok()?;
     let named = told.error.as_str().is_some_and(|error| error.to_ascii_lowercase().contains("loading"));
-    (named || told.estimated_time.is_some()).then_some(told.estimated_time)
+    // some write the number as a text
+    let estimated = match &told.estimated_time {
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    (named || estimated.is_some()).then_some(estimated)
 }
 
 #[cfg(test)]
@@ -212,8 +217,10 @@ mod tests {
         }
         let rows = [
             (r#"{"error":"Model x is currently loading","estimated_time":20.5}"#, Some(Some(20.5))),
-            (r#"{"error":"Model x is currently loading"}"#, Some(None)),
+            // as Retry-After has it
+            (r#"{"error":"Model x is currently loading"}"#, Some(Some(3.0))),
             (r#"{"estimated_time":3}"#, Some(Some(3.0))),
+            (r#"{"error":"Model x is currently loading","estimated_time":"20"}"#, Some(Some(20.0))),
             (r#"{"error":"Service Unavailable"}"#, None),
             (r#"{"error":["loading"]}"#, None),
             ("<html>", None),

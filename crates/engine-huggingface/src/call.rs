@@ -98,8 +98,10 @@ impl Caller<'_> {
                     if failures >= self.remote.limited.tries {
                         return Err(given_up(complaint, failures).into());
                     }
-                    let wait =
-                        after.unwrap_or_else(|| waits::back_off(failures, (self.remote.limited.chance)()));
+                    let wait = match after {
+                        Some(asked) => waits::after(asked, (self.remote.limited.chance)()),
+                        None => waits::back_off(failures, (self.remote.limited.chance)()),
+                    };
                     self.retrying(&complaint, failures, wait)?;
                     (wait, complaint)
                 }

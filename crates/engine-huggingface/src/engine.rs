@@ -79,12 +79,7 @@ impl Engine for HuggingFace {
     fn start(&self, act: Act, out: Box<dyn FrameSink + Send>) -> Result<Session, EngineError> {
         let take = check(act, &self.remote)?;
         let remote = Arc::clone(&self.remote);
-        let (session, end) = Session::pair();
-        std::thread::Builder::new()
-            .name("huggingface".into())
-            .spawn(move || end.finish(session::run(&remote, take, out)))
-            .map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
-        Ok(session)
+        stagehand::session(self.card.name, move || session::run(&remote, take, out))
     }
 }
 

@@ -164,6 +164,8 @@ async fn json<T: DeserializeOwned>(caller: &Caller<'_>, ask: &Ask) -> Result<T, 
             serde_json::from_slice(&body).map_err(|error| {
                 let reason = words::reason(&body[..body.len().min(4096)], remote.token.as_ref());
                 let quoted = if reason.is_empty() { String::new() } else { format!(" (`{reason}`)") };
+                // serde repeats what it did not expect, however long it is
+                let error = words::plain(&error.to_string(), remote.token.as_ref());
                 let message =
                     format!("{host} answered with something that is no answer of its API{quoted}: {error}");
                 Trouble::Refused(Complaint::new(

@@ -188,6 +188,13 @@ impl Remote {
                 return Err(Complaint::new("bad_config", message, "use https:, or a server on this machine"));
             }
         }
+        if setup.max_frames == Some(0) {
+            return Err(Complaint::new(
+                "bad_config",
+                "huggingface.max_frames is 0, it must be at least 1",
+                "correct it, or leave it out",
+            ));
+        }
         if setup.tries == 0 {
             return Err(Complaint::new(
                 "bad_config",
@@ -336,6 +343,7 @@ pub(crate) mod tests {
             assert_eq!(check(&model(text), Some("hf_x")), Err("bad_config"), "{text}");
         }
         assert_eq!(check(&|setup| setup.tries = 0, Some("hf_x")), Err("bad_config"));
+        assert_eq!(check(&|setup| setup.max_frames = Some(0), Some("hf_x")), Err("bad_config"));
     }
 
     #[test]

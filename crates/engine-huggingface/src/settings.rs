@@ -56,7 +56,7 @@ pub struct Wish {
     pub prompt: Option<String>,
     pub negative_prompt: Option<String>,
     pub longest: Option<u32>,
-    /// That are asked for: no more than `most`.
+    /// That are asked for: no more than the model makes, unless a request names them.
     pub frames: u64,
     /// That the take should have.
     pub length: u64,

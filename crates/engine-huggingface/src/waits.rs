@@ -28,6 +28,11 @@ pub fn back_off(failures: u32, chance: u64) -> Duration {
     bound.mul_f64(chance as f64 / u64::MAX as f64)
 }
 
+/// As long as a provider asks for and a little more: who was refused together does not come again together.
+pub fn after(asked: Duration, chance: u64) -> Duration {
+    asked + asked.min(LONGEST_BACK_OFF).mul_f64(0.1 * (chance as f64 / u64::MAX as f64))
+}
+
 /// `Retry-After`: seconds, or a date.
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     match text.trim().parse::<f64>() {

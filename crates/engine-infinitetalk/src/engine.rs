@@ -103,12 +103,7 @@ impl Engine for InfiniteTalk {
     fn start(&self, act: Act, out: Box<dyn FrameSink + Send>) -> Result<Session, EngineError> {
         let take = self.check(act)?;
         let model = Arc::clone(&self.model);
-        let (session, end) = Session::pair();
-        std::thread::Builder::new()
-            .name(self.card.name.into())
-            .spawn(move || end.finish(session::run(&model, take, out)))
-            .map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
-        Ok(session)
+        stagehand::session(self.card.name, move || session::run(&model, take, out))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The model on this machine: its files, and the nets made of them, loaded at first use and laid out as the plan for the picture at hand says. The
 //! encoders leave when they have encoded, unless there is room for them beside the DiT.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device};
 use contract::{Complaint, EngineError, Warning};
 use layers::free_memory::free;
 use layers::shelf::{Shelf, Use, make_room};
+use stagehand::Turn;
 
 use crate::nets::clip_visual::ClipVisual;
 use crate::nets::dit::{Dit, DitConfig, Form as BlockForm, Loading, Residency, Variant};
@@ -53,7 +54,7 @@ const USUAL_STREAM_BYTES_PER_SECOND: f64 = 1e9;
 pub struct Model {
     setup: Setup,
     shelf: Shelf<Loaded>,
-    turn: Mutex<()>,
+    turn: Turn,
 }
 
 #[derive(Default)]
@@ -69,7 +70,7 @@ pub struct Loaded {
 impl Model {
     pub fn new(setup: Setup) -> Self {
         let shelf = Shelf::new(setup.idle_unload);
-        Self { setup, shelf, turn: Mutex::new(()) }
+        Self { setup, shelf, turn: Turn::default() }
     }
 
     pub fn hears(&self) -> bool {
@@ -84,10 +85,9 @@ impl Model {
         self.shelf.in_use()
     }
 
-    /// One take at a time: a chunk fills the device.
-    pub fn turn(&self) -> MutexGuard<'_, ()> {
-        // who panicked with it left no half-made thing behind
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One take at a time: it fills the device.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     pub fn files(&self, persons: usize) -> Result<&Files, Complaint> {
@@ -136,7 +136,7 @@ impl Model {
         if is_there || !self.setup.device.is_cpu() {
             return Ok((plan, None));
         }
-        make_room(plan.device_bytes);
+        make_room(plan.device_bytes, &self.setup.device);
         let Some(free) = free() else { return Ok((plan, None)) };
         let mut smaller = plan;
         while smaller.device_bytes > free {

@@ -77,7 +77,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     let size = Size::new(target.0 as u32, target.1 as u32);
     let masks = regions(options, subject.size(), target, persons)?;
 
-    let _turn = model.turn();
+    let _turn = model.turn().take(stage)?;
     let _in_use = model.in_use();
     stage.check()?;
     let work = Work {

@@ -214,7 +214,7 @@ impl Nets {
     fn open(&self, file: &File, key: Option<&str>) -> Result<VarBuilder<'static>, EngineError> {
         // rather than be ended by the system half-way
         let needed = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
-        make_room(needed);
+        make_room(needed, &self.device);
         if let Some(free) = (self.memory.free)().filter(|&free| free < needed) {
             return Err(no_memory(file, needed, free));
         }

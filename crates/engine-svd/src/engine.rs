@@ -13,7 +13,7 @@ use crate::session::{self, Take};
 use crate::settings::{FPS, FPS_RANGE, Options, SIZES, cards};
 
 /// Longest side of a source: more is scaled down while it is decoded, and CLIP sees 224 pixels of it.
-const LONGEST: u32 = 4096;
+const LONGEST: u32 = 8192;
 /// It takes no voices; what is asked for where one would be heard.
 const RATE_HZ: u32 = 16_000;
 
@@ -27,7 +27,7 @@ impl Svd {
     /// `weights`: how a take names the files. `defaults`: what whoever runs this machine wants where a user says nothing.
     pub fn new(setup: Setup, weights: Vec<Weights>, defaults: &Settings) -> Result<Self, Complaint> {
         let usual = Options::usual(setup.frames()).with(defaults)?;
-        let memory = setup.memory_bytes(&usual) >> 20;
+        let memory = setup.memory_bytes(&usual)? >> 20;
         let card = EngineCard {
             name: "svd",
             summary: "Stable Video Diffusion: a picture becomes a moving clip, without a voice or a prompt",
@@ -119,11 +119,6 @@ impl Engine for Svd {
     fn start(&self, act: Act, out: Box<dyn FrameSink + Send>) -> Result<Session, EngineError> {
         let take = self.check(act)?;
         let model = Arc::clone(&self.model);
-        let (session, end) = Session::pair();
-        std::thread::Builder::new()
-            .name(self.card.name.into())
-            .spawn(move || end.finish(session::run(&model, take, out)))
-            .map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
-        Ok(session)
+        stagehand::session(self.card.name, move || session::run(&model, take, out))
     }
 }

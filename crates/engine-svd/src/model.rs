@@ -1,20 +1,21 @@
 //! The model on this machine: its files, and the nets made of them, loaded at first use. The image encoder leaves when it has seen the picture, unless there
 //! is room for it beside the others. Refused before anything is loaded: work for which the memory is not there.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device};
 use contract::{Complaint, EngineError};
 use encoders::clip_vision::ClipVisionWithProjection;
 use encoders::kl_vae::KlEncoder;
-use layers::free_memory::free;
+use layers::free_memory::of;
 use layers::shelf::{Shelf, Use, make_room};
+use stagehand::Turn;
 
 use crate::nets::temporal_vae::TemporalDecoder;
 use crate::nets::unet::Unet;
 use crate::settings::Options;
-use crate::weights::{BadFiles, Files, SigmaRange};
+use crate::weights::{BadFiles, Files, SigmaRange, Values};
 
 /// What an engine is made of.
 pub struct Setup {
@@ -30,21 +31,19 @@ impl Setup {
     }
 
     /// Of a take of a picture whose sides are as 16 to 9.
-    pub fn memory_bytes(&self, usual: &Options) -> u64 {
-        self.weights_bytes() + Work::of((usual.size, usual.size * 9 / 16), usual).bytes()
+    pub fn memory_bytes(&self, usual: &Options) -> Result<u64, Complaint> {
+        let work = Work::of((usual.size, usual.size * 9 / 16), usual);
+        let Values { unet, vae, .. } = self.files.values()?;
+        Ok((unet + vae + work.values()) * self.bytes_a_value())
     }
 
-    /// Of the nets that are in memory while a take is made.
-    fn weights_bytes(&self) -> u64 {
-        let files = self.files.of_weights();
-        let of = |part: &str| -> u64 {
-            let paths = files.iter().filter(|file| file.part == part).map(|file| file.path);
-            paths.filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
-        };
-        // in f32, whatever the file holds
-        let full = |part: &str, path_is_half: bool| of(part) * if path_is_half { 2 } else { 1 };
-        let half = files.iter().any(|file| file.path.to_string_lossy().contains("fp16"));
-        full("unet", half) + full("vae", half) + of("svd")
+    /// In half precision on a card, as diffusers' fp16 pipeline.
+    fn dtype(&self) -> DType {
+        if self.device.is_cpu() { DType::F32 } else { DType::F16 }
+    }
+
+    fn bytes_a_value(&self) -> u64 {
+        self.dtype().size_in_bytes() as u64
     }
 }
 
@@ -69,23 +68,21 @@ impl Work {
     }
 
     /// Above the weights: the larger of a forward of the UNet and of a chunk that is decoded.
-    pub fn bytes(&self) -> u64 {
+    pub fn values(&self) -> u64 {
         let pixels = (self.size.0 * self.size.1) as u64;
-        let latents = pixels / 64;
-        let denoised = (self.halves * self.frames) as u64 * latents * UNET_VALUES;
-        let decoded = self.decoded as u64 * pixels * DECODER_VALUES;
-        denoised.max(decoded) * size_of::<f32>() as u64
+        let denoised = (self.halves * self.frames) as u64 * (pixels / 64) * UNET_VALUES;
+        denoised.max(self.decoded as u64 * pixels * DECODER_VALUES)
     }
 }
 
-/// Values alive at once in the UNet, of a latent place, and in the decoder, of a pixel: as they were measured (docs/svd.md).
-const UNET_VALUES: u64 = 6_000;
-const DECODER_VALUES: u64 = 700;
+/// Values alive at once in the UNet, of a latent place, and in the decoder, of a pixel (docs/svd.md, "Memory").
+const UNET_VALUES: u64 = 7_000;
+const DECODER_VALUES: u64 = 1_100;
 
 pub struct Model {
     setup: Setup,
     shelf: Shelf<Loaded>,
-    turn: Mutex<()>,
+    turn: Turn,
 }
 
 #[derive(Default)]
@@ -99,16 +96,16 @@ pub struct Loaded {
 impl Model {
     pub fn new(setup: Setup) -> Self {
         let shelf = Shelf::new(setup.idle_unload);
-        Self { setup, shelf, turn: Mutex::new(()) }
+        Self { setup, shelf, turn: Turn::default() }
     }
 
     pub fn device(&self) -> &Device {
         &self.setup.device
     }
 
-    /// Of the nets, but for the VAE's encoder, which is f32 everywhere: half precision on a card, as diffusers' fp16 pipeline.
+    /// Of the nets, but for the VAE's encoder, which is f32 everywhere.
     pub fn dtype(&self) -> DType {
-        if self.setup.device.is_cpu() { DType::F32 } else { DType::F16 }
+        self.setup.dtype()
     }
 
     pub fn sigmas(&self) -> SigmaRange {
@@ -119,21 +116,21 @@ impl Model {
         self.shelf.in_use()
     }
 
-    /// One take at a time: a clip fills the device.
-    pub fn turn(&self) -> MutexGuard<'_, ()> {
-        // who panicked with it left no half-made thing behind
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One take at a time: it fills the device.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    /// Bytes that the work takes beside the weights.
+    pub fn bytes(&self, work: &Work) -> u64 {
+        work.values() * self.setup.bytes_a_value()
     }
 
     /// Whatever nobody uses leaves memory, if that is what the work needs.
     pub fn make_room(&self, work: &Work) -> Result<(), EngineError> {
-        if !self.setup.device.is_cpu() {
-            return Ok(());
-        }
-        let there = self.shelf.look(|loaded| loaded.unet.is_some());
-        let needed = work.bytes() + if there { 0 } else { self.setup.weights_bytes() };
-        make_room(needed);
-        match free() {
+        let needed = self.bytes(work) + self.missing().map_err(refused)?;
+        make_room(needed, &self.setup.device);
+        match of(&self.setup.device) {
             Some(free) if free < needed => {
                 let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
                 let (width, height) = work.size;
@@ -146,6 +143,17 @@ impl Model {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Bytes of the weights that are to be loaded yet. The image encoder leaves before the decoder comes, and what is larger counts.
+    fn missing(&self) -> Result<u64, BadFiles> {
+        let Values { unet, vae, image_encoder } = self.setup.files.values()?;
+        let values = self.shelf.look(|loaded| {
+            let of = |there: bool, values: u64| if there { 0 } else { values };
+            let nets = of(loaded.unet.is_some(), unet) + of(loaded.decoder.is_some(), vae);
+            nets.max(of(loaded.image_encoder.is_some(), image_encoder))
+        });
+        Ok(values * self.setup.bytes_a_value())
     }
 
     pub fn image_encoder(&self) -> Result<Arc<ClipVisionWithProjection>, EngineError> {
@@ -162,13 +170,13 @@ impl Model {
         )
     }
 
-    /// The image encoder has seen the picture: it stays only where there is room for as much again as the UNet takes.
-    pub fn has_seen(&self) {
-        let unet =
-            if self.shelf.look(|loaded| loaded.unet.is_some()) { 0 } else { self.setup.weights_bytes() };
-        if free().is_none_or(|free| free < 2 * unet) {
+    /// The image encoder has seen the picture: it stays only where the work has room beside it.
+    pub fn has_seen(&self, work: &Work) -> Result<(), EngineError> {
+        let needed = self.bytes(work) + self.missing().map_err(refused)?;
+        if of(&self.setup.device).is_none_or(|free| free < 2 * needed) {
             self.shelf.drop_of(|loaded| loaded.image_encoder = None);
         }
+        Ok(())
     }
 
     pub fn vae_encoder(&self) -> Result<Arc<KlEncoder>, EngineError> {
@@ -210,6 +218,6 @@ fn refused(error: BadFiles) -> EngineError {
 }
 
 fn unloadable(error: candle_core::Error) -> EngineError {
-    let hint = "`talkie models check svd` says which file is wrong";
+    let hint = "`talkie models check NAME` says which file of a set is wrong: svd, svd-xt, svd-xt-1-1";
     EngineError::Rejected(Complaint::new("wrong_weights", error.to_string(), hint))
 }

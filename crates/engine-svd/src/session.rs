@@ -55,22 +55,24 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     let mut clock = Clock::default();
     stage.tell(Cue::Stage(Stage::Preparing, 0, 0))?;
     // the inputs first: what cannot be used is told before anybody waits
+    let natural = picture.format().natural;
     let picture = only(picture)?;
     let windows = Windows::new(frames, options.num_frames, options.overlap)?;
-    let canvas = Canvas::new(picture.size(), options.size)?;
+    let canvas = Canvas::new(picture.size(), options.size).map_err(|refused| as_sent(refused, natural))?;
     for warning in warnings.into_iter().chain(canvas.warnings()) {
         stage.tell(Cue::Warning(warning))?;
     }
     let part = canvas.part(picture.view());
     let (width, height) = canvas.size;
 
-    let _turn = model.turn();
+    let _turn = model.turn().take(stage)?;
     let _in_use = model.in_use();
     stage.check()?;
     stage.tell(Cue::Stage(Stage::Loading, 0, 0))?;
     let work = Work::of(canvas.size, &options);
     model.make_room(&work)?;
-    let _kept = model.device().is_cpu().then(|| layers::keep_free(work.bytes())).transpose().map_err(net)?;
+    let _kept =
+        model.device().is_cpu().then(|| layers::keep_free(model.bytes(&work))).transpose().map_err(net)?;
     let encoder = clock.time(Stage::Loading, || model.image_encoder())?;
     stage.check()?;
     let embedding = clock.time(Stage::Conditioning, || {
@@ -80,7 +82,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     });
     let embedding = embedding.map_err(net)?;
     drop(encoder);
-    model.has_seen();
+    model.has_seen(&work)?;
     let vae = clock.time(Stage::Loading, || model.vae_encoder())?;
     stage.check()?;
     let unet = clock.time(Stage::Loading, || model.unet())?;
@@ -177,6 +179,12 @@ fn only(mut source: Box<dyn FrameSource>) -> Result<Picture<3>, EngineError> {
     let Size { width, height } = frame.size();
     let picture = Picture::new(frame.into_data(), (width as usize, height as usize));
     picture.map_err(|error| Complaint::new("bad_picture", error.to_string(), "send another picture").into())
+}
+
+/// A picture that was scaled down while it was decoded is not the one that the user knows.
+fn as_sent(refused: Complaint, natural: Size) -> Complaint {
+    let message = format!("{} (it was sent as {natural})", refused.message);
+    Complaint { message, ..refused }
 }
 
 fn rounded(value: f64) -> f64 {

@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::free_memory::free;
+use candle_core::Device;
+
+use crate::free_memory::of;
 
 static SHELVES: Mutex<Vec<Weak<dyn Emptied>>> = Mutex::new(Vec::new());
 
@@ -76,9 +78,9 @@ impl<T: Default + Send + 'static> Shelf<T> {
     }
 }
 
-/// Before `bytes` are loaded: where the machine has no such room left, whatever nobody uses leaves memory, whichever engine's it is.
-pub fn make_room(bytes: u64) {
-    if free().is_some_and(|free| free >= bytes) {
+/// Before `bytes` are loaded: where `device` has no such room left, whatever nobody uses leaves memory, whichever engine's it is.
+pub fn make_room(bytes: u64, device: &Device) {
+    if of(device).is_some_and(|free| free >= bytes) {
         return;
     }
     let shelves = SHELVES.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -172,9 +174,9 @@ mod tests {
         let (idle, busy) = (Shelf::new(None), Shelf::new(None));
         let (_in_use, _) = (busy.in_use(), idle.in_use());
         assert_eq!((net(&idle, 1), net(&busy, 2)), (1, 2));
-        make_room(1 << 10);
+        make_room(1 << 10, &Device::Cpu);
         assert_eq!(net(&idle, 3), 1, "there is room");
-        make_room(u64::MAX);
+        make_room(u64::MAX, &Device::Cpu);
         assert_eq!((net(&idle, 3), net(&busy, 4)), (3, 2));
     }
 }

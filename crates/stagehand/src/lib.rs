@@ -3,10 +3,13 @@
 //! asked between two frames only. Whoever is canceled does not wait for the maker, which leaves at its next look at the `Stagehand`.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use contract::{EngineError, Frame, FrameSink, Stage, Stop, Stopped, Timing, VideoFormat, Warning};
+use contract::{
+    EngineError, Frame, FrameSink, Report, Session, Stage, Stop, Stopped, Timing, VideoFormat, Warning,
+};
 
 /// How often the sink is asked while nothing is ready.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -115,6 +118,58 @@ impl Stagehand {
     }
 }
 
+/// A device that makes one take at a time.
+#[derive(Debug, Default)]
+pub struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// The device is somebody's until it is dropped.
+#[derive(Debug)]
+pub struct TurnGuard<'a>(&'a Turn);
+
+impl Turn {
+    /// Waits until the device is free, or nobody wants the take any more.
+    pub fn take(&self, stage: &Stagehand) -> Result<TurnGuard<'_>, EngineError> {
+        let mut taken = self.lock();
+        loop {
+            stage.check()?;
+            if !*taken {
+                *taken = true;
+                return Ok(TurnGuard(self));
+            }
+            let waited = self.free.wait_timeout(taken, PATIENCE);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // nothing is done while it is held but this
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for TurnGuard<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+        self.0.free.notify_one();
+    }
+}
+
+/// A session that `run` makes in a thread of its own, called `name`.
+pub fn session(
+    name: &str,
+    run: impl FnOnce() -> Result<Report, EngineError> + Send + 'static,
+) -> Result<Session, EngineError> {
+    let (session, end) = Session::pair();
+    let thread = std::thread::Builder::new().name(name.into());
+    thread
+        .spawn(move || end.finish(run()))
+        .map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
+    Ok(session)
+}
+
 /// Time spent, by stage.
 #[derive(Debug, Default)]
 pub struct Clock(Vec<Timing>);
@@ -141,6 +196,7 @@ impl Clock {
 mod tests {
     use super::*;
     use contract::{Fps, Layout, Size};
+    use std::sync::Arc;
     use std::sync::mpsc::channel;
 
     /// Takes everything until it was asked so often.
@@ -213,6 +269,34 @@ mod tests {
         });
         assert!(matches!(made, Err(EngineError::Stopped)));
         assert!(matches!(has_left.recv().unwrap(), Err(EngineError::Stopped)), "the maker left too");
+    }
+
+    #[test]
+    fn a_device_is_had_by_one_and_not_waited_for_in_vain() {
+        let turn = Arc::new(Turn::default());
+        let (had, is_had) = channel();
+        let holder = {
+            let turn = Arc::clone(&turn);
+            std::thread::spawn(move || {
+                perform("holder", &mut audience(usize::MAX), move |stage| {
+                    let _turn = turn.take(stage)?;
+                    had.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(300));
+                    Ok(())
+                })
+            })
+        };
+        is_had.recv().unwrap();
+        // canceled while it waits: it leaves though the device is not free
+        let begun = Instant::now();
+        let waiting = Arc::clone(&turn);
+        let made = perform_to_the_end("waiter", &mut audience(0), move |stage| waiting.take(stage).map(drop));
+        assert!(matches!(made, Err(EngineError::Stopped)));
+        assert!(begun.elapsed() < Duration::from_millis(290), "{:?}", begun.elapsed());
+        let next = Arc::clone(&turn);
+        let made = perform("next", &mut audience(usize::MAX), move |stage| next.take(stage).map(drop));
+        assert!(made.is_ok());
+        holder.join().unwrap().unwrap();
     }
 
     #[test]

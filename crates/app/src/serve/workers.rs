@@ -30,13 +30,13 @@ pub enum Cards {
 pub fn cards(config: &Config, originals: &Originals) -> Result<Cards, Complaint> {
     let named: Option<u32> = originals.parsed(GPU_ID, "the number of a GPU")?;
     match (config.compute.device, named) {
-        (DeviceChoice::Cuda, named) => {
+        (Some(DeviceChoice::Cuda), named) => {
             device::worker_cuda()?;
             let gpus = config.compute.gpus.clone();
             Ok(Cards::Some(gpus.unwrap_or_else(|| vec![named.unwrap_or_default()])))
         }
-        (DeviceChoice::Cpu, None) => Ok(Cards::None),
-        (DeviceChoice::Cpu, Some(named)) => match device::worker_cuda() {
+        (Some(DeviceChoice::Cpu), _) | (None, None) => Ok(Cards::None),
+        (None, Some(named)) => match device::worker_cuda() {
             Ok(_) => Ok(Cards::Some(vec![named])),
             Err(_) => Ok(Cards::Unusable(named)),
         },
@@ -85,11 +85,20 @@ pub fn commands(stage: &Stage<'_>, cards: &Cards) -> Result<Vec<WorkerCommand>, 
     let command = |gpu: &u32| {
         let mut args = words(stage);
         args.extend(["--conf".into(), "compute.device=\"cuda\"".into()]);
-        // the card that a worker sees is its first
-        let envs = vec![("CUDA_VISIBLE_DEVICES".into(), gpu.to_string().into())];
+        // the card that a worker sees is its first; CUDA alone would count the fastest first
+        let card = visible(*gpu, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref());
+        let order = ("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
+        let envs = vec![order, ("CUDA_VISIBLE_DEVICES".into(), card.into())];
         WorkerCommand { program: program.clone(), args, envs }
     };
     Ok(gpus.iter().map(command).collect())
+}
+
+/// Of the cards that this program was given, where it was given some, the one of that number.
+fn visible(gpu: u32, given: Option<&str>) -> String {
+    let given = given.filter(|given| !given.trim().is_empty());
+    let card = given.and_then(|given| given.split(',').nth(gpu as usize));
+    card.map_or_else(|| gpu.to_string(), |card| card.trim().to_owned())
 }
 
 fn words(stage: &Stage<'_>) -> Vec<OsString> {
@@ -117,4 +126,17 @@ fn words(stage: &Stage<'_>) -> Vec<OsString> {
         args.extend(["--conf".into(), item.into()]);
     }
     args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_one_of_those_that_were_given() {
+        assert_eq!(visible(1, None), "1");
+        assert_eq!(visible(1, Some("")), "1");
+        assert_eq!(visible(0, Some("3, GPU-1a")), "3");
+        assert_eq!(visible(1, Some("3, GPU-1a")), "GPU-1a");
+    }
 }

@@ -3,7 +3,7 @@
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use jobs::{Ending, Listing};
+use jobs::{Ending, JobView, Listing, Work};
 
 use super::wire::{Generation, Uploaded};
 use super::{from_wire, to_wire};
@@ -48,7 +48,7 @@ pub async fn generate(
     let submitted = room.submit(order).await?;
     let view = room.house.desk.job(&submitted.id, None).await.map_err(broken)?;
     let view = view.ok_or_else(|| Refused::later("the record lost the job", 1))?;
-    let told = to_wire::generation(&view, cast(&room));
+    let told = to_wire::generation(&view, cast(&room, &view));
     // at once and pending, even if a worker was quicker than this answer
     let told = if submitted.fresh { Generation { status: "pending", video_url: None, ..told } } else { told };
     let mut response = told_as(&told);
@@ -64,7 +64,7 @@ pub async fn generation(
     let view = room.house.desk.job(id.first(), Some(&owner)).await.map_err(broken)?;
     let view = view.filter(|view| view.dialect == room.dialect);
     let view = view.ok_or_else(|| Refused::missing("Generation not found"))?;
-    let mut response = told_as(&to_wire::generation(&view, cast(&room)));
+    let mut response = told_as(&to_wire::generation(&view, cast(&room, &view)));
     if let Some(Ending::Made(made)) = &view.ending {
         response.headers_mut().insert(ENGINE_HEADER, take_header(&made.take));
     }
@@ -78,14 +78,19 @@ pub async fn generations(
     let listing =
         Listing { dialect: Some(room.dialect.to_owned()), owner: Some(owner), state: None, limit: HISTORY };
     let views = room.house.desk.list(listing).await.map_err(broken)?;
-    let cast = cast(&room);
-    let told: Vec<_> = views.iter().map(|view| to_wire::generation(view, cast)).collect();
+    let told: Vec<_> = views.iter().map(|view| to_wire::generation(view, cast(&room, view))).collect();
     Ok(told_as(&told))
 }
 
-fn cast(room: &Room) -> to_wire::Cast {
-    let reads_prompt = room.engine().is_ok_and(|card| card.reads_prompt);
-    to_wire::Cast { stand_in: room.stand_in(), reads_prompt }
+/// Of the engine that made it, whoever would make it today.
+fn cast(room: &Room, view: &JobView) -> to_wire::Cast {
+    let name = view.work.as_ref().map(Work::engine).unwrap_or_default();
+    let card = room.house.desk.engines().iter().find(|card| card.name == name);
+    let today = room.engine().is_ok_and(|card| card.name == name);
+    to_wire::Cast {
+        stand_in: today && room.stand_in(),
+        reads_prompt: card.is_some_and(|card| card.reads_prompt),
+    }
 }
 
 pub async fn uploaded(

@@ -45,10 +45,6 @@ pub enum SamplerError {
     #[error("a chunk can fade over its {motion} motion frames, not over {frames}")]
     CrossFade { frames: usize, motion: usize },
     #[error(
-        "a still picture is the condition of every chunk: to anchor each to the one before, its frames must be looked at anew"
-    )]
-    StillAnchor,
-    #[error(
         "{part} gave values that are not finite: its weights are broken; check the checkpoint and fetch it again"
     )]
     NotFinite { part: String },

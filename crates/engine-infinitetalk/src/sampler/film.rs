@@ -116,9 +116,6 @@ impl<'a> Film<'a> {
             return Err(SamplerError::NoNegative);
         }
         let first = match &scene {
-            Scene::Still(_) if take.drift.anchor == Anchor::Previous && take.plan.chunks() > 1 => {
-                return Err(SamplerError::StillAnchor);
-            }
             Scene::Still(condition) => &condition.frame,
             Scene::Moving { first, .. } => first,
         };

@@ -156,7 +156,10 @@ impl SpatioTemporalResBlock {
 
     /// x: (b, f, h, w, i) -> (b, f, h, w, o)
     pub fn forward(&self, x: &Tensor, time: Option<&ResTime>) -> Result<Tensor> {
-        let spatial = each_frame(x, |x| self.spatial.forward(x, time.map(|time| &time.spatial)))?;
+        let spatial = match time {
+            Some(time) => each_frame(x, |x| self.spatial.forward(x, Some(&time.spatial))),
+            None => frame_by_frame(x, |x| self.spatial.forward(x, None)),
+        }?;
         self.temporal.forward(&spatial, time.map(|time| &time.temporal))
     }
 
@@ -174,4 +177,53 @@ pub fn each_frame(x: &Tensor, frame: impl FnOnce(&Tensor) -> Result<Tensor>) -> 
     let y = frame(&x.reshape((b * f, h, w, c))?)?; // (b * f, h', w', o)
     let (_, h, w, o) = y.dims4()?;
     y.reshape((b, f, h, w, o))
+}
+
+/// Values of a frame from which on frames go one after the other: one alone keeps the kernels busy, and what lies between its layers would
+/// otherwise be there for all of them at once.
+const ALONE: usize = 1 << 20;
+
+/// The same where `frame` knows nothing of other frames: large ones one at a time.
+pub fn frame_by_frame(x: &Tensor, frame: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let (b, f, h, w, c) = x.dims5()?;
+    let frames = b * f;
+    if frames == 1 || h * w * c < ALONE {
+        return each_frame(x, frame);
+    }
+    let x = x.reshape((frames, h, w, c))?;
+    let first = frame(&x.narrow(0, 0, 1)?)?;
+    let (_, h, w, o) = first.dims4()?;
+    let y = Tensor::zeros((frames, h, w, o), first.dtype(), first.device())?;
+    y.slice_set(&first, 0, 0)?;
+    for at in 1..frames {
+        y.slice_set(&frame(&x.narrow(0, at, 1)?)?, 0, at)?;
+    }
+    y.reshape((b, f, h, w, o))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn large_frames_give_alone_what_they_give_together() {
+        let vb = golden::Seeded::new("frames").builder(DType::F32, &Device::Cpu);
+        let size = ResBlockSize {
+            channels: (8, 4),
+            groups: 2,
+            eps: (1e-6, 1e-5),
+            time: None,
+            counts: Counts::Temporal,
+        };
+        let block = SpatialResBlock::load(&size, vb).unwrap();
+        let seeded = golden::Seeded::new("latents");
+        let x = seeded.tensor("x", &[1, 3, 400, 384, 8], DType::F32, &Device::Cpu).unwrap();
+        assert!(400 * 384 * 8 >= ALONE);
+        let alone = frame_by_frame(&x, |x| block.forward(x, None)).unwrap();
+        let together = each_frame(&x, |x| block.forward(x, None)).unwrap();
+        assert_eq!(alone.dims(), [1, 3, 400, 384, 4]);
+        let apart = (alone - together).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f32>().unwrap() < 1e-5);
+    }
 }

@@ -9,7 +9,7 @@ use golden::{Case, CaseError, Given, Net, Outputs, Registry, every};
 use layers::weights::{Inventory, Outline};
 use layers::{Conv2d, ConvConfig, FrameConv, GroupNorm, Probe, upsample_nearest};
 
-use super::res_block::{Counts, ResBlockSize, SpatioTemporalResBlock, each_frame};
+use super::res_block::{Counts, ResBlockSize, SpatioTemporalResBlock, each_frame, frame_by_frame};
 use super::watch::{Outcome, Watch};
 
 /// Of the norm before the last convolution, and of everything within a frame (diffusers, `TemporalDecoder`).
@@ -88,7 +88,7 @@ impl TemporalDecoder {
             |name: &str, run: &dyn Fn() -> Result<Tensor>| watch.part(|| format!("decoder.{name}"), run);
         let x = part("conv_in", &|| each_frame(z, |z| self.conv_in.forward(z)))?; // (b, f, h, w, c)
         let x = part("mid_block.resnets.0", &|| self.mid_first.forward(&x, None))?;
-        let x = part("mid_block.attentions.0", &|| each_frame(&x, |x| self.mid_attention.forward(x)))?;
+        let x = part("mid_block.attentions.0", &|| frame_by_frame(&x, |x| self.mid_attention.forward(x)))?;
         let mut x = part("mid_block.resnets.1", &|| self.mid_second.forward(&x, None))?;
         for (level, block) in self.up_blocks.iter().enumerate() {
             for (i, resnet) in block.resnets.iter().enumerate() {
@@ -96,11 +96,11 @@ impl TemporalDecoder {
             }
             if let Some(conv) = &block.upsampler {
                 let up = |x: &Tensor| conv.forward(&upsample_nearest(x, 2)?);
-                x = part(&format!("up_blocks.{level}.upsamplers.0"), &|| each_frame(&x, up))?; // (b, f, 2h, 2w, c)
+                x = part(&format!("up_blocks.{level}.upsamplers.0"), &|| frame_by_frame(&x, up))?; // (b, f, 2h, 2w, c)
             }
         }
         let out = |x: &Tensor| self.conv_out.forward(&self.conv_norm_out.forward_silu(x)?);
-        part("conv_out", &|| self.time_conv_out.forward(&each_frame(&x, out)?)) // (b, f, 8h, 8w, 3)
+        part("conv_out", &|| self.time_conv_out.forward(&frame_by_frame(&x, out)?)) // (b, f, 8h, 8w, 3)
     }
 }
 

@@ -21,7 +21,7 @@ pub enum SamplerError {
     #[error("stopped")]
     Stopped,
     #[error(
-        "{part} gave values that are not finite: its weights are broken; check the checkpoint and fetch it again"
+        "{part} gave values that are not finite: its weights are broken, or they overflow in half precision; check the checkpoint and fetch it again, or compute on the CPU, in f32"
     )]
     NotFinite { part: String },
     #[error(transparent)]

@@ -23,10 +23,10 @@ impl BadFiles {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NotThere { .. } => {
-                "`talkie models path svd` shows what is where, `talkie models pull svd` fetches it; `talkie models pull svd --help` says how to accept the licence"
+                "`talkie models list` names the sets of svd, `talkie models path NAME` shows what is where, `talkie models pull NAME` fetches it"
             }
             Self::NotThat { .. } | Self::Unusable(_) | Self::Wrong(_) => {
-                "`talkie models check svd` says which files are wrong, `talkie models pull svd` fetches them anew"
+                "`talkie models check NAME` says which files of a set are wrong (svd, svd-xt, svd-xt-1-1), `talkie models pull NAME` fetches them anew"
             }
         }
     }

@@ -52,10 +52,14 @@ impl Configs {
         Self::of(UnetConfig::img2vid_xt())
     }
 
-    /// What a single file holds is told by its name alone: `xt` stands in the names of the models of 25 frames.
+    /// What a single file holds is told by its name alone: the word `xt` stands in the names of the models of 25 frames.
     pub fn named(path: &Path) -> Self {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-        if name.contains("xt") { Self::img2vid_xt() } else { Self::img2vid() }
+        if name.split(|c: char| !c.is_alphanumeric()).any(|word| word == "xt") {
+            Self::img2vid_xt()
+        } else {
+            Self::img2vid()
+        }
     }
 }
 
@@ -77,6 +81,14 @@ pub struct Files {
 pub struct Opened<C> {
     pub config: C,
     pub weights: VarBuilder<'static>,
+}
+
+/// How many values each net holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    pub unet: u64,
+    pub vae: u64,
+    pub image_encoder: u64,
 }
 
 /// A file of weights, for a report.
@@ -166,6 +178,22 @@ impl Files {
                 WeightsFile { part: "image_encoder", path: image_encoder },
             ],
         }
+    }
+
+    /// Values that the nets hold.
+    pub fn values(&self) -> Result<Values, BadFiles> {
+        let Configs { unet, vae, image_encoder, .. } = &self.configs;
+        let of = |inventory: Inventory| -> u64 {
+            inventory.iter().map(|(_, shape)| shape.iter().map(|side| *side as u64).product::<u64>()).sum()
+        };
+        Ok(Values {
+            unet: of(asked(|vb| Unet::load(unet, vb).map(drop))?),
+            vae: of(asked(|vb| {
+                KlEncoder::load(vae, vb.clone())?;
+                TemporalDecoder::load(vae, vb).map(drop)
+            })?),
+            image_encoder: of(asked(|vb| ClipVisionWithProjection::load(image_encoder, vb).map(drop))?),
+        })
     }
 
     pub fn unet(&self, dtype: DType, device: &Device) -> Result<Opened<UnetConfig>, BadFiles> {

@@ -8,5 +8,5 @@ mod scheduler;
 mod single;
 
 pub use error::BadFiles;
-pub use files::{Configs, Files, Opened, Variant, WeightsFile};
+pub use files::{Configs, Files, Opened, Values, Variant, WeightsFile};
 pub use scheduler::SigmaRange;
