@@ -260,7 +260,7 @@ def test_a_quantised_model_plays(weights, scene, tmp_path):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, weights, scene):
     folder = tmp_path_factory.mktemp("infinitetalk")
-    flags = ["--conf", 'infinitetalk.trained="4-steps-unguided"']
+    flags = ["--conf", 'infinitetalk.trained="4-steps-unguided"', "--conf", 'serve.engines.svd="wan-i2v"']
     env = {
         "TALKIE_MODELS": str(weights),
         "FRAME_NUM": "5",
@@ -306,6 +306,24 @@ def test_a_wrong_parameter_is_the_callers_mistake(server):
     body = {"audio_path": str(server.media / "anna.wav"), "image_path": str(server.media / "wide.png"), "motion_frame": 8}
     answer = requests.post(server.url("infinitetalk", "/api/generate-video"), json=body, timeout=60)
     assert answer.status_code == 400 and "motion_frame" in answer.json()["detail"], answer.text
+
+
+def test_the_script_steers_where_wan_plays_the_video_generator(server, scene):
+    with open(scene / "wide.png", "rb") as file:
+        uploaded = requests.post(server.url("svd", "/upload-character"), files={"character": ("me.png", file, "image/png")}, timeout=60).json()
+    body = {"characterImageUrl": uploaded["imageUrl"], "script": "She turns to the window", "duration": 1, "quality": "512"}
+    told = requests.post(server.url("svd", "/generate-video"), json=body, timeout=60).json()
+    assert told["engine"] == "wan-i2v" and "warning" not in told, told
+
+    def look():
+        now = httpx.get(server.url("svd", f"/generation/{told['id']}"), timeout=30).json()
+        return now if now["status"] in ("completed", "failed") else None
+
+    done = stage.until(look, 280, every=0.2, what="the generation's end")
+    assert done["status"] == "completed" and "cannot steer" not in done.get("warning", ""), done
+    job = requests.get(server.url("all", f"/v1/jobs/{told['id']}"), timeout=30).json()
+    # a second at 16 frames: four clips of five
+    assert (job["take"]["frames"], job["take"]["engine"]) == (16, "wan-i2v"), job
 
 
 @pytest.mark.parametrize("tongue", ["python", "js"])
