@@ -311,7 +311,39 @@ fn wans_base_needs_no_speech() {
     assert_eq!(viewer.told.len(), 4);
     let longer = Take { plan: ChunkPlan::new(shape(), 10, None).unwrap(), ..take };
     let refused = Film::new(studio.nets(), &longer, studio.still(), None).err().unwrap();
-    assert!(refused.to_string().contains("9 frames at most, not 10"), "{refused}");
+    assert!(refused.to_string().contains("none of 10 frames by 9"), "{refused}");
+}
+
+/// Each clip of Wan's base is conditioned on the last frame of the one before, and begins behind it.
+#[test]
+fn wans_base_goes_on_from_its_last_frame() {
+    let studio = Studio::new(Variant::WanI2v);
+    let silent = studio.silent_take();
+    let one = ChunkShape::new(9, 1).unwrap();
+    let take = Take {
+        plan: ChunkPlan::new(one, 25, None).unwrap(),
+        drift: Drift { anchor: Anchor::Previous, ..silent.drift },
+        ..silent
+    };
+    let mut looks = Vec::new();
+    let mut conditions = |look: Look| {
+        let frame = match look {
+            Look::Source(at) => {
+                looks.push(at.to_string());
+                picture("still")
+            }
+            Look::Picture(frame) => {
+                looks.push("picture".to_owned());
+                frame
+            }
+        };
+        Ok(studio.condition(&frame))
+    };
+    let mut viewer = Viewer::default();
+    let scene = Scene::Moving { first: picture("still"), condition: &mut conditions };
+    roll(&mut Film::new(studio.nets(), &take, scene, None).unwrap(), &mut viewer).unwrap();
+    assert_eq!(viewer.frames.len(), 25);
+    assert_eq!(looks, ["0", "picture", "picture"]);
 }
 
 /// With two passes a step each goes on from its own last change, which three passes of the reference would mix.
@@ -401,8 +433,6 @@ fn what_cannot_be_is_told_before_the_first_step() {
     let mut take = studio.take(9);
     take.drift.cross_fade = 6;
     assert!(said(&take).contains("5 motion frames, not over 6"));
-    take.drift = Drift { anchor: Anchor::Previous, ..Drift::default() };
-    assert!(said(&take).contains("still"));
     take.drift = Drift { colour_strength: 1.5, ..Drift::default() };
     assert!(said(&take).contains("1.5"));
     take.drift = Drift::default();
