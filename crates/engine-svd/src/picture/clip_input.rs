@@ -7,7 +7,7 @@ use pictures::View;
 
 /// preprocessor_config.json of every release.
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Slope of torch's cubic.
 const A: f32 = -0.75;

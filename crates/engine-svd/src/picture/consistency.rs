@@ -18,10 +18,12 @@ pub struct Likeness {
     pub colour: f64,
 }
 
+/// Of luma: mean, and the values less it.
+type Block = (f64, [f64; BLOCK * BLOCK]);
+
 /// What of a frame is compared.
 pub struct Look {
-    /// Of each block of luma: mean, and the values less it.
-    blocks: Vec<(f64, [f64; BLOCK * BLOCK])>,
+    blocks: Vec<Block>,
     /// Mean red, green and blue of each region.
     regions: [[f64; 3]; GRID * GRID],
 }
@@ -56,7 +58,7 @@ impl Look {
 
     /// Of a frame of the same size.
     pub fn likeness(&self, other: &Self) -> Likeness {
-        let ssim = |((mean, a), (other_mean, b)): (&(f64, [f64; 64]), &(f64, [f64; 64]))| {
+        let ssim = |((mean, a), (other_mean, b)): (&Block, &Block)| {
             let product = |a: &[f64; 64], b: &[f64; 64]| {
                 a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (a.len() - 1) as f64
             };
