@@ -279,7 +279,6 @@ pub struct FalSettings {
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "neural"), expect(dead_code, reason = "read where the engine is"))]
 pub struct SvdSettings {
     /// Folder in the layout of diffusers, or the original program's single file; `SVD_DIR` is the same.
     pub dir: Option<PathBuf>,
