@@ -118,7 +118,7 @@ def faults(film):
         "gated": (hf_provider.status(403, gated), "gated", "not in the authorized list", 1),
         "404": (hf_provider.status(404, {"error": "Not Found"}), "model_not_served", MODEL, 1),
         "429": (hf_provider.status(429, {"error": "Rate limit"}, **{"Retry-After": "0"}), "rate_limited", "tried 3 times", 3),
-        "busy for hours": (hf_provider.status(429, {"error": "Rate limit"}, **{"Retry-After": "7200"}), "rate_limited", "7200 s", 1),
+        "busy for hours": (hf_provider.status(429, {"error": "Rate limit"}, **{"Retry-After": "7200"}), "rate_limited", "again in 720", 1),
         "500": (hf_provider.page(500, "Oops"), "provider_failed", "`Oops`", 3),
         "reset": (hf_provider.reset, "provider_unreachable", "tried 3 times", 3),
         "html": (hf_provider.page(), "answer_is_html", "`Hugging Face`", 1),
