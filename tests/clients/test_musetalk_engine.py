@@ -154,11 +154,12 @@ def test_the_engine_is_listed_or_its_absence_explained(weights, tmp_path):
 
     there = engines(weights)
     assert [one["name"] for one in there["engines"]] == ["puppet", "musetalk"], there
-    assert [one["name"] for one in there["absent"]] == ["infinitetalk", "wan-i2v", "huggingface"], there
+    assert [one["name"] for one in there["absent"]] == ["infinitetalk", "wan-i2v", "svd", "huggingface"], there
     (tmp_path / "empty").mkdir()
     absent = {one["name"]: one["hint"] for one in engines(tmp_path / "empty")["absent"]}
     assert "talkie models pull musetalk-v15" in absent["musetalk"], absent
     assert "talkie models pull infinitetalk" in absent["infinitetalk"], absent
+    assert "talkie models pull svd" in absent["svd"], absent
 
 
 @pytest.fixture(scope="module")
