@@ -89,6 +89,7 @@ impl Play {
     }
 
     async fn end_one(&mut self) {
+        self.await_work().await;
         if self.at_work.is_empty() {
             return;
         }
@@ -102,6 +103,16 @@ impl Play {
                 self.hand.ended(&work, made(&key));
             }
             _ => drop(self.bed.make(&self.hand, &work).await),
+        }
+    }
+
+    /// A database that is slow must not make a schedule in which nothing ever happens to a job: what was submitted has
+    /// a moment to come to a worker.
+    async fn await_work(&mut self) {
+        let moment = tokio::time::Instant::now() + Duration::from_millis(50);
+        while self.at_work.is_empty() && !self.jobs.is_empty() {
+            let Ok(said) = tokio::time::timeout_at(moment, self.hand.said()).await else { return };
+            self.hear(said);
         }
     }
 
