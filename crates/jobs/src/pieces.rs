@@ -37,13 +37,7 @@ pub fn write(
         };
         let reel = segments((reel, format), frames, &mut Previews::new(watcher), begin)?;
         let segments = reel.segments();
-        let joining = Joining {
-            segments: &segments,
-            frames: reel.frames(),
-            fps: format.fps,
-            sound,
-            comment: Some(comment),
-        };
+        let joining = Joining { segments: &segments, fps: format.fps, sound, comment: Some(comment) };
         media::join(&tools, joining, (&draft, &reel.list()), &limits, &stop)
     })
 }

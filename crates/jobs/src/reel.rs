@@ -232,8 +232,11 @@ impl Reel {
         self.folder.join(LIST)
     }
 
-    pub fn segments(&self) -> Vec<PathBuf> {
-        self.ledger.segments.iter().map(|segment| self.folder.join(&segment.file)).collect()
+    pub fn segments(&self) -> Vec<media::Segment> {
+        let segments = self.ledger.segments.iter();
+        segments
+            .map(|segment| media::Segment { path: self.folder.join(&segment.file), frames: segment.frames })
+            .collect()
     }
 
     /// The segment at `next_segment` is complete.

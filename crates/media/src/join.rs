@@ -15,11 +15,14 @@ use crate::sandbox::Confinement;
 use crate::soundtrack::{SoundPump, Soundtrack};
 use crate::{Limits, MediaError, Tools};
 
+pub struct Segment {
+    pub path: PathBuf,
+    pub frames: u64,
+}
+
 /// What becomes of segments.
 pub struct Joining<'a> {
-    pub segments: &'a [PathBuf],
-    /// Frames of all segments together.
-    pub frames: u64,
+    pub segments: &'a [Segment],
     pub fps: Fps,
     /// `None`: the take has no sound track.
     pub sound: Option<Soundtrack>,
@@ -35,7 +38,7 @@ pub fn join(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<(), MediaError> {
-    write_list(list, joining.segments)?;
+    write_list(list, &joining)?;
     let (sound, inherited) = match &joining.sound {
         None => (None, None),
         Some(track) => {
@@ -55,7 +58,7 @@ pub fn join(
     };
     let mut child = Child::start(tools.spawner(), order, limits, stop)?;
     if let Some(sound) = sound {
-        sound.complete_at(joining.frames)?;
+        sound.complete_at(joining.segments.iter().map(|segment| segment.frames).sum())?;
     }
     let exit = child.wait_for(FINISH_PATIENCE)?;
     if !exit.well() {
@@ -64,19 +67,24 @@ pub fn join(
     mp4::check_boxes(draft)
 }
 
-/// In ffmpeg's own form: a quote ends the text, is said, and begins it again.
-fn write_list(list: &Path, segments: &[PathBuf]) -> Result<(), MediaError> {
+/// In ffmpeg's own form: a quote ends the text, is said, and begins it again. Segments tell their lengths in thousandths of a second, which add up; here
+/// each ends where the next frame of the take begins.
+fn write_list(list: &Path, joining: &Joining<'_>) -> Result<(), MediaError> {
     use std::os::unix::ffi::OsStrExt;
+    let micros = |frames| (joining.fps.seconds_at(frames) * 1e6).round() as u64;
     let mut text = b"ffconcat version 1.0\n".to_vec();
-    for segment in segments {
+    let mut begin = 0;
+    for Segment { path, frames } in joining.segments {
         text.extend_from_slice(b"file 'file:");
-        for byte in segment.as_os_str().as_bytes() {
+        for byte in path.as_os_str().as_bytes() {
             match byte {
                 b'\'' => text.extend_from_slice(b"'\\''"),
                 byte => text.push(*byte),
             }
         }
-        text.extend_from_slice(b"'\n");
+        let end = begin + frames;
+        text.extend_from_slice(format!("'\nduration {}us\n", micros(end) - micros(begin)).as_bytes());
+        begin = end;
     }
     let written = std::fs::File::create(list).and_then(|mut file| file.write_all(&text));
     written.map_err(|error| machine("cannot write the list of segments", &error))

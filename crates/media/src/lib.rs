@@ -31,7 +31,7 @@ pub use arriving::arriving;
 pub use clip::{Clip, ClipSpec, clip, clip_once};
 pub use error::MediaError;
 pub use frames::{FramesSpec, frames};
-pub use join::{Joining, join};
+pub use join::{Joining, Segment, join};
 pub use jpeg::Jpeg;
 pub use limits::Limits;
 pub use mp4::{Content, Mp4Options, Mp4Sink, Part};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use contract::{Stop, Turns, VideoFormat};
 use fixtures::{format, frame, limits, made, scratch, shown, tools};
-use media::{Joining, Mp4Options, Mp4Sink, Part, Soundtrack, Track};
+use media::{Joining, Mp4Options, Mp4Sink, Part, Segment, Soundtrack, Track};
 
 fn segment(out: &Path, format: VideoFormat, frames: std::ops::Range<u64>) {
     let options = Mp4Options { part: Part::Segment, ..Mp4Options::new(format) };
@@ -27,19 +27,18 @@ fn joined_segments_are_one_take() {
     for (row, fps) in ["25", "30000/1001"].into_iter().enumerate() {
         let format = format(64, 48, fps);
         let sound = made(&scratch, &format!("sound{row}.wav"), "-f lavfi -i sine=d=8:r=44100");
-        let segments: Vec<PathBuf> = [0..81, 81..82, 82..153, 153..155, 155..160]
+        let segments: Vec<Segment> = [0..81, 81..82, 82..153, 153..155, 155..160]
             .into_iter()
             .map(|frames| {
                 // a name as a user's folder may have it
                 let path = scratch.file(&format!("it's {row} at {}.mp4", frames.start));
-                segment(&path, format, frames);
-                path
+                segment(&path, format, frames.clone());
+                Segment { path, frames: frames.end - frames.start }
             })
             .collect();
         let out = scratch.file(&format!("take{row}.mp4"));
         let joining = Joining {
             segments: &segments,
-            frames: 160,
             fps: format.fps,
             sound: Some(track(sound).into()),
             comment: Some("made by a test".into()),
@@ -58,12 +57,13 @@ fn joined_segments_are_one_take() {
         times.sort_by(f64::total_cmp);
         assert_eq!(times.len(), 160);
         for (index, time) in times.iter().enumerate() {
-            assert!((time - format.fps.seconds_at(index as u64)).abs() < 4e-3, "frame {index} at {time}");
+            // in steps of the stream's time base, however many segments are before
+            assert!((time - format.fps.seconds_at(index as u64)).abs() < 1e-4, "frame {index} at {time}");
         }
         assert_eq!(shown(&out, "format_tags=comment", "v"), "made by a test");
 
         // the same pictures as in one piece, not encoded twice
-        let whole: Vec<String> = segments.iter().map(|path| pictures(path)).collect();
+        let whole: Vec<String> = segments.iter().map(|segment| pictures(&segment.path)).collect();
         assert_eq!(pictures(&out), whole.concat());
     }
 }
@@ -87,8 +87,8 @@ fn a_segment_that_is_not_there_is_an_error_and_not_a_shorter_take() {
     let format = format(64, 48, "25");
     let first = scratch.file("one.mp4");
     segment(&first, format, 0..5);
-    let segments = [first, scratch.file("two.mp4")];
-    let joining = Joining { segments: &segments, frames: 10, fps: format.fps, sound: None, comment: None };
+    let segments = [first, scratch.file("two.mp4")].map(|path| Segment { path, frames: 5 });
+    let joining = Joining { segments: &segments, fps: format.fps, sound: None, comment: None };
     let (out, list) = (scratch.file("take.mp4"), scratch.file("list.txt"));
     let error = media::join(&tools(), joining, (&out, &list), &limits(), &Stop::new()).unwrap_err();
     assert!(error.to_string().contains("encode"), "{error}");
