@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Complaint;
-use engine_huggingface::{Download, Fetching, Form, HuggingFace, Proxy, Setup, Token};
+use engine_huggingface::{Download, Fetching, Form, HuggingFace, Means, Proxy, Setup, Token};
 use store::{Downloads, FetchLimits};
 
 use crate::config::Config;
@@ -67,15 +67,17 @@ pub fn engine(originals: &Originals, config: &Config) -> Result<HuggingFace, Com
         base: settings.base_url.clone(),
         hub: settings.hub_url.clone(),
         token,
-        proxy: proxy.map(|proxy| Proxy { url: proxy.url, except: proxy.except }),
-        deadline,
-        tries: settings.tries.unwrap_or(TRIES),
         max_frames: settings.max_frames,
-        answer_bytes,
-        tools: machine::tool_paths(config),
-        limits: machine::limits(config),
-        downloads: Arc::new(Guarded(downloads)),
-        chance: || RandomState::new().hash_one(std::process::id()),
+        means: Means {
+            proxy: proxy.map(|proxy| Proxy { url: proxy.url, except: proxy.except }),
+            deadline,
+            tries: settings.tries.unwrap_or(TRIES),
+            answer_bytes,
+            tools: machine::tool_paths(config),
+            limits: machine::limits(config),
+            downloads: Arc::new(Guarded(downloads)),
+            chance: || RandomState::new().hash_one(std::process::id()),
+        },
     })
 }
 

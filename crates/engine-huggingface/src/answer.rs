@@ -9,7 +9,8 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
 
 use crate::http::beginning;
-use crate::remote::{HOW_TO_GET_A_TOKEN, Remote, host};
+use crate::remote::{Remote, host};
+use crate::token::HOW_TO_GET_A_TOKEN;
 use crate::waits;
 use crate::words;
 

@@ -1,22 +1,28 @@
 //! Sends a request as often as it makes sense, within one deadline: waits while a model is loaded, for as long as the provider asks, or a
 //! jittered back-off. All of it happens inside one future, which is dropped when the take is not wanted any more: waits and sockets end with it.
+//! A provider with a queue is told so then.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Complaint, EngineError, Stage, Warning};
 use reqwest::{Client, Response};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answer::{self, Trouble};
 use crate::forms::{self, Order};
 use crate::http::{self, Ask};
 use crate::remote::{Form, Remote, host};
-use crate::{fal, waits};
+use crate::{fal, waits, words};
 use stagehand::{Cue, Stagehand};
 
 /// Bytes by which a page or JSON is known that claims to be a video.
 const HEAD: usize = 4096;
+/// A take that ends waits so long at most for a provider to hear that its video is not wanted.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A provider's answer that may be a video.
 pub struct Video {
@@ -31,40 +37,62 @@ pub struct Caller<'a> {
     client: Client,
     stage: &'a Stagehand,
     deadline: Instant,
+    /// What takes a request back that waits or is worked on at the provider.
+    pub withdrawal: RefCell<Option<Ask>>,
 }
 
-/// Sends the order; the video lies in `folder`.
+/// Sends the order, until there is a video in `folder` or nobody waits for it any more.
 pub async fn video(
     remote: &Remote,
     order: Order,
     folder: &Path,
     stage: &Stagehand,
+    stopped: Arc<Notify>,
 ) -> Result<Video, EngineError> {
-    let client = http::client(remote.limited.proxy.as_ref())?;
-    let caller = Caller { remote, client, stage, deadline: Instant::now() + remote.limited.deadline };
-    let ask = match remote.form {
-        Form::Router => forms::router(remote, &order),
-        Form::Classic => forms::classic(remote, &order),
-        Form::Fal => return fal::video(&caller, &order, folder).await,
+    let client = http::client(remote.means.proxy.as_ref())?;
+    let deadline = Instant::now() + remote.means.deadline;
+    let caller = Caller { remote, client, stage, deadline, withdrawal: RefCell::default() };
+    let made = tokio::select! {
+        biased;
+        () = stopped.notified() => Err(EngineError::Stopped),
+        made = caller.make(order, folder) => made,
     };
-    drop(order);
-    let path = folder.join("answer");
-    caller
-        .insist(&ask, async |answer: Response| {
-            let mut answer = answer::successful(answer, remote).await?;
-            if !answer::may_be_video(&answer::kind(&answer)) {
-                return Err(answer::no_video(answer, remote).await);
-            }
-            let host = host(answer.url()).to_owned();
-            let bytes = http::save(&mut answer, &path, remote.limited.answer_bytes).await?;
-            let video = Video { path: path.clone(), bytes, host };
-            caller.look(&video).await.map_err(Trouble::Refused)?;
-            Ok(video)
-        })
-        .await
+    if made.is_err() {
+        caller.withdraw().await;
+    }
+    made
 }
 
 impl Caller<'_> {
+    async fn make(&self, order: Order, folder: &Path) -> Result<Video, EngineError> {
+        let ask = match self.remote.form {
+            Form::Router => forms::router(self.remote, &order),
+            Form::Classic => forms::classic(self.remote, &order),
+            Form::Fal => return fal::video(self, &order, folder).await,
+        };
+        drop(order);
+        let path = folder.join("answer");
+        self.insist(&ask, async |answer: Response| {
+            let mut answer = answer::successful(answer, self.remote).await?;
+            if !answer::may_be_video(&answer::kind(&answer)) {
+                return Err(answer::no_video(answer, self.remote).await);
+            }
+            let host = host(answer.url()).to_owned();
+            let bytes = http::save(&mut answer, &path, self.remote.means.answer_bytes).await?;
+            let video = Video { path: path.clone(), bytes, host };
+            self.look(&video).await.map_err(Trouble::Refused)?;
+            Ok(video)
+        })
+        .await
+    }
+
+    /// The take has ended as it has, whatever the provider says to this.
+    async fn withdraw(&self) {
+        if let Some(ask) = self.withdrawal.take() {
+            let _ = timeout(FAREWELL, http::send(&self.client, self.remote, &ask)).await;
+        }
+    }
+
     /// Until `read` has made something of an answer, or it is of no use to try again.
     pub async fn insist<T>(
         &self,
@@ -95,12 +123,12 @@ impl Caller<'_> {
                 }
                 Trouble::Later { complaint, after } => {
                     failures += 1;
-                    if failures >= self.remote.limited.tries {
+                    if failures >= self.remote.means.tries {
                         return Err(given_up(complaint, failures).into());
                     }
                     let wait = match after {
-                        Some(asked) => waits::after(asked, (self.remote.limited.chance)()),
-                        None => waits::back_off(failures, (self.remote.limited.chance)()),
+                        Some(asked) => waits::after(asked, (self.remote.means.chance)()),
+                        None => waits::back_off(failures, (self.remote.means.chance)()),
                     };
                     self.retrying(&complaint, failures, wait)?;
                     (wait, complaint)
@@ -117,7 +145,7 @@ impl Caller<'_> {
                 "{}; it would be asked again in {:.0} s, and the take has {:.0} s in all",
                 complaint.message,
                 wait.as_secs_f64(),
-                self.remote.limited.deadline.as_secs_f64()
+                self.remote.means.deadline.as_secs_f64()
             );
             return Err(Complaint { message, ..complaint }.into());
         }
@@ -133,17 +161,21 @@ impl Caller<'_> {
     /// A file that a provider named, fetched without any header of ours.
     pub async fn download(&self, url: &str, folder: &Path) -> Result<Video, EngineError> {
         self.tell(Cue::Stage(Stage::Fetching, 0, 0))?;
-        let limited = &self.remote.limited;
+        let means = &self.remote.means;
         let mut failures = 0;
         let path = loop {
-            let complaint = match timeout_at(self.deadline, limited.downloads.download(url, folder)).await {
+            let complaint = match timeout_at(self.deadline, means.downloads.download(url, folder)).await {
                 Ok(Ok(path)) => break path,
                 Ok(Err(complaint)) => complaint,
                 Err(_) => return Err(self.too_late("the provider's store of videos").into()),
             };
             let passes = matches!(complaint.code, "url_broken" | "url_timeout" | "url_unreachable");
             let complaint = Complaint {
-                message: format!("the provider's video: {}", complaint.message),
+                // the address is the provider's words
+                message: words::plain(
+                    &format!("the provider's video: {}", complaint.message),
+                    self.remote.token.as_ref(),
+                ),
                 hint: "the address is the provider's: try again, or choose another; allowed_networks in [fetch] opens private networks".to_owned(),
                 ..complaint
             };
@@ -151,10 +183,10 @@ impl Caller<'_> {
             if !passes {
                 return Err(complaint.into());
             }
-            if failures >= limited.tries {
+            if failures >= means.tries {
                 return Err(given_up(complaint, failures).into());
             }
-            let wait = waits::back_off(failures, (limited.chance)());
+            let wait = waits::back_off(failures, (means.chance)());
             self.retrying(&complaint, failures, wait)?;
             self.pause(wait, complaint).await?;
         };
@@ -194,7 +226,7 @@ impl Caller<'_> {
             "{}; try {} of {} in {:.1} s",
             complaint.message,
             failures + 1,
-            self.remote.limited.tries,
+            self.remote.means.tries,
             wait.as_secs_f64()
         );
         self.tell(Cue::Warning(Warning::new("provider_retry", message)))
@@ -203,7 +235,7 @@ impl Caller<'_> {
     fn too_late(&self, whose: &str) -> Complaint {
         let message = format!(
             "{whose} gave no answer within {:.0} s, the deadline of the take",
-            self.remote.limited.deadline.as_secs_f64()
+            self.remote.means.deadline.as_secs_f64()
         );
         Complaint::new("provider_timeout", message, "try again, or raise huggingface.deadline_seconds")
     }

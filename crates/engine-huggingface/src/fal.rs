@@ -46,7 +46,6 @@ struct Offer {
 
 #[derive(Deserialize)]
 struct Submitted {
-    request_id: String,
     response_url: String,
 }
 
@@ -70,21 +69,21 @@ pub async fn video(caller: &Caller<'_>, order: &Order, folder: &Path) -> Result<
     let offer = offer(caller).await?;
     let ask = forms::fal(remote, &offer.provider_id, order);
     let submitted: Submitted = json(caller, &ask).await?;
-    let path = Url::parse(&submitted.response_url)
-        .map(|url| url.path().to_owned())
-        .unwrap_or_else(|_| format!("/{}/requests/{}", offer.provider_id, submitted.request_id));
-    let place = below(&remote.base, &format!("fal-ai{path}"));
-    let queue = |url: Url| {
-        let mut url = url;
+    let place = place(remote, &submitted.response_url)?;
+    let queue = |mut url: Url| {
         url.set_query(Some(QUEUE));
-        Ask::get(url)
+        url
     };
-    let (status, result) = (queue(below(&place, "status")), queue(place));
+    *caller.withdrawal.borrow_mut() = Some(Ask::put(queue(below(&place, "cancel"))));
+    let (status, result) = (Ask::get(queue(below(&place, "status"))), Ask::get(queue(place)));
     let mut rest = FIRST_REST;
     loop {
         let told: Status = json(caller, &status).await?;
         match told.status.as_str() {
-            "COMPLETED" => break,
+            "COMPLETED" => {
+                caller.withdrawal.take();
+                break;
+            }
             "IN_QUEUE" | "IN_PROGRESS" => {}
             other => {
                 let told = words::plain(other, remote.token.as_ref());
@@ -100,6 +99,20 @@ pub async fn video(caller: &Caller<'_>, order: &Order, folder: &Path) -> Result<
     }
     let made: Made = json(caller, &result).await?;
     caller.download(&made.video.url, folder).await
+}
+
+/// Where a request is asked about: the path of `response_url` below the router. Its escapes stay as they are.
+fn place(remote: &Remote, response_url: &str) -> Result<Url, Complaint> {
+    let told = remote.base.join(response_url).ok().filter(|url| !url.cannot_be_a_base());
+    let told = told.ok_or_else(|| {
+        let shown = words::plain(response_url, remote.token.as_ref());
+        let message =
+            format!("{} tells an address of the request that is none: `{shown}`", host(&remote.base));
+        Complaint::new("bad_answer", message, "choose another model or provider")
+    })?;
+    let mut place = remote.base.clone();
+    place.set_path(&format!("{}/fal-ai{}", remote.base.path().trim_end_matches('/'), told.path()));
+    Ok(place)
 }
 
 /// What the hub says of the model at this provider.
@@ -136,14 +149,14 @@ fn find(mapping: Value, remote: &Remote) -> Result<Offer, Complaint> {
     };
     let offer = entry.and_then(|entry| serde_json::from_value::<Offer>(entry).ok());
     let Some(offer) = offer else {
-        let names = words::plain(&names.join(", "), None);
+        let names = words::plain(&names.join(", "), remote.token.as_ref());
         let others = if names.is_empty() { "by nobody".to_owned() } else { format!("by {names}") };
         let message = format!("{} is not served by {provider}, but {others}", remote.model);
         let hint = "https://huggingface.co/models?pipeline_tag=image-to-video&inference_provider=fal-ai lists what is";
         return Err(Complaint::new("model_not_served", message, hint));
     };
     if offer.task != TASK {
-        let task = words::plain(&offer.task, None);
+        let task = words::plain(&offer.task, remote.token.as_ref());
         let message = format!("{} is served by {provider} for {task}, not for {TASK}", remote.model);
         return Err(Complaint::new(
             "model_not_served",
@@ -197,6 +210,7 @@ mod tests {
             assert_eq!(find(mapping, &remote).unwrap().provider_id, "fal-ai/fast-svd");
         }
         let rows = [
+            (json!({ "hf_x": {} }), "but by …"),
             (json!({ "together": {}, "wavespeed": {} }), "by together, wavespeed"),
             (json!([]), "by nobody"),
             (json!(null), "by nobody"),
@@ -205,6 +219,31 @@ mod tests {
         for (mapping, told) in rows {
             let complaint = find(mapping, &remote).unwrap_err();
             assert!(complaint.code == "model_not_served" && complaint.message.contains(told), "{complaint}");
+        }
+    }
+    #[test]
+    fn a_request_is_asked_about_below_the_router_whatever_host_its_address_names() {
+        let base = Some("https://h.example/x/".to_owned());
+        let remote = Remote::check(Setup { form: Form::Fal, base, ..setup(Some("hf_x")) }).unwrap();
+        let rows = [
+            ("https://queue.fal.run/fal-ai/ltx/requests/r1", Some("/x/fal-ai/fal-ai/ltx/requests/r1")),
+            ("/fal-ai/ltx/requests/r1", Some("/x/fal-ai/fal-ai/ltx/requests/r1")),
+            ("https://other.example/a/requests/%C3%A9%2F1?b=c", Some("/x/fal-ai/a/requests/%C3%A9%2F1")),
+            ("https://other.example/a/../../../b", Some("/x/fal-ai/b")),
+            ("data:text/plain,hf_x", None),
+            ("https://[", None),
+        ];
+        for (told, expected) in rows {
+            match (place(&remote, told), expected) {
+                (Ok(url), Some(path)) => assert_eq!((url.path(), url.query()), (path, None), "{told}"),
+                (Err(complaint), None) => {
+                    assert!(
+                        complaint.code == "bad_answer" && !complaint.message.contains("hf_x"),
+                        "{complaint}"
+                    );
+                }
+                (other, _) => panic!("{told}: {other:?}"),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::Complaint;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, NoProxy, Response};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -32,6 +32,12 @@ pub struct Ask {
 impl Ask {
     pub fn get(url: Url) -> Self {
         Self { method: Method::GET, url, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Without a body, which has to be said: servers refuse a PUT of unknown length.
+    pub fn put(url: Url) -> Self {
+        let headers = vec![(CONTENT_LENGTH, HeaderValue::from_static("0"))];
+        Self { method: Method::PUT, url, headers, body: Bytes::new() }
     }
 }
 
@@ -175,7 +181,7 @@ pub async fn save(answer: &mut Response, path: &Path, most: u64) -> Result<u64, 
 }
 
 async fn piece(answer: &mut Response, so_far: u64) -> Result<Option<Bytes>, Trouble> {
-    let of = answer.headers().get(reqwest::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let of = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let of = of.map(|length| format!(" of {length}")).unwrap_or_default();
     let cut = |host: &str, why: String| {
         let message = format!("the answer of {host} broke off after {so_far}{of} bytes: {why}");

@@ -11,8 +11,10 @@ mod http;
 mod remote;
 mod session;
 mod settings;
+mod token;
 mod waits;
 mod words;
 
 pub use engine::HuggingFace;
-pub use remote::{DEFAULT_MODEL, Download, Fetching, Form, Proxy, Setup, Token};
+pub use remote::{DEFAULT_MODEL, Download, Fetching, Form, Means, Proxy, Setup};
+pub use token::Token;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use contract::Complaint;
 use futures_util::future::BoxFuture;
 use media::{Limits, ToolPaths};
-use reqwest::header::HeaderValue;
 use url::{Host, Url};
+
+use crate::token::{HOW_TO_GET_A_TOKEN, Token};
 
 pub const DEFAULT_MODEL: &str = "stabilityai/stable-video-diffusion-img2vid-xt";
 /// Frames of one clip of that model.
@@ -60,51 +61,6 @@ impl Form {
     }
 }
 
-/// A token, and which variable or key it came from.
-#[derive(Clone)]
-pub struct Token {
-    secret: String,
-    from: String,
-}
-
-impl Token {
-    pub fn new(secret: &str, from: impl Into<String>) -> Result<Self, Complaint> {
-        let (secret, from) = (secret.trim(), from.into());
-        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            // the token itself is not shown
-            let message = format!("the token of {from} is empty or has characters that no token has");
-            return Err(Complaint::new(
-                "bad_config",
-                message,
-                "copy it anew from https://huggingface.co/settings/tokens",
-            ));
-        }
-        Ok(Self { secret: secret.to_owned(), from })
-    }
-
-    /// `HF_TOKEN`, …
-    pub fn from(&self) -> &str {
-        &self.from
-    }
-
-    pub(crate) fn secret(&self) -> &str {
-        &self.secret
-    }
-
-    pub(crate) fn header(&self) -> HeaderValue {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", self.secret))
-            .expect("a token is visible ASCII, which every header takes");
-        value.set_sensitive(true);
-        value
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Token(of {})", self.from)
-    }
-}
-
 #[derive(Clone)]
 pub struct Proxy {
     pub url: String,
@@ -128,13 +84,18 @@ pub struct Setup {
     /// Which hub knows a model's providers.
     pub hub: Option<String>,
     pub token: Option<Token>,
+    /// Frames that are asked for at most.
+    pub max_frames: Option<u64>,
+    pub means: Means,
+}
+
+/// What a take is made with, and what it may cost.
+pub struct Means {
     pub proxy: Option<Proxy>,
     /// From the first request to the last byte.
     pub deadline: Duration,
     /// How often a request is sent at most, where it fails in a way that may pass.
     pub tries: u32,
-    /// Frames that are asked for at most.
-    pub max_frames: Option<u64>,
     /// Of a provider's video.
     pub answer_bytes: u64,
     pub tools: ToolPaths,
@@ -152,19 +113,7 @@ pub struct Remote {
     pub hub: Url,
     pub token: Option<Token>,
     pub max_frames: Option<u64>,
-    pub limited: Limited,
-}
-
-/// What needs no check beyond its type.
-pub struct Limited {
-    pub proxy: Option<Proxy>,
-    pub deadline: Duration,
-    pub tries: u32,
-    pub answer_bytes: u64,
-    pub tools: ToolPaths,
-    pub limits: Limits,
-    pub downloads: Arc<dyn Download>,
-    pub chance: fn() -> u64,
+    pub means: Means,
 }
 
 impl Remote {
@@ -195,7 +144,7 @@ impl Remote {
                 "correct it, or leave it out",
             ));
         }
-        if setup.tries == 0 {
+        if setup.means.tries == 0 {
             return Err(Complaint::new(
                 "bad_config",
                 "huggingface.tries is 0, it must be at least 1",
@@ -210,16 +159,7 @@ impl Remote {
             base,
             hub,
             token: setup.token,
-            limited: Limited {
-                proxy: setup.proxy,
-                deadline: setup.deadline,
-                tries: setup.tries,
-                answer_bytes: setup.answer_bytes,
-                tools: setup.tools,
-                limits: setup.limits,
-                downloads: setup.downloads,
-                chance: setup.chance,
-            },
+            means: setup.means,
         })
     }
 
@@ -233,8 +173,6 @@ impl Remote {
         format!("{}/{}", self.hub.as_str().trim_end_matches('/'), self.model)
     }
 }
-
-pub const HOW_TO_GET_A_TOKEN: &str = "set HF_TOKEN (or HUGGING_FACE_TOKEN) to a token of https://huggingface.co/settings/tokens that may call inference providers";
 
 /// `owner/name`, as the hub allows it: it becomes part of a path.
 fn check_model(model: &str) -> Result<(), Complaint> {
@@ -307,15 +245,17 @@ pub(crate) mod tests {
             base: None,
             hub: None,
             token: token.map(|token| Token::new(token, "HF_TOKEN").unwrap()),
-            proxy: None,
-            deadline: Duration::from_secs(60),
-            tries: 3,
             max_frames: None,
-            answer_bytes: 1 << 20,
-            tools: ToolPaths::default(),
-            limits: Limits::default(),
-            downloads: Arc::new(Nowhere),
-            chance: || 0,
+            means: Means {
+                proxy: None,
+                deadline: Duration::from_secs(60),
+                tries: 3,
+                answer_bytes: 1 << 20,
+                tools: ToolPaths::default(),
+                limits: Limits::default(),
+                downloads: Arc::new(Nowhere),
+                chance: || 0,
+            },
         }
     }
 
@@ -342,23 +282,8 @@ pub(crate) mod tests {
         for text in ["", "x", "a/b/c", "../x", "a/..", "a/b?x", "a/b c", "a/é"] {
             assert_eq!(check(&model(text), Some("hf_x")), Err("bad_config"), "{text}");
         }
-        assert_eq!(check(&|setup| setup.tries = 0, Some("hf_x")), Err("bad_config"));
+        assert_eq!(check(&|setup| setup.means.tries = 0, Some("hf_x")), Err("bad_config"));
         assert_eq!(check(&|setup| setup.max_frames = Some(0), Some("hf_x")), Err("bad_config"));
-    }
-
-    #[test]
-    fn a_token_is_not_shown() {
-        let token = Token::new(" hf_Secret1\n", "HF_TOKEN").unwrap();
-        assert_eq!(token.secret(), "hf_Secret1");
-        let shown = format!("{token:?} {:?}", token.header());
-        assert!(!shown.contains("Secret1") && shown.contains("HF_TOKEN"), "{shown}");
-        for wrong in ["", " ", "a b", "hf_\u{e9}", "x\r\nHost: y"] {
-            let complaint = Token::new(wrong, "HF_TOKEN").unwrap_err();
-            assert!(
-                complaint.message.contains("HF_TOKEN") && !complaint.message.contains("Host"),
-                "{complaint}"
-            );
-        }
     }
 
     #[test]

@@ -58,13 +58,13 @@ pub fn run(
 fn make(remote: &Remote, take: Take, stage: &Stagehand, stop: &Stop) -> Result<Summary, EngineError> {
     let begun = Instant::now();
     stage.tell(Cue::Stage(Stage::Preparing, 0, 1))?;
-    let tools = Tools::find(&remote.limited.tools)?;
+    let tools = Tools::find(&remote.means.tools)?;
     let (picture, size) = jpeg(take.picture)?;
     let scratch = Scratch::new(None).map_err(media)?;
     stage.tell(Cue::Stage(Stage::Preparing, 1, 1))?;
     let prepared = Instant::now();
     let order = Order { picture, parameters: take.wish.parameters(size) };
-    let video = until(stop, call::video(remote, order, scratch.path(), stage))?;
+    let video = until(stop, |stopped| call::video(remote, order, scratch.path(), stage, stopped))?;
     let came = Instant::now();
     let frames = show(remote, (&tools, &video), &take.wish, (stage, stop))?;
     let timing = |stage, elapsed| Timing { stage, elapsed };
@@ -83,8 +83,11 @@ fn jpeg(mut source: Box<dyn FrameSource>) -> Result<(Bytes, Size), EngineError> 
     Ok((Bytes::copy_from_slice(bytes), frame.size()))
 }
 
-/// Runs `work` in this thread until it is done or the take is stopped: then it is dropped where it stands.
-fn until<T>(stop: &Stop, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+/// Runs `work` in this thread; it is notified when the take is stopped.
+fn until<T, F>(stop: &Stop, work: impl FnOnce(Arc<Notify>) -> F) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -94,13 +97,7 @@ fn until<T>(stop: &Stop, work: impl Future<Output = Result<T, EngineError>>) -> 
         let stopped = Arc::clone(&stopped);
         stop.on_stop(move || stopped.notify_one())
     };
-    let done = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            () = stopped.notified() => Err(EngineError::Stopped),
-            done = work => done,
-        }
-    });
+    let done = runtime.block_on(work(stopped));
     drop(breaker);
     // a name that is being looked up cannot be broken off, and nobody waits for it
     runtime.shutdown_background();
@@ -114,7 +111,7 @@ fn show(
     wish: &Wish,
     (stage, stop): (&Stagehand, &Stop),
 ) -> Result<u64, EngineError> {
-    let limits = &remote.limited.limits;
+    let limits = &remote.means.limits;
     stage.tell(Cue::Stage(Stage::Decoding, 0, 0))?;
     let unfit = |error| unreadable(video, error);
     let probe = media::probe(tools, &video.path, limits, stop).map_err(unfit)?;
@@ -165,7 +162,7 @@ fn show(
         );
         return Err(Complaint::new("answer_cut_off", message, AGAIN).into());
     }
-    if let Some(warning) = shorter(wish, frames, fps) {
+    if let Some(warning) = shorter((wish.length, wish.fps), (frames, fps)) {
         stage.tell(Cue::Warning(warning))?;
     }
     Ok(frames)
@@ -174,9 +171,8 @@ fn show(
 const AGAIN: &str = "try again; if it stays so, the provider is at fault";
 
 /// A take that is not as long as it was to be.
-fn shorter(wish: &Wish, frames: u64, fps: Fps) -> Option<Warning> {
-    let asked_fps = wish.fps?;
-    let (asked, came) = (asked_fps.seconds_at(wish.length), fps.seconds_at(frames));
+fn shorter((length, asked_fps): (u64, Fps), (frames, fps): (u64, Fps)) -> Option<Warning> {
+    let (asked, came) = (asked_fps.seconds_at(length), fps.seconds_at(frames));
     let half_a_frame = fps.seconds_at(1) / 2.0;
     (came + half_a_frame < asked).then(|| {
         let message = format!(
@@ -223,7 +219,6 @@ mod tests {
 
     #[test]
     fn a_clip_that_is_shorter_than_asked_says_so_with_both_numbers() {
-        let wish = |length| Wish { length, fps: Some(Fps::whole(8)), ..Wish::default() };
         let rows = [
             (32, 25, 7, Some("3.57 s long (25 frames at 7 fps), 4.00 s")),
             (32, 28, 7, None),
@@ -231,7 +226,7 @@ mod tests {
             (8, 1, 25, Some("0.04 s long")),
         ];
         for (length, frames, fps, told) in rows {
-            let warning = shorter(&wish(length), frames, Fps::whole(fps));
+            let warning = shorter((length, Fps::whole(8)), (frames, Fps::whole(fps)));
             match (warning, told) {
                 (None, None) => {}
                 (Some(warning), Some(told)) => assert!(warning.message.contains(told), "{}", warning.message),

@@ -1,7 +1,7 @@
 //! What is asked of the model, by the names that the task `image-to-video` and Stable Video Diffusion's pipeline have for it. Only what was
 //! given is sent: the model's own defaults hold for the rest. Refuses values out of range; what a model makes of the others is its affair.
 
-use contract::{Act, Complaint, Fps, Length, Sent, SettingCard, Settings, Size, Value};
+use contract::{Act, Complaint, Fps, Length, Sent, SettingCard, Size, Value};
 use serde_json::{Map, json};
 
 /// Longest sides, px.
@@ -51,7 +51,7 @@ pub fn cards() -> Vec<SettingCard> {
 }
 
 /// What a take asks for.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
     pub prompt: Option<String>,
     pub negative_prompt: Option<String>,
@@ -60,7 +60,7 @@ pub struct Wish {
     pub frames: u64,
     /// That the take should have.
     pub length: u64,
-    pub fps: Option<Fps>,
+    pub fps: Fps,
     pub seed: u64,
     pub guidance_scale: Option<f64>,
     pub steps: Option<i64>,
@@ -78,36 +78,27 @@ impl Wish {
                 return Err(Complaint::new("no_length", message, "give a length: --seconds"));
             }
         };
-        let wish = Self::sent(&act.settings)?;
-        let frames = if wish.frames > 0 { wish.frames } else { length.clamp(1, most.unwrap_or(u64::MAX)) };
-        let prompt = act.prompt.as_deref().map(str::trim).filter(|prompt| !prompt.is_empty());
-        Ok(Self {
-            prompt: prompt.map(str::to_owned),
-            frames,
-            length,
-            fps: Some(act.fps),
-            seed: act.seed & SEED_BITS,
-            ..wish
-        })
-    }
-
-    fn sent(settings: &Settings) -> Result<Self, Complaint> {
-        if let Some(preset) = &settings.preset {
+        if let Some(preset) = &act.settings.preset {
             let message = format!("huggingface has no preset `{preset}`");
             return Err(Complaint::new("unknown_preset", message, "leave it out"));
         }
-        let sent = Sent::to("huggingface", settings, &NAMES)?;
+        let sent = Sent::to("huggingface", &act.settings, &NAMES)?;
         let whole = |name: &str, range| sent.has(name).then(|| sent.whole(name, 0, range)).transpose();
         let real = |name: &str, range| sent.has(name).then(|| sent.real(name, 0.0, range)).transpose();
+        let prompt = act.prompt.as_deref().map(str::trim).filter(|prompt| !prompt.is_empty());
+        let frames = whole("num_frames", FRAMES)?.map(|frames| frames as u64);
         Ok(Self {
+            prompt: prompt.map(str::to_owned),
             negative_prompt: sent.text("negative_prompt"),
             longest: whole("size", SIDES)?.map(|px| px as u32),
-            frames: whole("num_frames", FRAMES)?.unwrap_or_default() as u64,
+            frames: frames.unwrap_or_else(|| length.clamp(1, most.unwrap_or(u64::MAX))),
+            length,
+            fps: act.fps,
+            seed: act.seed & SEED_BITS,
             guidance_scale: real("guidance_scale", GUIDANCE)?,
             steps: whole("num_inference_steps", STEPS)?,
             motion_bucket_id: whole("motion_bucket_id", MOTION)?,
             noise_aug_strength: real("noise_aug_strength", NOISE)?,
-            ..Self::default()
         })
     }
 
@@ -122,7 +113,7 @@ impl Wish {
         put("prompt", self.prompt.as_ref().map(|text| json!(text)));
         put("negative_prompt", self.negative_prompt.as_ref().map(|text| json!(text)));
         put("num_frames", Some(json!(self.frames)));
-        put("fps", self.fps.map(rate));
+        put("fps", Some(rate(self.fps)));
         put("seed", Some(json!(self.seed)));
         put("guidance_scale", self.guidance_scale.map(|scale| json!(scale)));
         put("num_inference_steps", self.steps.map(|steps| json!(steps)));
@@ -167,7 +158,7 @@ fn target(picture: Size, longest: u32) -> Size {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Frame, FrameSource, Layout, SourceError, SourceFormat, Subject, Turns};
+    use contract::{Frame, FrameSource, Layout, Settings, SourceError, SourceFormat, Subject, Turns};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::remote::Token;
+use crate::token::Token;
 
 /// Characters of a provider's words that are shown.
 const SHOWN: usize = 240;

@@ -6,12 +6,14 @@ use contract::{EngineError, Stage};
 use engine_huggingface::{Form, Setup};
 
 use crate::server::{Answer, Provider, Seen, json, video};
-use crate::stage::{TOKEN, act, complaint, film, run, run_until, setup};
+use crate::stage::{TOKEN, act, complaint, film, run, run_until, setup, within};
 
 const MODEL: &str = "Lightricks/LTX-Video";
 const MAPPING: &str = r#"{"id":"x","inferenceProviderMapping":{"fal-ai":{"status":"live","providerId":"fal-ai/ltx-video/image-to-video","task":"image-to-video"}}}"#;
 /// Of another host: only its path counts.
 const SUBMITTED: &str = r#"{"request_id":"r1","status":"IN_QUEUE","response_url":"https://queue.fal.run/fal-ai/ltx-video/requests/r1","queue_position":0}"#;
+
+const CANCEL: &str = "/fal-ai/fal-ai/ltx-video/requests/r1/cancel?_subdomain=queue";
 
 fn usual(seen: &Seen, polls: usize) -> Answer {
     match seen.line.split(' ').collect::<Vec<_>>()[..2] {
@@ -32,6 +34,7 @@ fn usual(seen: &Seen, polls: usize) -> Answer {
             )
         }
         ["GET", "/files/film.mp4"] => video(film()),
+        ["PUT", CANCEL] => json(202, r#"{"status":"CANCELLATION_REQUESTED"}"#),
         ref other => panic!("{other:?}"),
     }
 }
@@ -148,14 +151,43 @@ fn a_model_that_may_fail_is_used_with_a_warning() {
     );
 }
 
+/// That fal was told, and how, in the last thing that was said to it.
+fn taken_back(provider: &Provider) {
+    let seen = provider.seen();
+    let last = seen.last().unwrap();
+    assert!(last.line.starts_with(&format!("PUT {CANCEL} ")), "{}", last.line);
+    assert_eq!(last.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+    assert_eq!(last.header("content-length"), Some("0"));
+    assert_eq!(seen.iter().filter(|seen| seen.line.starts_with("PUT")).count(), 1);
+}
+
 #[test]
-fn a_request_that_waits_in_the_queue_can_be_left() {
+fn a_request_that_waits_in_the_queue_can_be_left_and_is_taken_back() {
     let provider = Provider::start(|_, seen| usual(seen, 0));
     let begun = Instant::now();
     let (outcome, _) = run_until(fal(&provider.url), act(&[]), |told| told.stages.len() > 8);
     assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    taken_back(&provider);
     let provider = Provider::start(|_, seen| usual(seen, 0));
-    let setup = Setup { deadline: Duration::from_secs(1), ..fal(&provider.url) };
+    let setup = within(1, fal(&provider.url));
     assert_eq!(complaint(run(setup, act(&[])).0).code, "provider_timeout");
+    taken_back(&provider);
+}
+
+#[test]
+fn a_request_that_is_done_is_not_taken_back_and_a_farewell_that_fails_changes_nothing() {
+    let provider = Provider::start(|_, seen| match seen.line.contains("/r1?") {
+        true => json(422, r#"{"detail":"no"}"#),
+        false => usual(seen, 2),
+    });
+    assert_eq!(complaint(run(fal(&provider.url), act(&[])).0).code, "provider_refused");
+    assert!(provider.seen().iter().all(|seen| !seen.line.starts_with("PUT")));
+    let provider = Provider::start(|_, seen| match seen.line.starts_with("PUT") {
+        true => Answer::Nothing,
+        false => usual(seen, 0),
+    });
+    let (outcome, _) = run_until(fal(&provider.url), act(&[]), |told| told.stages.len() > 8);
+    assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
+    taken_back(&provider);
 }

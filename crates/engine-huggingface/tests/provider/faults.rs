@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use contract::Stage;
-use engine_huggingface::{Form, Setup};
+use engine_huggingface::Form;
 
 use crate::server::{Answer, Provider, json, video};
-use crate::stage::{TOKEN, act, complaint, film, run, setup};
+use crate::stage::{TOKEN, act, complaint, film, run, setup, within};
 
 #[test]
 fn a_model_that_is_being_loaded_is_waited_for() {
@@ -160,7 +160,7 @@ fn a_redirect_leads_to_the_same_host_only() {
 
 #[test]
 fn a_deadline_is_kept_and_not_waited_for_in_vain() {
-    let short = |url: &str| Setup { deadline: Duration::from_secs(1), ..setup(Form::Router, url) };
+    let short = |url: &str| within(1, setup(Form::Router, url));
     let provider = Provider::start(|_, _| Answer::Hang);
     let begun = Instant::now();
     let told = complaint(run(short(&provider.url), act(&[])).0);
@@ -174,7 +174,7 @@ fn a_deadline_is_kept_and_not_waited_for_in_vain() {
     {
         let provider = Provider::start(move |_, _| answer.clone());
         let begun = Instant::now();
-        let setup = Setup { deadline: Duration::from_secs(30), ..setup(Form::Router, &provider.url) };
+        let setup = within(30, setup(Form::Router, &provider.url));
         let complaint = complaint(run(setup, act(&[])).0);
         assert!(complaint.code == code && complaint.message.contains(told), "{complaint}");
         assert!(begun.elapsed() < Duration::from_secs(5), "it says so at once: {:?}", begun.elapsed());

@@ -10,7 +10,7 @@ use contract::{
     Act, Complaint, Engine, EngineError, Fps, Frame, FrameSink, FrameSource, Layout, Length, Report,
     Settings, Size, SourceError, SourceFormat, Stage, Stopped, Subject, Turns, Value, VideoFormat, Warning,
 };
-use engine_huggingface::{Download, Fetching, Form, HuggingFace, Setup, Token};
+use engine_huggingface::{Download, Fetching, Form, HuggingFace, Means, Setup, Token};
 use media::{Limits, ToolPaths};
 
 pub const TOKEN: &str = "hf_Secret1";
@@ -140,16 +140,23 @@ pub fn setup(form: Form, base: &str) -> Setup {
         base: Some(base.to_owned()),
         hub: Some(base.to_owned()),
         token: Some(Token::new(TOKEN, "HF_TOKEN").unwrap()),
-        proxy: None,
-        deadline: Duration::from_secs(60),
-        tries: 3,
         max_frames: None,
-        answer_bytes: 1 << 20,
-        tools: ToolPaths::default(),
-        limits: Limits::default(),
-        downloads: Arc::new(Plain),
-        chance: || 0,
+        means: Means {
+            proxy: None,
+            deadline: Duration::from_secs(60),
+            tries: 3,
+            answer_bytes: 1 << 20,
+            tools: ToolPaths::default(),
+            limits: Limits::default(),
+            downloads: Arc::new(Plain),
+            chance: || 0,
+        },
     }
+}
+
+/// The same, with so long for a take.
+pub fn within(seconds: u64, setup: Setup) -> Setup {
+    Setup { means: Means { deadline: Duration::from_secs(seconds), ..setup.means }, ..setup }
 }
 
 pub fn run(setup: Setup, act: Act) -> (Result<Report, EngineError>, Told) {
