@@ -722,6 +722,13 @@ def test_keys(new_talkie, inputs):
         ok.send(json.dumps({"image_url": inputs.picture_uri}))
         ok.send(json.dumps({"end": True}))
         assert json.loads(ok.recv(20))
+    bearer = {"authorization": f"Bearer {token}"}
+    for path in ("/rest/tokens/", "/rest/storage/auth/token", "/rest/storage/upload/initiate", f"/run/{APP}"):
+        told = httpx.post(base + path, json={"token_expiration": 86400}, headers=bearer)
+        assert told.status_code == 401, f"a token of one app opens {path}: {told.status_code} {told.text}"
+    told = httpx.post(f"{base}/rest/tokens/", json={"allowed_apps": ["talkie/puppet"]}, headers=other)
+    told = httpx.post(f"{base}/queue/{PUPPET}?fal_jwt_token={told.json()}", json={"seconds": 1})
+    assert told.status_code == 200, told.text
     for query in ("", "?fal_jwt_token=wrong"):
         with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
             websockets.sync.client.connect(place + query)

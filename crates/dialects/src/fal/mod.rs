@@ -26,7 +26,7 @@ use crate::front_door::house::Room;
 use crate::front_door::keys::{Owner, given};
 use crate::front_door::refused::Refused;
 use crate::front_door::table::around;
-use tokens::Opens;
+use tokens::Asked;
 use way::{Service, Site, Target};
 
 pub use webhooks::{FIRST_RETRY, Signer, courier};
@@ -81,16 +81,20 @@ impl Door {
         &self.room.house.fal
     }
 
-    /// Whose request it is: by a key as everywhere, or by a token that stands for one.
+    /// Whose request it is: by a key as everywhere, or by a token that stands for one where something is run or uploaded.
     fn owner(&self, target: &Target, headers: &HeaderMap) -> Result<Owner, Refused> {
         let now_ms = self.room.house.clock.now_ms();
+        let asked = match target.service {
+            Service::Run | Service::Queue => {
+                target.path.trim_start_matches('/').split('/').nth(1).map(Asked::App)
+            }
+            Service::Cdn => Some(Asked::Upload),
+            Service::Rest | Service::Api => None,
+        };
         let token = target.value("fal_jwt_token");
-        let opens = if target.service == Service::Cdn { Opens::Uploads } else { Opens::Apps };
         let token = token.as_deref().or_else(|| given(headers));
-        if let Some(owner) = token.and_then(|token| self.fal().tokens.owner(token, opens, now_ms)) {
-            return Ok(owner);
-        }
-        self.room.house.keys.owner(headers)
+        let owner = token.zip(asked).and_then(|(token, asked)| self.fal().tokens.owner(token, asked, now_ms));
+        owner.map_or_else(|| self.room.house.keys.owner(headers), Ok)
     }
 }
 
