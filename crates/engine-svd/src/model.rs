@@ -15,7 +15,7 @@ use stagehand::Turn;
 use crate::nets::temporal_vae::TemporalDecoder;
 use crate::nets::unet::Unet;
 use crate::settings::Options;
-use crate::weights::{BadFiles, Files, SigmaRange, Values};
+use crate::weights::{BadFiles, Files, Normalisation, SigmaRange, Values};
 
 /// What an engine is made of.
 pub struct Setup {
@@ -110,6 +110,10 @@ impl Model {
 
     pub fn sigmas(&self) -> SigmaRange {
         self.setup.files.configs().schedule
+    }
+
+    pub fn preprocessor(&self) -> Normalisation {
+        self.setup.files.configs().preprocessor
     }
 
     pub fn in_use(&self) -> Use<Loaded> {

@@ -77,7 +77,8 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Report, EngineEr
     stage.check()?;
     let embedding = clock.time(Stage::Conditioning, || {
         let seen = clip_input::resized(part, encoder.vision().image_size())?;
-        let pixels = clip_input::normalised(&seen)?.to_device(model.device())?.to_dtype(model.dtype())?;
+        let pixels = clip_input::normalised(&seen, model.preprocessor())?;
+        let pixels = pixels.to_device(model.device())?.to_dtype(model.dtype())?;
         encoder.forward(&pixels)?.to_dtype(DType::F32)
     });
     let embedding = embedding.map_err(net)?;

@@ -13,7 +13,7 @@ use crate::nets::unet::{Unet, UnetConfig};
 use crate::picture::{canvas, clip_input};
 use crate::sampler::schedule::Schedule;
 use crate::sampler::{Sampling, Watcher, decode};
-use crate::weights::SigmaRange;
+use crate::weights::{Normalisation, SigmaRange};
 
 #[derive(Deserialize)]
 struct Config {
@@ -74,7 +74,7 @@ impl Case for Pipeline {
         let picture = View::new(&bytes, (w, h))?;
         let encoder = ClipVisionWithProjection::load(&config.image_encoder, given.weights()?)?;
         let seen = clip_input::resized(picture, encoder.vision().image_size())?;
-        let embedding = encoder.forward(&clip_input::normalised(&seen)?)?; // (1, c)
+        let embedding = encoder.forward(&clip_input::normalised(&seen, Normalisation::CLIP)?)?; // (1, c)
         let sampling = Sampling {
             schedule: Schedule::new(
                 SigmaRange { sigma_min: config.scheduler.sigma_min, sigma_max: config.scheduler.sigma_max },

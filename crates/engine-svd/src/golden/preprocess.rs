@@ -6,6 +6,7 @@ use pictures::View;
 use serde::Deserialize;
 
 use crate::picture::{canvas, clip_input};
+use crate::weights::Normalisation;
 
 /// What CLIP takes.
 const SIDE: usize = 224;
@@ -33,8 +34,10 @@ impl Case for Preprocess {
             let picture = View::new(&bytes, (w, h))?;
             let resized = clip_input::resized(picture, SIDE)?;
             outputs.out(&format!("resized224_{number}_sub4"), thinned(&resized, 4)?);
-            outputs
-                .out(&format!("pixel_values_{number}_sub4"), thinned(&clip_input::normalised(&resized)?, 4)?);
+            outputs.out(
+                &format!("pixel_values_{number}_sub4"),
+                thinned(&clip_input::normalised(&resized, Normalisation::CLIP)?, 4)?,
+            );
             outputs
                 .out(&format!("vae_in_{number}"), thinned(&canvas::painted(picture, (width, height))?, 2)?);
         }

@@ -5,9 +5,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 use pictures::View;
 
-/// preprocessor_config.json of every release.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+use crate::weights::Normalisation;
 
 /// Slope of torch's cubic.
 const A: f32 = -0.75;
@@ -27,9 +25,9 @@ pub fn resized(picture: View<'_, CHANNELS>, side: usize) -> Result<Tensor> {
 }
 
 /// resized: (.., 3) on [0, 1] -> the same, as CLIP was trained
-pub fn normalised(resized: &Tensor) -> Result<Tensor> {
+pub fn normalised(resized: &Tensor, by: Normalisation) -> Result<Tensor> {
     let of = |values: [f32; 3]| Tensor::new(&values, resized.device());
-    resized.broadcast_sub(&of(MEAN)?)?.broadcast_div(&of(DEVIATION)?)
+    resized.broadcast_sub(&of(by.mean)?)?.broadcast_div(&of(by.std)?)
 }
 
 /// A Gaussian as wide as the shrinking asks for; an odd number of weights, of sum 1.

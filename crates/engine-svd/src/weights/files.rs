@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::BadFiles;
 use super::names::{LAYERS, LEVELS, Part};
+use super::preprocessor::Normalisation;
 use super::scheduler::SigmaRange;
 use super::single::SinglePart;
 use crate::nets::temporal_vae::{self, TemporalDecoder};
@@ -32,6 +33,7 @@ pub struct Configs {
     pub unet: UnetConfig,
     pub vae: KlVaeConfig,
     pub image_encoder: ClipVisionConfig,
+    pub preprocessor: Normalisation,
     pub schedule: SigmaRange,
 }
 
@@ -39,7 +41,7 @@ impl Configs {
     /// Of the published models; they differ in the frames they were trained for.
     fn of(unet: UnetConfig) -> Self {
         let (vae, image_encoder) = (temporal_vae::svd(), ClipVisionConfig::vit_h_14());
-        Self { unet, vae, image_encoder, schedule: SigmaRange::SVD }
+        Self { unet, vae, image_encoder, preprocessor: Normalisation::CLIP, schedule: SigmaRange::SVD }
     }
 
     /// stabilityai/stable-video-diffusion-img2vid, 14 frames
@@ -100,7 +102,7 @@ pub struct WeightsFile<'a> {
 }
 
 impl Files {
-    /// The layout of diffusers: `unet/`, `vae/`, `image_encoder/` and `scheduler/`.
+    /// The layout of diffusers: `unet/`, `vae/`, `image_encoder/`, `scheduler/` and, where it is there, `feature_extractor/`.
     pub fn diffusers(folder: &Path, variant: Variant) -> Result<Self, BadFiles> {
         let weights = |part: &str, stem: &str| {
             let [half, full] = ["fp16.safetensors", "safetensors"]
@@ -119,11 +121,20 @@ impl Files {
         let scheduler = folder.join("scheduler/scheduler_config.json");
         let schedule = SigmaRange::read(&read(&scheduler)?)
             .map_err(|why| not_that(&scheduler, "a schedule this engine can follow", why))?;
+        let preprocessor = folder.join("feature_extractor/preprocessor_config.json");
+        let preprocessor = match read(&preprocessor) {
+            Ok(text) => Normalisation::read(&text)
+                .map_err(|why| not_that(&preprocessor, "the preprocessor of an image encoder", why))?,
+            // every published model has the same, and copies without it are about
+            Err(BadFiles::NotThere { .. }) => Normalisation::CLIP,
+            Err(error) => return Err(error),
+        };
         let unet = config("unet");
         let configs = Configs {
             unet: parse(&unet, "the config of SVD's UNet")?,
             vae: vae_config(&config("vae"))?,
             image_encoder: parse(&config("image_encoder"), "the config of an image encoder")?,
+            preprocessor,
             schedule,
         };
         let layout = Layout::Folders {

@@ -4,9 +4,11 @@
 mod error;
 mod files;
 mod names;
+mod preprocessor;
 mod scheduler;
 mod single;
 
 pub use error::BadFiles;
 pub use files::{Configs, Files, Opened, Values, Variant, WeightsFile};
+pub use preprocessor::Normalisation;
 pub use scheduler::SigmaRange;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::nets::temporal_vae::{self, TemporalDecoder};
 use crate::nets::unet::{Levels, Unet, UnetConfig};
-use crate::weights::{Configs, Files, SigmaRange, Variant};
+use crate::weights::{Configs, Files, Normalisation, SigmaRange, Variant};
 
 /// diffusers' name of a tensor to the original one and how it was held.
 fn original(part: Part, name: &str) -> (String, Form) {
@@ -256,6 +256,7 @@ fn tiny() -> Configs {
             projection_dim: 16,
             ..ClipVisionConfig::vit_h_14()
         },
+        preprocessor: Normalisation::CLIP,
         schedule: SigmaRange::SVD,
     }
 }
@@ -371,6 +372,10 @@ fn folders(at: &Path, ending: &str) -> PathBuf {
                 "_class_name": "EulerDiscreteScheduler", "prediction_type": "v_prediction", "timestep_type": "continuous",
                 "use_karras_sigmas": true, "sigma_min": 0.002, "sigma_max": 700.0
             }),
+        ),
+        (
+            "feature_extractor/preprocessor_config.json",
+            json!({ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_resize": true }),
         ),
     ];
     for (name, config) in files {
@@ -511,6 +516,7 @@ fn folders_that_are_not_the_model_are_refused_by_name() {
     };
     for (name, key, value, what) in [
         ("scheduler/scheduler_config.json", "use_karras_sigmas", json!(false), "use_karras_sigmas is false"),
+        ("feature_extractor/preprocessor_config.json", "image_std", json!([1, 0, 1]), "image_std is"),
         ("vae/config.json", "_class_name", json!("AutoencoderKL"), "_class_name is AutoencoderKL"),
         ("unet/config.json", "in_channels", json!("eight"), "the config of SVD's UNet"),
         ("unet/config.json", "cross_attention_dim", json!(20), "cross_attention_dim is All(20)"),
@@ -520,6 +526,10 @@ fn folders_that_are_not_the_model_are_refused_by_name() {
         error(what);
         back();
     }
+    let preprocessor = || Files::diffusers(&folder, Variant::Full).unwrap().configs().preprocessor;
+    assert_eq!(preprocessor(), Normalisation { mean: [0.5; 3], std: [0.25; 3] });
+    std::fs::remove_file(folder.join("feature_extractor/preprocessor_config.json")).unwrap();
+    assert_eq!(preprocessor(), Normalisation::CLIP);
     // a net of other widths than its weights
     let back = change("unet/config.json", "block_out_channels", json!([32, 32, 32, 64]));
     let files = Files::diffusers(&folder, Variant::Full).unwrap();
