@@ -61,6 +61,8 @@ pub struct Model {
 pub struct Loaded {
     /// With the persons and the residency it was loaded for.
     dit: Option<(usize, usize, Arc<Dit>)>,
+    /// For how many persons, and with how many resident blocks, it was planned: short memory makes fewer of them.
+    planned: Option<(usize, usize)>,
     vae: Option<Arc<WanVae>>,
     clip: Option<Arc<ClipVisual>>,
     umt5: Option<Arc<Umt5Encoder>>,
@@ -121,19 +123,28 @@ impl Model {
                 Plan::resident(&size, work, &machine, (numbers, kept.resident_blocks))
             }
         };
-        self.fitting(plan, |resident| Plan::resident(&size, work, &machine, (numbers, resident)))
+        self.fitting((plan, work.persons), |resident| {
+            Plan::resident(&size, work, &machine, (numbers, resident))
+        })
     }
 
     /// The plan, or the next smaller ones where the memory is not free that was there when the engine was made.
     fn fitting(
         &self,
-        plan: Plan,
+        (plan, persons): (Plan, usize),
         with: impl Fn(usize) -> Plan,
     ) -> Result<(Plan, Option<Warning>), EngineError> {
-        let is_there = self.shelf.look(|loaded| {
-            loaded.dit.as_ref().is_some_and(|(_, resident, _)| *resident == plan.resident_blocks)
+        let wanted = Some((persons, plan.resident_blocks));
+        let there = self.shelf.look(|loaded| {
+            let resident = loaded.dit.as_ref().map(|(_, resident, _)| *resident);
+            resident.filter(|_| loaded.planned == wanted)
         });
-        if is_there || !self.setup.device.is_cpu() {
+        if let Some(resident) = there {
+            return Ok((if resident == plan.resident_blocks { plan } else { with(resident) }, None));
+        }
+        // one that is laid out otherwise makes room before it is counted what is free
+        self.shelf.drop_of(|loaded| (loaded.dit, loaded.planned) = (None, wanted));
+        if !self.setup.device.is_cpu() {
             return Ok((plan, None));
         }
         make_room(plan.device_bytes, &self.setup.device);

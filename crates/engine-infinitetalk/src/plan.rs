@@ -84,11 +84,11 @@ impl Numbers {
         }
     }
 
-    /// Of what is computed with such weights.
-    fn activation_bytes(self) -> u64 {
+    /// Of the text encoder, which is rounded to no less than its released numbers.
+    fn of_text(self) -> Self {
         match self {
-            Numbers::F32 | Numbers::Q8 => 4,
-            Numbers::Bf16 => 2,
+            Numbers::F32 => Numbers::F32,
+            Numbers::Bf16 | Numbers::Q8 => Numbers::Bf16,
         }
     }
 }
@@ -252,13 +252,16 @@ impl Plan {
         let Layout { numbers, resident, encoders_stay } = layout;
         let blocks = model.layers as usize;
         let streamed = blocks - resident;
-        let block = numbers.bytes(model.block_parameters);
-        let other = numbers.bytes(model.other_parameters);
-        let encoders = numbers.bytes(model.text_parameters)
-            + numbers.bytes(model.clip_parameters)
+        // rounded blocks are multiplied as they are by a processor only
+        let held = if machine.own_memory && numbers == Numbers::Q8 { Numbers::Bf16 } else { numbers };
+        let block = held.bytes(model.block_parameters);
+        let other = held.bytes(model.other_parameters);
+        let encoders = numbers.of_text().bytes(model.text_parameters)
+            + Numbers::F32.bytes(model.clip_parameters)
             + Numbers::F32.bytes(model.ear_parameters);
         let vae = Numbers::F32.bytes(model.vae_parameters);
-        let (tokens, width) = (work.tokens(), numbers.activation_bytes());
+        // a card computes in bf16, a processor in f32, whatever the weights are held as
+        let (tokens, width) = (work.tokens(), if machine.own_memory { 2 } else { 4 });
         let activations = tokens * width * (LIVE_PICTURES * model.dim + model.ffn_dim)
             + work.persons.saturating_sub(1) as u64 * tokens * 4 * 3;
         // four frames of the decoder's widest layer, a few of them at a time
