@@ -56,7 +56,7 @@ pub fn engines(
             idle_unload: config.compute.idle_unload(),
         };
         let weights = wants.cards(&setup)?;
-        Ok(InfiniteTalk::new(setup, weights, Defaults { trained, ..defaults }))
+        InfiniteTalk::new(setup, weights, Defaults { trained, ..defaults })
     };
     let one = wants.wish(Persons::One)?;
     let two = wants.wish(Persons::Two)?;
@@ -172,6 +172,13 @@ impl Wants<'_> {
         for file in setup.files().flat_map(Files::of_weights) {
             if !cards.contains_key(file.path) {
                 cards.insert(file.path.to_owned(), self.shelf.named(file.part, file.path)?.card);
+            }
+        }
+        for lora in setup.files().flat_map(|files| &files.loras).filter(|lora| lora.scale != 1.0) {
+            if let Some(card) = cards.get_mut(&lora.path)
+                && !card.name.contains(" x ")
+            {
+                card.name = format!("{} x {}", card.name, lora.scale);
             }
         }
         Ok(cards)

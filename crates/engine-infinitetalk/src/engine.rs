@@ -31,12 +31,22 @@ pub struct InfiniteTalk {
 
 impl InfiniteTalk {
     /// `weights`: how a take names its files, by their paths. `defaults`: what whoever runs this machine wants where a user says nothing.
-    pub fn new(setup: Setup, weights: BTreeMap<PathBuf, Weights>, defaults: Defaults) -> Self {
+    pub fn new(
+        setup: Setup,
+        weights: BTreeMap<PathBuf, Weights>,
+        defaults: Defaults,
+    ) -> Result<Self, Complaint> {
         let hears = setup.hears();
         let (fps, defaults) = match hears {
             true => (FPS, defaults),
-            false => (WAN_FPS, Defaults { trained: Trained::Wan, motion_frame: 1, ..defaults }),
+            false => {
+                // an adapter that was trained for fewer steps is no less so without a voice
+                let trained = if defaults.trained == Trained::Base { Trained::Wan } else { defaults.trained };
+                (WAN_FPS, Defaults { trained, hears, motion_frame: 1, ..defaults })
+            }
         };
+        // what whoever runs this machine wants is checked now, not when somebody sends nothing
+        Options::parse(&Settings::default(), defaults)?;
         let card = EngineCard {
             name: if hears { "infinitetalk" } else { "wan-i2v" },
             summary: match hears {
@@ -66,7 +76,7 @@ impl InfiniteTalk {
             memory_mib: u32::try_from(setup.memory_bytes >> 20).unwrap_or(u32::MAX),
             settings: cards(defaults),
         };
-        Self { card, defaults, model: Arc::new(Model::new(setup)), weights }
+        Ok(Self { card, defaults, model: Arc::new(Model::new(setup)), weights })
     }
 }
 

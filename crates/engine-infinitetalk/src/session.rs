@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use contract::{
     Complaint, EngineError, Fps, Frame, FrameSink, Layout, Length, Report, Size, Stage, Stopped, Subject,
     Timing, Turns, VideoFormat, VoiceSource, Weights,
@@ -75,7 +75,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     let plan = chunks(shape, sound, take.length, options)?;
     let target = options.resolution.bucket(subject.size());
     let size = Size::new(target.0 as u32, target.1 as u32);
-    let masks = regions(options, subject.size(), target, persons)?;
+    let masks = regions(options, subject.size(), target, persons, model.device())?;
 
     let _turn = model.turn().take(stage)?;
     let _in_use = model.in_use();
@@ -374,6 +374,7 @@ fn regions(
     (width, height): (usize, usize),
     target: (usize, usize),
     persons: usize,
+    device: &Device,
 ) -> Result<Option<Persons>, EngineError> {
     if persons < 2 {
         return Ok(None);
@@ -385,7 +386,7 @@ fn regions(
     let masks = PersonMasks::new(&boxes, &Geometry::new((width, height), target), STRIDE);
     let masks = masks
         .map_err(|error| Complaint::new("bad_setting", error.to_string(), "correct person1 and person2"))?;
-    let masks = masks.to_tensor().map_err(net)?;
+    let masks = masks.to_tensor().and_then(|masks| masks.to_device(device)).map_err(net)?;
     Ok(Some(Persons::new(&masks).map_err(net)?))
 }
 

@@ -95,7 +95,7 @@ impl Options {
             norm_threshold: sent.real("apg_norm_threshold", defaults.apg.norm_threshold, (0.0, 1e6))?,
         };
         // Wan's colours are its own
-        let corrected = sent.switch("color_correction", defaults.trained != Trained::Wan)?;
+        let corrected = sent.switch("color_correction", defaults.hears)?;
         let strength = sent.real("color_correction_strength", 1.0, (0.0, 1.0))?;
         let negative_prompt = sent.text("negative_prompt");
         if let Some(long) = negative_prompt.as_ref().filter(|text| text.len() > PROMPT) {
@@ -103,7 +103,7 @@ impl Options {
                 format!("the negative prompt is {} bytes long, the limit is {PROMPT} bytes", long.len());
             return Err(Complaint::new("bad_setting", message, "shorten it"));
         }
-        Ok(Self {
+        let options = Self {
             resolution,
             acceleration,
             steps: sent.whole("diffusion_steps", usual.steps as i64, STEPS)? as usize,
@@ -127,7 +127,7 @@ impl Options {
             anchor: sent.choice(
                 "anchor",
                 // what hears nothing goes on from what it made
-                if defaults.trained == Trained::Wan { Anchor::Previous } else { Anchor::Source },
+                usual_anchor(defaults),
                 "source, first or previous",
                 |name| match name {
                     "source" => Some(Anchor::Source),
@@ -147,7 +147,12 @@ impl Options {
             })?,
             persons: persons(&sent)?,
             spacing: usual.spacing,
-        })
+        };
+        // what only the sampler refuses is refused before anything is loaded for it
+        options.sampling().map_err(|error| {
+            Complaint::new("bad_setting", error.to_string(), "correct it, or leave it out")
+        })?;
+        Ok(options)
     }
 
     pub fn guidance(&self) -> Result<Guidance, SamplerError> {
@@ -203,14 +208,7 @@ impl Options {
                     ColourReference::Anchor => "anchor",
                 }),
             ),
-            (
-                "anchor",
-                text(match self.anchor {
-                    Anchor::Source => "source",
-                    Anchor::First => "first",
-                    Anchor::Previous => "previous",
-                }),
-            ),
+            ("anchor", text(anchor_name(self.anchor))),
             ("cross_fade", whole(self.cross_fade)),
             ("use_teacache", Value::Bool(self.teacache.is_some())),
             ("use_apg", Value::Bool(self.apg.is_some())),
@@ -239,6 +237,8 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Defaults {
     pub trained: Trained,
+    /// Whether somebody speaks. Wan alone hears nothing, and its colours are its own.
+    pub hears: bool,
     pub frame_num: usize,
     pub motion_frame: usize,
     pub use_teacache: bool,
@@ -252,6 +252,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             trained: Trained::Base,
+            hears: true,
             frame_num: 81,
             motion_frame: 9,
             use_teacache: false,
@@ -300,6 +301,19 @@ fn shift_of(resolution: SizeClass) -> f64 {
     }
 }
 
+/// What hears nothing goes on from what it made.
+fn usual_anchor(defaults: Defaults) -> Anchor {
+    if defaults.hears { Anchor::Source } else { Anchor::Previous }
+}
+
+fn anchor_name(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Source => "source",
+        Anchor::First => "first",
+        Anchor::Previous => "previous",
+    }
+}
+
 fn resolution_name(resolution: SizeClass) -> &'static str {
     match resolution {
         SizeClass::Size480 => "480",
@@ -337,16 +351,17 @@ pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
             Value::Int(defaults.motion_frame as i64),
             "frames a chunk takes over from the one before, 4k + 1",
         ),
-        card(
-            "color_correction",
-            Value::Bool(defaults.trained != Trained::Wan),
-            "draws the colours back to the input's",
-        ),
+        card("color_correction", Value::Bool(defaults.hears), "draws the colours back to the input's"),
         card("color_correction_strength", Value::Float(1.0), "0 to 1"),
         card(
-            "anchor",
+            "color_reference",
             text("first"),
-            "first: the colours of the input's first picture; condition: of each chunk's own",
+            "first: the colours of the input's first picture; anchor: of what each chunk goes on from",
+        ),
+        card(
+            "anchor",
+            text(anchor_name(usual_anchor(defaults))),
+            "what a chunk is made after: source, the input at its time; first, the input's first picture; previous, the last frame made",
         ),
         card("cross_fade", Value::Int(0), "frames over which a chunk is faded in, 0 to motion_frame"),
         card("use_teacache", Value::Bool(defaults.use_teacache), "leave out steps that change little"),
@@ -371,7 +386,7 @@ pub fn cards(defaults: Defaults) -> Vec<SettingCard> {
         ),
         card("person2", text(""), "the same of the second person"),
     ];
-    if defaults.trained == Trained::Wan {
+    if !defaults.hears {
         cards.retain(|card| !OF_SPEECH.contains(&card.name));
     }
     cards
@@ -412,6 +427,38 @@ mod tests {
         for name in ["resolution", "diffusion_steps", "shift", "teacache_thresh", "mode"] {
             assert!(names.contains(&name.to_owned()), "{names:?}");
         }
+    }
+
+    #[test]
+    fn every_setting_has_a_card_that_tells_its_default() {
+        for (hears, trained) in [(true, Trained::Base), (true, Trained::FourSteps), (false, Trained::Wan)] {
+            let defaults =
+                Defaults { hears, trained, use_teacache: true, use_apg: true, ..Defaults::default() };
+            let cards = cards(defaults);
+            let options = Options::parse(&Settings::default(), defaults).unwrap();
+            for (name, value) in options.report() {
+                if !hears && OF_SPEECH.contains(&name.as_str()) {
+                    continue;
+                }
+                let card = cards.iter().find(|card| card.name == name);
+                let card = card.unwrap_or_else(|| panic!("{name} cannot be set"));
+                assert_eq!(card.default.to_string(), value.to_string(), "{name}, {trained:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_the_sampler_refuses_is_refused_at_once() {
+        let rows = [
+            [("use_teacache", Value::Bool(true)), ("teacache_thresh", Value::Float(0.0))],
+            [("use_apg", Value::Bool(true)), ("apg_norm_threshold", Value::Float(0.0))],
+        ];
+        for row in rows {
+            assert!(parse(&row).is_err(), "{row:?}");
+        }
+        assert!(parse(&[("teacache_thresh", Value::Float(0.0))]).is_ok(), "it is not used");
+        let colours = parse(&[("color_reference", text("anchor")), ("anchor", text("first"))]).unwrap();
+        assert_eq!((colours.colour_reference, colours.anchor), (ColourReference::Anchor, Anchor::First));
     }
 
     /// Forwards of the net for one chunk, and the second timestep.

@@ -125,6 +125,17 @@ fn a_seeded_model_opens_as_the_released_one_would() {
     let wav2vec = files.wav2vec.as_ref().unwrap().open(&form()).unwrap();
     assert_eq!(wav2vec.config.conv_dim, [32; 7]);
     is_seeded(&wav2vec.weights, "wav2vec2.feature_projection.layer_norm.weight", &[32], DType::F16);
+    // one that hears something else
+    let preprocessor = model.at("chinese-wav2vec2-base/preprocessor_config.json");
+    for (text, said) in [
+        ("{}", "do_normalize is true"),
+        (r#"{"do_normalize": false, "sampling_rate": 8000}"#, "sampling_rate is 8000, only 16000"),
+        ("[", "preprocessor_config.json is not"),
+    ] {
+        std::fs::write(&preprocessor, text).unwrap();
+        let error = files.wav2vec.as_ref().unwrap().open(&form()).map(drop).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! each second of it on a CPU (the first convolutions' outputs; 1.9 GB at the limit), and attention grows with the square. A longer
 //! voice is heard in stretches of a minute that begin every 40 s; every frame is taken where at least 9 s were heard on both sides,
 //! and over a second one stretch hands over to the next. That is near the official numbers but not equal to them (each stretch is
-//! normalised by itself), and is told. Memory then: three stretches, whatever the length.
+//! normalised by itself), and is told. Memory then: three stretches, and what was heard.
 
 use std::collections::VecDeque;
 
@@ -131,14 +131,19 @@ impl<'a> Hearing<'a> {
         if stretches == 1 {
             return self.stretch(0);
         }
-        let mut rows = Vec::with_capacity(self.frames);
+        // copied out of their stretches, which a view would keep in memory
+        let (mut values, mut shape) = (Vec::new(), (0, 0, 0));
         for frame in 0..self.frames {
             if frame % self.limits.stride == 0 && stop() {
                 break;
             }
-            rows.push(self.row(frame)?);
+            let row = self.row(frame)?;
+            let (_, layers, c) = row.dims3()?;
+            values.reserve_exact((self.frames - frame) * layers * c);
+            values.extend(row.flatten_all()?.to_vec1::<f32>()?);
+            shape = (frame + 1, layers, c);
         }
-        Tensor::cat(&rows, 0)
+        Tensor::from_vec(values, shape, &Device::Cpu)
     }
 
     /// What is heard in a frame: (1, layers, c)

@@ -165,7 +165,7 @@ impl<'a> Film<'a> {
         };
         let speech = match (&self.take.speech, &self.silence) {
             (Some(speech), Some(silence)) => Some(Heard {
-                speech: self.nets.dit.embed_audio(&speech.windows(plan, &chunk)?.to_device(device)?)?,
+                speech: self.nets.dit.embed_audio(&speech.windows(plan, &chunk)?)?,
                 silence,
                 persons: speech.persons.as_ref(),
             }),

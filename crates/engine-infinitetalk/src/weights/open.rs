@@ -115,6 +115,8 @@ impl Wav2VecFiles {
     pub fn open(&self, form: &Form) -> std::result::Result<Opened<Wav2Vec2Config>, BadWeights> {
         let config: Wav2Vec2Config = read_config(&self.config, "the config of wav2vec2")?;
         config.check().map_err(|error| not_a_config(&self.config, "the config of wav2vec2", error))?;
+        let hearing: Preprocessor = read_config(&self.preprocessor, PREPROCESSOR)?;
+        hearing.check().map_err(|error| not_a_config(&self.preprocessor, PREPROCESSOR, error))?;
         let source = Source::of(Checkpoint::open(&self.weights)?);
         let net = "wav2vec2";
         let spelling = if source.shape("wav2vec2.encoder.pos_conv_embed.conv.weight_g").is_some() {
@@ -126,6 +128,41 @@ impl Wav2VecFiles {
         let unused = ["wav2vec2.masked_spec_embed", "quantizer.", "project_hid.", "project_q."];
         source.check(&asked, &unused, net)?;
         Ok(Opened::new(config, source, form))
+    }
+}
+
+const PREPROCESSOR: &str = "the preprocessor of a wav2vec2 that hears raw voices";
+
+/// preprocessor_config.json: how the voices are brought to the net, which here is one way only. What is not there is transformers' default.
+#[derive(serde::Deserialize)]
+struct Preprocessor {
+    #[serde(default = "normalised")]
+    do_normalize: bool,
+    #[serde(default = "rate_hz")]
+    sampling_rate: u32,
+}
+
+fn normalised() -> bool {
+    true
+}
+
+fn rate_hz() -> u32 {
+    16_000
+}
+
+impl Preprocessor {
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.do_normalize {
+            return Err("do_normalize is true, only false is known".into());
+        }
+        if self.sampling_rate != crate::audio::RATE_HZ {
+            return Err(format!(
+                "sampling_rate is {}, only {} is known",
+                self.sampling_rate,
+                crate::audio::RATE_HZ
+            ));
+        }
+        Ok(())
     }
 }
 

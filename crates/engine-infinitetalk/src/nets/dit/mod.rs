@@ -133,12 +133,12 @@ impl Dit {
         finite("img_emb", self.picture.forward(hidden)?)
     }
 
-    /// windows: (p, frames, 5, 12, 768) of one or two persons, zeros for no speech -> (1, t, 32 p, 768)
+    /// windows: (p, frames, 5, 12, 768) of one or two persons, zeros for no speech, on any device -> (1, t, 32 p, 768)
     pub fn embed_audio(&self, windows: &Tensor) -> Outcome<Tensor> {
         let Some(audio) = &self.audio else {
             return Err(candle_core::Error::Msg("this net has no modules for speech".into()).into());
         };
-        finite("audio_proj", audio.forward(windows)?)
+        finite("audio_proj", audio.forward(&windows.to_device(&self.device)?)?)
     }
 
     /// What the blocks get to know of the time, and what TeaCache measures: (6, c), f32
