@@ -77,7 +77,8 @@ pub struct Reel {
     _held: File,
 }
 
-/// What distinguishes a take from all others: what was asked for, the bytes of its inputs, the engine's weights and the encoder.
+/// What distinguishes a take from all others: what was asked for, what is meant by what was not, the bytes of its inputs, the engine's weights, this program
+/// and the encoder.
 pub fn name_of(
     spec: &TakeSpec,
     locals: &Locals,
@@ -90,8 +91,13 @@ pub fn name_of(
     })?;
     sum.update(&text);
     sum.update(encoder.as_bytes());
+    sum.update(env!("CARGO_PKG_VERSION").as_bytes());
+    for setting in &card.settings {
+        sum.update(format!("{} {}\n", setting.name, setting.default).as_bytes());
+    }
     for weights in &card.weights {
-        sum.update(weights.sha256.as_bytes());
+        // a name tells how strongly an adapter counts
+        sum.update(format!("{} {}\n", weights.name, weights.sha256).as_bytes());
     }
     let subject = match &locals.subject {
         LocalSubject::Picture(local, _) | LocalSubject::Clip(local) | LocalSubject::PictureOrClip(local) => {
