@@ -23,6 +23,11 @@ const FPS: Fps = Fps::whole(25);
 /// x264; the original saves at ffmpeg's default quality.
 const CRF: u8 = 20;
 
+/// Documented; with weights that were made for others, what is left out is theirs.
+const STEPS: i64 = 40;
+const TEXT_SCALE: f64 = 5.0;
+const AUDIO_SCALE: f64 = 4.0;
+
 pub static GENERATE: Model = Model {
     name: "VideoGenerationRequest",
     fields: &[
@@ -46,9 +51,9 @@ pub static GENERATE: Model = Model {
             help: "infinitetalk-480 or infinitetalk-720",
         },
         Field { name: "seed", kind: INT, need: Need::Int(42), help: "Equal seeds give equal videos" },
-        Field { name: "diffusion_steps", kind: INT, need: Need::Int(40), help: "" },
-        Field { name: "text_guide_scale", kind: Kind::Float, need: Need::Float(5.0), help: "" },
-        Field { name: "audio_guide_scale", kind: Kind::Float, need: Need::Float(4.0), help: "" },
+        Field { name: "diffusion_steps", kind: INT, need: Need::Int(STEPS), help: "" },
+        Field { name: "text_guide_scale", kind: Kind::Float, need: Need::Float(TEXT_SCALE), help: "" },
+        Field { name: "audio_guide_scale", kind: Kind::Float, need: Need::Float(AUDIO_SCALE), help: "" },
         Field {
             name: "motion_frame",
             kind: INT,
@@ -69,15 +74,16 @@ pub fn request(room: &Room, fitting: &Fitting) -> Result<GenerateRequest, Refuse
             return Err(Refused::bad(detail));
         }
     };
+    let sent = |name: &'static str| (!fitting.left_out(name)).then_some(name);
     Ok(GenerateRequest {
         audio_path: fitting.text("audio_path").to_owned(),
         image_path: fitting.text("image_path").to_owned(),
         prompt: fitting.text("prompt").to_owned(),
         resolution,
         seed: fitting.int("seed").unwrap_or_default(),
-        diffusion_steps: fitting.int("diffusion_steps").unwrap_or_default(),
-        text_guide_scale: fitting.float("text_guide_scale").unwrap_or_default(),
-        audio_guide_scale: fitting.float("audio_guide_scale").unwrap_or_default(),
+        diffusion_steps: sent("diffusion_steps").and_then(|name| fitting.int(name)),
+        text_guide_scale: sent("text_guide_scale").and_then(|name| fitting.float(name)),
+        audio_guide_scale: sent("audio_guide_scale").and_then(|name| fitting.float(name)),
         motion_frame: match fitting.left_out("motion_frame") {
             true => room.house.infinitetalk.motion_frame,
             false => fitting.int("motion_frame").unwrap_or_default(),
@@ -98,15 +104,16 @@ pub async fn order(
         |name: &str| desk.source(room.dialect, name).map_err(|complaint| Refused::complaint(&complaint));
     let (voice, picture) = (source(&request.audio_path)?, source(&request.image_path)?);
     let twin = fingerprint(room.dialect, &format!("{owner} {request:?}"), &[&voice, &picture]).await;
-    let sent = vec![
+    let mut sent = vec![
         ("size", Value::Int(request.resolution.longest())),
         ("resolution", Value::Text(request.resolution.name().to_owned())),
-        ("diffusion_steps", Value::Int(request.diffusion_steps)),
-        ("text_guide_scale", Value::Float(request.text_guide_scale)),
-        ("audio_guide_scale", Value::Float(request.audio_guide_scale)),
         ("motion_frame", Value::Int(request.motion_frame)),
         ("color_correction", Value::Bool(request.use_color_correction)),
     ];
+    let scales =
+        [("text_guide_scale", request.text_guide_scale), ("audio_guide_scale", request.audio_guide_scale)];
+    sent.extend(request.diffusion_steps.map(|steps| ("diffusion_steps", Value::Int(steps))));
+    sent.extend(scales.into_iter().filter_map(|(name, scale)| Some((name, Value::Float(scale?)))));
     let take = TakeSpec {
         engine: card.name.to_owned(),
         subject: SubjectSpec::Picture(picture),
@@ -158,12 +165,12 @@ pub fn file_name(request: &GenerateRequest, timestamp: &str) -> String {
 
 /// What is known of it before it is made.
 fn metadata(request: &GenerateRequest, timestamp: String) -> Metadata {
-    let float = |value| json::float(value).unwrap_or_default();
+    let float = |value: Option<f64>, usual| json::float(value.unwrap_or(usual)).unwrap_or_default();
     Metadata {
         seed: request.seed.to_string(),
-        diffusion_steps: request.diffusion_steps.to_string(),
-        text_guide_scale: float(request.text_guide_scale),
-        audio_guide_scale: float(request.audio_guide_scale),
+        diffusion_steps: request.diffusion_steps.unwrap_or(STEPS).to_string(),
+        text_guide_scale: float(request.text_guide_scale, TEXT_SCALE),
+        audio_guide_scale: float(request.audio_guide_scale, AUDIO_SCALE),
         resolution_bucket: request.resolution.name().to_owned(),
         actual_resolution: String::new(),
         motion_frame: request.motion_frame.to_string(),

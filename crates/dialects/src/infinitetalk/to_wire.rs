@@ -1,12 +1,14 @@
 //! From a job that has ended to InfiniteTalk's words.
 
 use axum::http::StatusCode;
+use contract::Value;
 use jobs::JobView;
 
 use super::wire::{Endpoints, GenerateResponse, Health, Index, Metadata, VERSION};
 use crate::front_door::errand::made;
 use crate::front_door::hold::Answer;
-use crate::front_door::house::{Room, take_header};
+use crate::front_door::house::{Room, take_header, weight_names};
+use crate::front_door::json;
 use crate::front_door::refused::Refused;
 
 const OPENING: &str = "Video generation failed: ";
@@ -17,7 +19,12 @@ pub fn answer(view: &JobView) -> Result<Answer, Refused> {
     let path = made.path.as_ref().ok_or_else(|| lost("the video was not delivered"))?;
     let take = &made.take;
     let noted: Metadata = serde_json::from_value(view.note.clone()).map_err(|_| lost("its note is lost"))?;
-    let weights: Vec<_> = take.weights.iter().map(|weights| weights.name.as_str()).collect();
+    // what was left out is what the weights are made for
+    let resolved = |name: &str, noted: String| match take.settings.iter().find(|(known, _)| known == name) {
+        Some((_, Value::Int(whole))) => whole.to_string(),
+        Some((_, Value::Float(real))) => json::float(*real).unwrap_or(noted),
+        _ => noted,
+    };
     let response = GenerateResponse {
         video_path: path.display().to_string(),
         duration_seconds: take.duration_s,
@@ -26,7 +33,10 @@ pub fn answer(view: &JobView) -> Result<Answer, Refused> {
         metadata: Metadata {
             actual_resolution: take.size.to_string(),
             engine: take.engine.clone(),
-            weights: weights.join(","),
+            weights: weight_names(&take.weights),
+            diffusion_steps: resolved("diffusion_steps", noted.diffusion_steps),
+            text_guide_scale: resolved("text_guide_scale", noted.text_guide_scale),
+            audio_guide_scale: resolved("audio_guide_scale", noted.audio_guide_scale),
             ..noted
         },
     };

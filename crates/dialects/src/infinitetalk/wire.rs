@@ -12,9 +12,10 @@ pub struct GenerateRequest {
     pub prompt: String,
     pub resolution: Resolution,
     pub seed: i64,
-    pub diffusion_steps: i64,
-    pub text_guide_scale: f64,
-    pub audio_guide_scale: f64,
+    /// Left out, the usual of the weights that are loaded.
+    pub diffusion_steps: Option<i64>,
+    pub text_guide_scale: Option<f64>,
+    pub audio_guide_scale: Option<f64>,
     pub motion_frame: i64,
     pub use_color_correction: bool,
 }
