@@ -485,6 +485,24 @@ def test_every_app(web, base, fal, ways, inputs, tmp_path):
         assert stage.streams(path)["video"]["codec_name"] == "h264", app
 
 
+def test_takes_as_inputs(new_talkie, inputs):
+    """A take of this server can be named as an input: it is copied, and no copy stays that no job needs."""
+    server = new_talkie()
+    base = server.url("all", "/fal")
+    take = httpx.post(f"{base}/run/{PUPPET}", json=inputs.idle(), timeout=60).json()["video"]["url"]
+
+    def copies():
+        return len(list(server.data.glob("**/uploads/*/take.mp4")))
+
+    wish = {"image_url": take, "seconds": 1, "seed": next(fal_stage.seeds)}
+    told = [httpx.post(f"{base}/queue/{PUPPET}", json=wish, timeout=60) for _ in range(3)]
+    assert len({number(one) for one in told}) == 1
+    stage.until(lambda: copies() == 1, 10, what="one copy for one job")
+    wrong = httpx.post(f"{base}/run/talkie/musetalk", json={"video_url": take, "audio_url": "ftp://nowhere/a.wav"}, timeout=60)
+    assert wrong.status_code == 422, wrong.text
+    stage.until(lambda: copies() == 1, 10, what="no copy for what is refused")
+
+
 def test_bodies_without_a_type(web, base, fal, inputs):
     """curl's examples may name none; JavaScript names JSON where there is no body at all."""
     told = web.post(f"{base}/queue/{APP}", content=json.dumps(inputs.wish()))
@@ -564,6 +582,9 @@ def test_tokens(web, base):
     for path in ("/rest/tokens/", "/rest/tokens"):
         told = web.post(base + path, json={"allowed_apps": ["puppet"], "token_expiration": 120})
         assert told.status_code in (200, 201) and isinstance(told.json(), str) and told.json(), told.text
+    for wish in ({"allowed_apps": "puppet"}, {"allowed_apps": [3]}, {"token_expiration": "soon"}, []):
+        told = web.post(f"{base}/rest/tokens/", json=wish)
+        assert told.status_code == 400 and "no wish for a token" in told.json()["detail"], (wish, told.text)
     told = web.post(f"{base}/rest/storage/auth/token?storage_type=fal-cdn-v3", json={}).json()
     assert set(told) == {"token", "token_type", "base_url", "expires_at"} and told["token_type"] == "Bearer"
     assert told["base_url"] == f"{base}/cdn" and told["expires_at"].endswith("+00:00"), told

@@ -46,7 +46,7 @@ pub use recipe::{Studio, Target, make};
 pub use reel::{Other, ReelPlace};
 pub use retention::Swept;
 pub use state::State;
-pub use store::Reading;
+pub use store::{Reading, is_data_uri};
 pub use stored::Remark;
 pub use take::{PhaseTiming, Take};
 pub use view::{AvatarView, JobId, JobView, Level, Listing, LogLine, ProgressView};

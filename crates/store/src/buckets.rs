@@ -261,7 +261,8 @@ impl Sending {
         if !matches!(outcome, Ok(true))
             && let Err(error) = writer.abort().await
         {
-            tracing::warn!(%error, name = %self.name, "an upload to S3 that broke off could not be taken back");
+            // the kind alone: its words may repeat a request, credentials and all
+            tracing::warn!(kind = %error.kind(), name = %self.name, "an upload to S3 that broke off could not be taken back");
         }
         if matches!(outcome, Ok(true)) && self.is_given_up() {
             // it was complete by the time it was known that nobody wants it

@@ -1,8 +1,7 @@
 //! fal's storage: files in, whole or in parts, and out again, takes among them. Whoever knows a file's address may read it: the
 //! addresses cannot be guessed, and clients fetch results without their key.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,21 +12,17 @@ use jobs::{Desk, Received};
 use serde_json::json;
 
 use super::Door;
+use super::arrivals::{Arrival, Part, unknown};
 use super::from_wire::lifecycle;
 use super::to_wire::{empty, json};
 use super::way::Bases;
 use crate::front_door::files::{Form, Sending, send};
 use crate::front_door::keys::Owner;
+use crate::front_door::pace::Pace;
 use crate::front_door::refused::{Refused, broken};
 
 /// Parts of one file: 10 MiB each from the official clients.
 const PARTS: u32 = 10_000;
-/// Files under way in parts, of everybody.
-const UNDER_WAY: usize = 256;
-/// What is promised and not sent, or begun and not completed, is forgotten after so long.
-const LIFE_MS: i64 = 3600 * 1000;
-/// A client that sends nothing for so long has gone.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// What a path below `/files/` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,49 +59,9 @@ fn upload_url(cdn: &str, key: &str) -> String {
     format!("{cdn}/files/{}", key.trim_start_matches("uploads/"))
 }
 
-/// Files that are on their way.
-#[derive(Default)]
-pub struct Arrivals(Mutex<HashMap<String, Arrival>>);
-
-struct Arrival {
-    key: String,
-    life: Option<Duration>,
-    until_ms: i64,
-    parts: BTreeMap<u32, Part>,
-}
-
-#[derive(Clone)]
-struct Part {
-    upload: Received,
-    etag: String,
-}
-
-impl Arrivals {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arrival>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A name for one that will come; what has been promised too long ago goes.
-    fn expect(&self, desk: &Desk, arrival: Arrival, now_ms: i64) -> Result<String, Refused> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let mut arrivals = self.lock();
-        let late: Vec<String> =
-            arrivals.iter().filter(|(_, one)| one.until_ms <= now_ms).map(|(id, _)| id.clone()).collect();
-        for id in late {
-            if let Some(arrival) = arrivals.remove(&id) {
-                throw_away(desk, arrival.parts.into_values().map(|part| part.upload.key).collect());
-            }
-        }
-        if arrivals.len() >= UNDER_WAY {
-            return Err(Refused::later(format!("{UNDER_WAY} files are under way already, the limit"), 10));
-        }
-        arrivals.insert(id.clone(), arrival);
-        Ok(id)
-    }
-}
-
-fn throw_away(desk: &Desk, keys: Vec<String>) {
+fn throw_away(desk: &Desk, parts: impl IntoIterator<Item = Part>) {
     let desk = desk.clone();
+    let keys: Vec<String> = parts.into_iter().map(|part| part.upload.key).collect();
     tokio::spawn(async move {
         for key in keys {
             if let Err(complaint) = desk.discard(&key).await {
@@ -121,18 +76,14 @@ async fn receive(door: &Door, key: &str, body: Body) -> Result<Received, Refused
     let complaint = |complaint| Refused::complaint(&complaint);
     let limit = door.room.house.limits.upload_bytes;
     let mut upload = door.room.house.desk.receive_as(key, limit).await.map_err(complaint)?;
-    let mut pieces = body.into_data_stream();
-    loop {
-        match tokio::time::timeout(IDLE, pieces.next()).await {
-            Ok(Some(Ok(piece))) => upload.write(&piece).await.map_err(complaint)?,
-            Ok(Some(Err(_))) => return Err(Refused::bad("the file broke off; send it again")),
-            Ok(None) => return upload.finish().await.map_err(complaint),
-            Err(_) => {
-                let detail = format!("nothing of the file came for {} s; send it again", IDLE.as_secs());
-                return Err(Refused::bad(detail));
-            }
-        }
+    let (mut pieces, mut bytes) = (body.into_data_stream(), 0);
+    let pace = Pace::begin();
+    while let Some(piece) = pace.next(bytes, pieces.next()).await? {
+        let piece = piece.map_err(|_| Refused::bad("the file broke off; send it again"))?;
+        upload.write(&piece).await.map_err(complaint)?;
+        bytes += piece.len() as u64;
     }
+    upload.finish().await.map_err(complaint)
 }
 
 async fn keep_until(door: &Door, key: &str, life: Option<Duration>) -> Result<(), Refused> {
@@ -228,6 +179,7 @@ pub enum Manner {
 /// Promises an address to a file that is to come.
 pub fn initiate(
     door: &Door,
+    owner: &Owner,
     bases: &Bases,
     headers: &HeaderMap,
     (manner, body): (Manner, &[u8]),
@@ -239,13 +191,8 @@ pub fn initiate(
     let desk = &door.room.house.desk;
     let key = desk.upload_key(&name);
     let now_ms = door.room.house.clock.now_ms();
-    let arrival = Arrival {
-        key: key.clone(),
-        life: lifecycle(headers),
-        until_ms: now_ms + LIFE_MS,
-        parts: BTreeMap::new(),
-    };
-    let id = door.fal().arrivals.expect(desk, arrival, now_ms)?;
+    let (id, forgotten) = door.fal().arrivals.expect(owner, (key.clone(), lifecycle(headers)), now_ms);
+    throw_away(desk, forgotten);
     let file_url = upload_url(&bases.cdn(), &key);
     Ok(json(
         StatusCode::OK,
@@ -259,10 +206,6 @@ pub fn initiate(
     ))
 }
 
-fn unknown() -> Refused {
-    Refused::missing("Upload not found or expired. Initiate it again.")
-}
-
 /// What stands behind a file's path: `put/<id>`, `multipart/<id>/<n>`, `multipart/<id>/complete`.
 pub fn split(path: &str) -> Option<(FileName, Vec<&str>)> {
     let mut parts = path.trim_matches('/').split('/');
@@ -272,14 +215,13 @@ pub fn split(path: &str) -> Option<(FileName, Vec<&str>)> {
 
 /// `PUT …/put/<id>`
 pub async fn put(door: &Door, (file, id): (&FileName, &str), body: Body) -> Result<Response, Refused> {
-    let (key, life) = {
-        let arrivals = door.fal().arrivals.lock();
-        let known = arrivals.get(id).filter(|arrival| *file == FileName::Upload(arrival.key.clone()));
-        known.map(|arrival| (arrival.key.clone(), arrival.life)).ok_or_else(unknown)?
-    };
+    let known = door.fal().arrivals.find(id).filter(|(key, _)| *file == FileName::Upload(key.clone()));
+    let (key, life) = known.ok_or_else(unknown)?;
     let received = receive(door, &key, body).await?;
-    // one that broke off may be sent again
-    door.fal().arrivals.lock().remove(id);
+    // one that broke off may be sent again; one that came both ways has parts that nobody needs
+    if let Ok(arrival) = door.fal().arrivals.complete(id, |_| Ok(())) {
+        throw_away(&door.room.house.desk, arrival.parts.into_values());
+    }
     keep_until(door, &received.key, life).await?;
     // JavaScript's client reads an empty body as JSON if it is called that
     Ok(empty(StatusCode::OK))
@@ -289,30 +231,14 @@ pub async fn put(door: &Door, (file, id): (&FileName, &str), body: Body) -> Resu
 pub async fn part(door: &Door, (id, number): (&str, &str), body: Body) -> Result<Response, Refused> {
     let number = number.parse().ok().filter(|number| (1..=PARTS).contains(number));
     let number: u32 = number.ok_or_else(|| Refused::bad(format!("a part's number can be 1 to {PARTS}")))?;
-    if !door.fal().arrivals.lock().contains_key(id) {
-        return Err(unknown());
-    }
+    door.fal().arrivals.find(id).ok_or_else(unknown)?;
     let desk = &door.room.house.desk;
     let upload = receive(door, &desk.upload_key("part"), body).await?;
     let etag = format!("\"{}\"", &upload.sha256[..32]);
-    let (replaced, outcome) = {
-        let mut arrivals = door.fal().arrivals.lock();
-        let limit = door.room.house.limits.upload_bytes;
-        match arrivals.get_mut(id) {
-            Some(arrival) => {
-                let others = arrival.parts.iter().filter(|(known, _)| **known != number);
-                let bytes: u64 = others.map(|(_, part)| part.upload.bytes).sum::<u64>() + upload.bytes;
-                if bytes > limit {
-                    (Some(upload), Err(Refused::too_large("the file", limit)))
-                } else {
-                    let part = Part { upload, etag: etag.clone() };
-                    (arrival.parts.insert(number, part).map(|part| part.upload), Ok(()))
-                }
-            }
-            None => (Some(upload), Err(unknown())),
-        }
-    };
-    throw_away(desk, replaced.into_iter().map(|upload| upload.key).collect());
+    let limit = door.room.house.limits.upload_bytes;
+    let part = Part { upload, etag: etag.clone() };
+    let (needless, outcome) = door.fal().arrivals.add(id, (number, part), limit);
+    throw_away(desk, needless);
     outcome?;
     let mut response = json(StatusCode::OK, &json!({ "partNumber": number, "etag": etag }));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
@@ -341,20 +267,14 @@ pub async fn complete(door: &Door, bases: &Bases, (id, body): (&str, &[u8])) -> 
         body => serde_json::from_slice(body)
             .map_err(|error| Refused::bad(format!("the body is no list of parts: {error}")))?,
     };
-    let arrival = {
-        let mut arrivals = door.fal().arrivals.lock();
-        let arrival = arrivals.get(id).ok_or_else(unknown)?;
-        check(arrival, &listed)?;
-        arrivals.remove(id).ok_or_else(unknown)?
-    };
-    let keys = arrival.parts.values().map(|part| part.upload.key.clone()).collect();
-    let wanted = |number: &u32| {
-        listed.parts.as_ref().is_none_or(|parts| parts.iter().any(|part| part.number == *number))
-    };
+    let arrival = door.fal().arrivals.complete(id, |arrival| check(arrival, &listed))?;
+    let listed: Option<BTreeSet<u32>> =
+        listed.parts.map(|parts| parts.into_iter().map(|part| part.number).collect());
+    let wanted = |number: &u32| listed.as_ref().is_none_or(|listed| listed.contains(number));
     let parts =
         arrival.parts.iter().filter(|(number, _)| wanted(number)).map(|(_, part)| part.clone()).collect();
     let joined = join(door, &arrival.key, parts).await;
-    throw_away(&door.room.house.desk, keys);
+    throw_away(&door.room.house.desk, arrival.parts.into_values());
     let received = joined?;
     keep_until(door, &received.key, arrival.life).await?;
     let url = upload_url(&bases.cdn(), &received.key);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use contract::{EngineCard, Fps, Value};
 use futures_util::StreamExt;
-use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
+use jobs::{Delivery, Held, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work, is_data_uri};
 use sha2::{Digest, Sha256};
 
 use super::apps::{App, FPS, Plays, Shape};
+use super::crowd;
 use super::files::{self, FileName};
 use super::way::Bases;
 use super::wire::Note;
@@ -78,6 +79,12 @@ impl Input {
 }
 
 fn json_of(bytes: &[u8]) -> Result<Json, Refused> {
+    if crowd::in_json(bytes) {
+        let most = crowd::MOST;
+        return Err(Refused::bad(format!(
+            "the body holds more than {most} values, the limit; send the app's fields only"
+        )));
+    }
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
         let msg = format!("JSON decode error: {error}");
         Refused::Invalid(vec![BODY.mistake("json_invalid", msg, &Json::Null)])
@@ -134,17 +141,18 @@ fn shown(url: &str) -> String {
     url.chars().take(80).collect()
 }
 
-/// An order of `app`, by whoever asks for it from the addresses of `bases`.
+/// An order of `app`, by whoever asks for it from the addresses of `bases`, and the copies that were made for it.
 pub async fn order(
     door: &Door,
     owner: &Owner,
     (app, input, bases): (&'static App, &Input, &Bases),
     conditions: Conditions,
     headers: &HeaderMap,
-) -> Result<Order, Refused> {
+) -> Result<(Order, Vec<Held>), Refused> {
     let card = engine(door, app)?;
     let fields = &input.fields;
-    let (take, drawn) = take(door, card, (app, fields, bases)).await?;
+    let mut copies = Vec::new();
+    let (take, drawn) = take(door, card, (app, fields, bases), &mut copies).await?;
     let words = format!("{} {} {} {:?}", owner.0, app.id, input.sha256, conditions.webhook);
     let idempotency = idempotency(headers)?;
     // a drawn seed asks for something else each time, unless the client's own key says that it is the same request
@@ -161,7 +169,7 @@ pub async fn order(
     let note =
         Note { app: app.id.to_owned(), rate: rate(app, fields), cdn: bases.cdn().into_owned(), wrong: None };
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    Ok(Order {
+    let order = Order {
         dialect: DIALECT,
         owner: owner.0.clone(),
         work: Work::Take(take),
@@ -177,7 +185,8 @@ pub async fn order(
             keep_ms: conditions.life.map(ms),
             webhook: conditions.webhook,
         },
-    })
+    };
+    Ok((order, copies))
 }
 
 /// The take, and whether its seed was drawn.
@@ -185,10 +194,12 @@ async fn take(
     door: &Door,
     card: &EngineCard,
     (app, fields, bases): (&App, &Fitting, &Bases),
+    copies: &mut Vec<Held>,
 ) -> Result<(TakeSpec, bool), Refused> {
     let drawn = fields.int("seed").is_none();
     let seed = fields.int("seed").unwrap_or_else(|| (uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff) as i64);
-    let source = |field: &'static str| source(door, bases, (field, fields.text(field)));
+    let mut source =
+        async |field: &'static str| source(door, bases, (field, fields.text(field)), copies).await;
     let (subject, voice) = match app.shape {
         Shape::Picture => {
             (filling(source("image_url").await?, (fields, card)), file(source("audio_url").await?))
@@ -314,23 +325,24 @@ fn one_of(fields: &Fitting) -> Result<Saying, Refused> {
     }
 }
 
-/// Where an input lies: a file of ours, or an address that this server may fetch.
+/// Where an input lies: a file of ours, or an address that this server may fetch. `copies`: what is made for it joins them.
 pub async fn source(
     door: &Door,
     bases: &Bases,
     (field, url): (&'static str, &str),
+    copies: &mut Vec<Held>,
 ) -> Result<Source, Refused> {
     let at = Place::In(&BODY, field);
     let told = Json::Text(shown(url));
     let wrong = |mistake: Mistake| Refused::Invalid(vec![mistake]);
-    let data = url.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("data:"));
+    let data = is_data_uri(url);
     let limit = if data { DATA_URI_LIMIT } else { URL_LIMIT };
     if url.len() > limit {
         let msg = format!("URL should have at most {limit} characters; upload the file instead");
         return Err(wrong(at.beyond("string_too_long", msg, ("max_length", limit as i64), &told)));
     }
     if let Some(path) = bases.file_path(url)
-        && let Some(source) = own_file(door, &path).await?
+        && let Some(source) = own_file(door, &path, copies).await?
     {
         return Ok(source);
     }
@@ -345,7 +357,7 @@ pub async fn source(
 }
 
 /// A file of ours by its path: an upload as it is, a take as a copy, so that either may go while the other stays.
-async fn own_file(door: &Door, path: &str) -> Result<Option<Source>, Refused> {
+async fn own_file(door: &Door, path: &str, copies: &mut Vec<Held>) -> Result<Option<Source>, Refused> {
     let desk = &door.room.house.desk;
     match files::named(path) {
         Some(FileName::Upload(key)) => {
@@ -362,7 +374,10 @@ async fn own_file(door: &Door, path: &str) -> Result<Option<Source>, Refused> {
                     piece.map_err(|error| Refused::later(format!("a take cannot be read: {error}"), 5))?;
                 upload.write(&piece).await.map_err(complaint)?;
             }
-            Ok(Some(upload.finish().await.map_err(complaint)?.source))
+            let copy = upload.hold().await.map_err(complaint)?;
+            let source = copy.source.clone();
+            copies.push(copy);
+            Ok(Some(source))
         }
         None => Ok(None),
     }

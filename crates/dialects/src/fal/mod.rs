@@ -2,7 +2,9 @@
 //! that were told nothing but another address. Behind each app is one of our engines.
 
 mod apps;
+mod arrivals;
 mod cors;
+mod crowd;
 mod docs;
 mod files;
 mod from_wire;
@@ -40,7 +42,7 @@ pub struct Fal {
     pub signer: Signer,
     /// Until a webhook that was not taken is sent again; doubled each time.
     pub first_retry: Duration,
-    arrivals: files::Arrivals,
+    arrivals: arrivals::Arrivals,
     tokens: tokens::Tokens,
     /// Mebibytes of bodies that may be in memory at a time.
     bodies: tokio::sync::Semaphore,
@@ -61,7 +63,7 @@ impl Fal {
             public_url,
             signer,
             first_retry,
-            arrivals: files::Arrivals::default(),
+            arrivals: arrivals::Arrivals::default(),
             tokens: tokens::Tokens::default(),
             bodies: tokio::sync::Semaphore::new(BODIES_MIB),
             sockets: Arc::new(tokio::sync::Semaphore::new(SOCKETS)),

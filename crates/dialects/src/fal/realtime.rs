@@ -15,12 +15,13 @@ use contract::Fps;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use jobs::crew::{LiveForm, Pace};
-use jobs::{Failure, Live, LiveOrder, LiveVoice, SubjectSpec, TakeSpec, VoiceSpec};
+use jobs::{Failure, Held, Live, LiveOrder, LiveVoice, SubjectSpec, TakeSpec, VoiceSpec};
 use rmpv::Value as Packed;
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
 use super::apps::{App, FPS, Shape};
+use super::crowd;
 use super::from_wire;
 use super::to_wire::No;
 use super::way::{Bases, Target};
@@ -164,7 +165,10 @@ async fn session(
     let (first, tongue) = hear(ear).await?;
     mouth.tongue = tongue;
     named.send_replace(first.request_id.clone());
-    let order = order(door, owner, (app, bases), &first).await.map_err(|no| Some(no.into()))?;
+    // copies that were made for the session go when it ends
+    let mut copies = Vec::new();
+    let order =
+        order(door, owner, (app, bases), (&first, &mut copies)).await.map_err(|no| Some(no.into()))?;
     let live = door
         .room
         .house
@@ -190,14 +194,14 @@ async fn order(
     door: &Door,
     owner: &Owner,
     (app, bases): (&'static App, &Bases),
-    first: &Said,
+    (first, copies): (&Said, &mut Vec<Held>),
 ) -> Result<LiveOrder, No> {
     let card = from_wire::engine(door, app)?;
     let Some((field, url)) = &first.subject else {
         let detail = "the first message needs image_url or video_url: who is to speak";
         return Err(No::flat(StatusCode::BAD_REQUEST, detail, "bad_request"));
     };
-    let subject = from_wire::source(door, bases, (*field, url)).await?;
+    let subject = from_wire::source(door, bases, (*field, url), copies).await?;
     let sent = [("size", first.size), ("bbox_shift", first.bbox_shift)];
     let sent = sent.into_iter().filter_map(|(name, value)| Some((name, contract::Value::Int(value?))));
     let take = TakeSpec {
@@ -359,6 +363,9 @@ fn packed(value: Packed) -> Message {
 const DEPTH: usize = 16;
 
 fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
+    if crowd::in_msgpack(bytes) {
+        return Err(crowded());
+    }
     let mut rest = bytes;
     let value = rmpv::decode::read_value_with_max_depth(&mut rest, DEPTH);
     let value = value.map_err(|error| Broken::bad(format!("the message is no msgpack: {error}")))?;
@@ -397,7 +404,14 @@ fn unpack(bytes: &[u8]) -> Result<Said, Broken> {
     Ok(said)
 }
 
+fn crowded() -> Broken {
+    Broken::bad(format!("the message holds more than {} values, the limit", crowd::MOST))
+}
+
 fn parse(text: &str) -> Result<Said, Broken> {
+    if crowd::in_json(text.as_bytes()) {
+        return Err(crowded());
+    }
     let value: Json = serde_json::from_str(text)
         .map_err(|error| Broken::bad(format!("the message is no JSON: {error}")))?;
     let Json::Object(fields) = value else { return Err(Broken::bad("the message is no object")) };
@@ -458,11 +472,21 @@ mod tests {
     fn nonsense_is_refused_and_never_panics() {
         let deep = [0x91u8; 5000];
         let claims_much = [0xdd, 0xff, 0xff, 0xff, 0xff];
-        for bytes in [&b""[..], &b"\xc1"[..], &b"\x93\x01\x02"[..], &deep[..], &claims_much[..], &b"\x01"[..]]
-        {
+        let crowd = [&b"\xdc\xff\xff"[..], &[0xc0; 65_535]].concat();
+        for bytes in [
+            &crowd[..],
+            &b""[..],
+            &b"\xc1"[..],
+            &b"\x93\x01\x02"[..],
+            &deep[..],
+            &claims_much[..],
+            &b"\x01"[..],
+        ] {
             assert!(unpack(bytes).is_err(), "{bytes:?}");
         }
+        let crowd = format!("{{\"other\":[0{}]}}", ",0".repeat(crowd::MOST));
         for text in [
+            crowd.as_str(),
             "",
             "[]",
             "{\"audio\": 3}",

@@ -42,7 +42,9 @@ const LINE_PACE: Duration = Duration::from_secs(1);
 const DEADLINE_TOLD: Duration = Duration::from_secs(2);
 const LONGEST_SILENCE: Duration = Duration::from_secs(240);
 /// Of a token, unless its client says something else, and at most.
-const TOKEN_SECONDS: (i64, i64) = (120, 24 * 3600);
+const TOKEN_SECONDS: (f64, f64) = (120.0, 86_400.0);
+/// How long a body may wait for its share of the memory.
+const ROOM_FOR_BODY: Duration = Duration::from_secs(5);
 /// That one token can name.
 const ALLOWED_APPS: usize = 16;
 
@@ -75,7 +77,7 @@ async fn serve(door: &Door, target: &Target, request: Request) -> Result<Respons
         Service::Run => run(door, (&owner, target), request).await,
         Service::Queue => queue(door, (&owner, target), request).await,
         Service::Rest => rest(door, (&owner, target), request).await,
-        Service::Cdn => cdn(door, target, request).await,
+        Service::Cdn => cdn(door, (&owner, target), request).await,
         Service::Api if *request.method() == Method::GET => docs::answer(target),
         Service::Api => Err(not_allowed()),
     }
@@ -123,7 +125,8 @@ async fn body(door: &Door, request: Request) -> Result<(Bytes, SemaphorePermit<'
         return Err(Refused::too_large("the body", limit).into());
     }
     let share = told.map_or(BODY_MIB, |told| (told >> 20) as u32 + 1);
-    let permit = door.fal().bodies.acquire_many(share).await;
+    let permit = tokio::time::timeout(ROOM_FOR_BODY, door.fal().bodies.acquire_many(share)).await;
+    let permit = permit.map_err(|_| Refused::later("too many large bodies are on their way", 5))?;
     let permit = permit.map_err(|_| Refused::later("the server is going down", 5))?;
     Ok((bytes(request.into_body(), limit).await?, permit))
 }
@@ -216,8 +219,9 @@ async fn ordered(
         true => Input::of_query(app, target.query.as_deref())?,
         false => aside(bytes.len(), move || Input::of_body(app, &bytes)).await?,
     };
-    let order = from_wire::order(door, owner, (app, &input, &target.bases), conditions, &headers).await?;
-    Ok(door.room.submit(order).await?.id)
+    let of = (app, &input, &target.bases);
+    let (order, copies) = from_wire::order(door, owner, of, conditions, &headers).await?;
+    Ok(door.room.submit_with(order, copies).await?.id)
 }
 
 /// The answer of a synchronous run, however long it takes. Hanging up does not lose the work: the same request finds it.
@@ -515,7 +519,7 @@ async fn rest(door: &Door, (owner, target): (&Owner, &Target), request: Request)
         }
         (Method::POST, "/tokens") => {
             let (bytes, _share) = body(door, request).await?;
-            return Ok(token(door, owner, &bytes));
+            return Ok(token(door, owner, &bytes)?);
         }
         (Method::POST, "/storage/auth/token") => return Ok(files::upload_token(door, owner, &target.bases)),
         (Method::POST, "/storage/upload/initiate") => Manner::Whole,
@@ -531,33 +535,42 @@ async fn rest(door: &Door, (owner, target): (&Owner, &Target), request: Request)
         (_, other) => return Err(no_path(other)),
     };
     let (bytes, _share) = body(door, request).await?;
-    Ok(files::initiate(door, &target.bases, &headers, (manner, &bytes))?)
+    Ok(files::initiate(door, owner, &target.bases, &headers, (manner, &bytes))?)
+}
+
+/// What a token is to be good for.
+#[derive(Default, serde::Deserialize)]
+struct TokenWish {
+    allowed_apps: Option<Vec<String>>,
+    /// In seconds.
+    token_expiration: Option<f64>,
 }
 
 /// A bare JSON text: that is how both clients read it.
-fn token(door: &Door, owner: &Owner, body: &[u8]) -> Response {
-    let (usual, most) = TOKEN_SECONDS;
-    let asked: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let seconds = asked["token_expiration"].as_i64().unwrap_or(usual).clamp(1, most);
-    let now_ms = door.room.house.clock.now_ms();
-    // clients leave the owner out; a name that is no text opens nothing
-    let named = |name: &serde_json::Value| {
-        let name = name.as_str().unwrap_or_default();
-        name.split('/').nth(1).unwrap_or(name).to_owned()
+fn token(door: &Door, owner: &Owner, body: &[u8]) -> Result<Response, Refused> {
+    let wish: TokenWish = match body.trim_ascii() {
+        [] => TokenWish::default(),
+        body => serde_json::from_slice(body)
+            .map_err(|error| Refused::bad(format!("the body is no wish for a token: {error}")))?,
     };
-    let names = asked["allowed_apps"].as_array();
-    let names = names.map(|names| names.iter().take(ALLOWED_APPS).map(named).collect());
-    json(StatusCode::OK, &door.fal().tokens.issue(owner, Opens::Apps(names), (now_ms, seconds * 1000)))
+    let (usual, most) = TOKEN_SECONDS;
+    let seconds = wish.token_expiration.unwrap_or(usual).clamp(1.0, most);
+    let now_ms = door.room.house.clock.now_ms();
+    // clients leave the owner out
+    let alias = |name: String| name.split('/').nth(1).map_or(name.clone(), str::to_owned);
+    let apps = wish.allowed_apps.map(|names| names.into_iter().take(ALLOWED_APPS).map(alias).collect());
+    let token = door.fal().tokens.issue(owner, Opens::Apps(apps), (now_ms, (seconds * 1000.0) as i64));
+    Ok(json(StatusCode::OK, &token))
 }
 
-async fn cdn(door: &Door, target: &Target, request: Request) -> Result<Response, No> {
+async fn cdn(door: &Door, (owner, target): (&Owner, &Target), request: Request) -> Result<Response, No> {
     let (method, headers) = (request.method().clone(), request.headers().clone());
     match (&method, target.path.trim_end_matches('/')) {
         (&Method::POST, "/files/upload") => {
             return Ok(files::upload(door, &target.bases, &headers, request.into_body()).await?);
         }
         (&Method::POST, "/files/upload/multipart") => {
-            return Ok(files::initiate(door, &target.bases, &headers, (Manner::PartsOfAccess, &[]))?);
+            return Ok(files::initiate(door, owner, &target.bases, &headers, (Manner::PartsOfAccess, &[]))?);
         }
         _ => {}
     }

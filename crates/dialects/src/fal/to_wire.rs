@@ -15,7 +15,7 @@ use super::files::take_url;
 use super::way::Bases;
 use super::wire::{File, Log, Metrics, Note, Output, Status};
 use crate::front_door::dates::iso;
-use crate::front_door::house::{ENGINE_HEADER, take_header};
+use crate::front_door::house::{ENGINE_HEADER, take_header, weight_names};
 use crate::front_door::model::{Mistake, Step};
 use crate::front_door::refused::{Refused, json_text, told_as};
 
@@ -144,15 +144,31 @@ fn error_url(kind: &str) -> String {
 
 /// Characters of a text of the input that an error repeats: a `data:` URI is no news to its sender.
 const REPEATED: usize = 200;
+/// Characters of the whole input that it repeats, about: it is kept with the request.
+const ROOM: usize = 4096;
 
-fn shortened(input: Value) -> Value {
-    match input {
-        Value::String(text) if text.chars().count() > REPEATED => {
-            Value::String(text.chars().take(REPEATED).chain("…".chars()).collect())
+/// `room`: what is left for this and what comes behind it.
+fn shortened(input: Value, room: &mut usize) -> Value {
+    *room = room.saturating_sub(4);
+    let cut = |text: String, room: &mut usize| {
+        let most = REPEATED.min(*room);
+        *room = room.saturating_sub(text.len());
+        match text.char_indices().nth(most) {
+            Some((at, _)) => format!("{}…", &text[..at]),
+            None => text,
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(shortened).collect()),
+    };
+    match input {
+        Value::String(text) => Value::String(cut(text, room)),
+        Value::Array(items) => {
+            let items = items.into_iter();
+            Value::Array(items.map_while(|item| (*room > 0).then(|| shortened(item, room))).collect())
+        }
         Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (name, shortened(value))).collect())
+            let fields = fields.into_iter();
+            let kept = fields
+                .map_while(|(name, value)| (*room > 0).then(|| (cut(name, room), shortened(value, room))));
+            Value::Object(kept.collect())
         }
         other => other,
     }
@@ -164,7 +180,8 @@ fn mistake(mistake: Mistake) -> Value {
         Step::At(at) => json!(at),
     };
     let input: Value = serde_json::from_str(&mistake.input.to_string()).unwrap_or_default();
-    let input = shortened(input);
+    let mut room = ROOM;
+    let input = shortened(input, &mut room);
     let mut told = json!({
         "loc": mistake.loc.iter().map(step).collect::<Vec<_>>(),
         "msg": mistake.msg,
@@ -363,12 +380,11 @@ pub fn output(view: &JobView) -> Result<(Output, HeaderMap), No> {
         return Err(No::said(StatusCode::BAD_REQUEST, "Request is still in progress"));
     };
     let (url, file_name) = take_url(&note.cdn, &view.id);
-    let names: Vec<_> = made.take.weights.iter().map(|weights| weights.name.as_str()).collect();
     let output = Output {
         video: File { url, content_type: "video/mp4", file_name, file_size: made.bytes },
         seed: made.take.seed as i64,
         engine: made.take.engine.clone(),
-        weights: names.join(","),
+        weights: weight_names(&made.take.weights),
     };
     let mut headers = HeaderMap::new();
     let units = units(made.take.duration_s * note.rate);
@@ -421,6 +437,25 @@ mod tests {
         assert_eq!(response.headers()[TIMEOUT_TYPE], "user");
         assert_eq!(response.headers()[RETRYABLE], "false");
         assert_eq!(response.headers()[ERROR_TYPE], "request_timeout");
+    }
+
+    #[test]
+    fn an_input_is_repeated_shortly_whatever_it_is() {
+        let short = |input: Value| {
+            let mut room = ROOM;
+            shortened(input, &mut room)
+        };
+        let plain = json!({ "image_url": ["a", { "b": null }], "seed": 1.5, "end": true });
+        assert_eq!(short(plain.clone()), plain);
+        assert_eq!(short(json!("é".repeat(500))), json!(format!("{}…", "é".repeat(REPEATED))));
+        let long = "x".repeat(1000);
+        let deep = (0..100).fold(json!([]), |inner, _| json!([inner, long]));
+        for wide in
+            [json!(vec![0; 100_000]), json!(vec![long.clone(); 1000]), json!({ long.repeat(100): 1 }), deep]
+        {
+            let told = short(wide).to_string();
+            assert!(told.len() < 3 * ROOM, "{} bytes", told.len());
+        }
     }
 
     #[test]

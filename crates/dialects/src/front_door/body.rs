@@ -1,19 +1,17 @@
 //! Bodies and queries in, as FastAPI takes them: a query's mistakes before a body's, JSON only under a JSON content type.
 
-use std::time::Duration;
-
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use axum::http::{HeaderMap, Request, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 
 use super::json::Json;
 use super::model::{Fitting, Mistake, Model, Place, Sent};
+use super::pace::Pace;
 use super::refused::Refused;
 
 /// A JSON request, whole: bodies that only hold words.
 pub const JSON_LIMIT: u64 = 1 << 20;
-/// Until all of it must be there.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `application/json`, `application/anything+json`.
 fn is_json(headers: &HeaderMap) -> bool {
@@ -22,19 +20,18 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
 }
 
-pub async fn bytes(body: Body, limit: u64) -> Result<bytes::Bytes, Refused> {
-    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, limit as usize).collect()).await;
-    let late = |_| {
-        let detail = format!("the body was not complete after {} s; send it again", PATIENCE.as_secs());
-        Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
-    };
-    match whole.map_err(late)? {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refused::too_large("the body", limit))
+/// A body whole, which comes at a fair pace.
+pub async fn bytes(body: Body, limit: u64) -> Result<Bytes, Refused> {
+    let (mut body, mut whole) = (body.into_data_stream(), BytesMut::new());
+    let pace = Pace::begin();
+    while let Some(piece) = pace.next(whole.len() as u64, body.next()).await? {
+        let piece = piece.map_err(|_| Refused::bad("There was an error parsing the body"))?;
+        if (whole.len() + piece.len()) as u64 > limit {
+            return Err(Refused::too_large("the body", limit));
         }
-        Err(_) => Err(Refused::bad("There was an error parsing the body")),
+        whole.extend_from_slice(&piece);
     }
+    Ok(whole.freeze())
 }
 
 /// Texts of a query by name; the last of equal names counts.

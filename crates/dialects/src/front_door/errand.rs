@@ -25,8 +25,8 @@ impl Room {
         Ok(submitted)
     }
 
-    /// Hands in an order that came with a file: the file goes again if no new job needs it.
-    pub async fn submit_with(&self, order: Order, upload: Held) -> Result<Submitted, Refused> {
+    /// Hands in an order that came with files: they go again if no new job needs them.
+    pub async fn submit_with(&self, order: Order, uploads: Vec<Held>) -> Result<Submitted, Refused> {
         let desk = self.house.desk.clone();
         // on a task of its own: whoever hangs up in between must leave neither a file without a job nor a job without its file
         let work = async move {
@@ -37,9 +37,11 @@ impl Room {
                 Err(Refusal::Broken(_)) => true,
                 Err(_) => false,
             };
-            if needed {
-                upload.keep();
-            } else {
+            for upload in uploads {
+                if needed {
+                    upload.keep();
+                    continue;
+                }
                 let key = upload.key.clone();
                 if let Err(complaint) = upload.discard().await {
                     tracing::warn!(key, %complaint, "an upload that nobody needs could not be removed");

@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::Field as Part;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, header};
 use bytes::Bytes;
 use futures_util::Stream;
 use jobs::{Desk, Held, Received, Upload};
 
 use super::body;
 use super::model::{Field, Fitting, Kind, Model, Place, Sent};
+use super::pace::Pace;
 use super::refused::Refused;
 
 /// A plain field holds a word or a number.
@@ -149,43 +149,43 @@ async fn multipart(
     if told.and_then(|length| length.parse::<u64>().ok()).is_some_and(|bytes| bytes > most) {
         return Err(Refused::too_large("the upload", intake.limit));
     }
-    let pace = Pace::begin();
+    let coming = Coming::begin();
     let mut request = request.map(|body| {
-        Body::from_stream(Sips { data: body.into_data_stream(), gauge: Arc::clone(&pace.gauge), most })
+        Body::from_stream(Sips { data: body.into_data_stream(), gauge: Arc::clone(&coming.gauge), most })
     });
     DefaultBodyLimit::disable().apply(&mut request); // ours counts files apart
     let form = Multipart::from_request(request, &()).await;
     let form = form.map_err(|_| Refused::bad("Missing boundary in multipart."))?;
-    let entries = entries((intake, &pace), form, model).await;
-    if pace.bytes() > most {
+    let entries = entries((intake, &coming), form, model).await;
+    if coming.bytes() > most {
         return Err(Refused::too_large("the upload", intake.limit));
     }
     entries
 }
 
 async fn entries(
-    (intake, pace): (&Intake<'_>, &Pace),
+    (intake, coming): (&Intake<'_>, &Coming),
     mut form: Multipart,
     model: &'static Model,
 ) -> Result<Vec<(String, Entry)>, Refused> {
     let mut entries = Vec::new();
     let mut texts = 0;
     for _ in 0..PARTS {
-        let part = match pace.between(form.next_field()).await? {
+        let part = match coming.between(form.next_field()).await? {
             Ok(Some(part)) => part,
             Ok(None) => return Ok(entries),
-            Err(_) if pace.gauge.is_over() => {
+            Err(_) if coming.gauge.is_over() => {
                 let kib = BETWEEN_LIMIT >> 10;
                 let detail = format!("More than {kib}KB stand before a part; send the form without them.");
                 return Err(Refused::bad(detail));
             }
             Err(error) => {
                 let text = error.body_text();
-                let nothing = entries.is_empty() && pace.bytes() > 0;
+                let nothing = entries.is_empty() && coming.bytes() > 0;
                 return if nothing { Err(Refused::bad(BROKEN)) } else { broken_off(&text, entries) };
             }
         };
-        pace.gauge.enough.store(u64::MAX, Ordering::Relaxed);
+        coming.gauge.enough.store(u64::MAX, Ordering::Relaxed);
         let Some(name) = part.name().map(str::to_owned) else {
             return Err(Refused::bad(NAMELESS));
         };
@@ -194,17 +194,17 @@ async fn entries(
             Some(file_name) => {
                 let wanted = known.is_some_and(|field| matches!(field.kind, Kind::File));
                 if wanted {
-                    if let Some(file) = file((intake, pace), part, file_name).await? {
+                    if let Some(file) = file((intake, coming), part, file_name).await? {
                         // the last of a name counts: those before it go at once
                         entries.retain(|(other, entry)| *other != name || matches!(entry, Entry::Text(_)));
                         entries.push((name, Entry::File(Box::new(file))));
                     }
-                } else if !passed(pace, part, intake.limit).await? {
+                } else if !passed(coming, part, intake.limit).await? {
                     return Ok(entries);
                 }
             }
             None => {
-                let Some(bytes) = small(pace, part).await? else { return Ok(entries) };
+                let Some(bytes) = small(coming, part).await? else { return Ok(entries) };
                 texts += bytes.len() as u64;
                 if texts > TEXTS_LIMIT {
                     return Err(Refused::too_large("the form's text", TEXTS_LIMIT));
@@ -219,16 +219,9 @@ async fn entries(
     Err(Refused::bad(format!("Too many fields. Maximum number of fields is {PARTS}.")))
 }
 
-/// A client that sends nothing for so long has gone, or wants to hold the connection.
-const IDLE: Duration = Duration::from_secs(30);
-/// A form may take so long whatever its size,
-const GRACE: Duration = Duration::from_secs(60);
-/// and beyond that only if it comes at least at this rate, in bytes a second: the uplink of a bad telephone.
-const LEAST_RATE: u64 = 8 << 10;
-
-/// How a body comes.
-struct Pace {
-    begun: Instant,
+/// How a form comes.
+struct Coming {
+    pace: Pace,
     gauge: Arc<Gauge>,
 }
 
@@ -248,10 +241,10 @@ impl Gauge {
     }
 }
 
-impl Pace {
+impl Coming {
     fn begin() -> Self {
         let (counted, enough) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        Self { begun: Instant::now(), gauge: Arc::new(Gauge { counted, enough, rest: AtomicU8::new(0) }) }
+        Self { pace: Pace::begin(), gauge: Arc::new(Gauge { counted, enough, rest: AtomicU8::new(0) }) }
     }
 
     fn bytes(&self) -> u64 {
@@ -266,21 +259,8 @@ impl Pace {
 
     async fn patient<T>(&self, piece: impl Future<Output = T>) -> Result<T, Refused> {
         self.gauge.rest.store(1, Ordering::Relaxed);
-        let left = left(self.begun.elapsed(), self.bytes());
-        tokio::time::timeout(left.min(IDLE), piece).await.map_err(|_| {
-            let detail = if left < IDLE {
-                format!("the body came slower than {} KiB a second; send it again", LEAST_RATE >> 10)
-            } else {
-                format!("nothing of the body came for {} s; send it again", IDLE.as_secs())
-            };
-            Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
-        })
+        self.pace.next(self.bytes(), piece).await
     }
-}
-
-/// How long a body may still take of which so much has come.
-fn left(elapsed: Duration, bytes: u64) -> Duration {
-    (GRACE + Duration::from_secs(bytes / LEAST_RATE)).saturating_sub(elapsed)
 }
 
 /// One piece of a body at a time: the parser takes whatever is ready into memory, which from a quick client is everything.
@@ -322,10 +302,10 @@ fn broken_off(error: &str, entries: Vec<(String, Entry)>) -> Result<Vec<(String,
 }
 
 /// `None` if the form ended within it.
-async fn small(pace: &Pace, mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
+async fn small(coming: &Coming, mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refused> {
     let mut bytes = Vec::new();
     loop {
-        match pace.patient(part.chunk()).await? {
+        match coming.patient(part.chunk()).await? {
             Ok(Some(chunk)) if bytes.len() + chunk.len() > TEXT_LIMIT => {
                 let kib = TEXT_LIMIT >> 10;
                 return Err(Refused::bad(format!("Part exceeded maximum size of {kib}KB.")));
@@ -338,10 +318,10 @@ async fn small(pace: &Pace, mut part: Part<'_>) -> Result<Option<Vec<u8>>, Refus
 }
 
 /// Reads past a part that nobody asked for; false if the form ended within it.
-async fn passed(pace: &Pace, mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
+async fn passed(coming: &Coming, mut part: Part<'_>, limit: u64) -> Result<bool, Refused> {
     let mut bytes = 0;
     loop {
-        match pace.patient(part.chunk()).await? {
+        match coming.patient(part.chunk()).await? {
             Ok(Some(chunk)) => bytes += chunk.len() as u64,
             Ok(None) => return Ok(true),
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| false),
@@ -354,7 +334,7 @@ async fn passed(pace: &Pace, mut part: Part<'_>, limit: u64) -> Result<bool, Ref
 
 /// Streams a part into the store. `None` if the form ended within it, or if the field was left empty in a browser.
 async fn file(
-    (intake, pace): (&Intake<'_>, &Pace),
+    (intake, coming): (&Intake<'_>, &Coming),
     mut part: Part<'_>,
     file_name: String,
 ) -> Result<Option<Incoming>, Refused> {
@@ -362,7 +342,7 @@ async fn file(
     let mut arriving = Arriving { file_name, content_type, head: Vec::new() };
     let (mut upload, mut waiting, mut bytes) = (None, Vec::new(), 0u64);
     loop {
-        let chunk = match pace.patient(part.chunk()).await? {
+        let chunk = match coming.patient(part.chunk()).await? {
             Ok(chunk) => chunk,
             Err(error) => return broken_off(&error.body_text(), Vec::new()).map(|_| None),
         };
@@ -400,24 +380,4 @@ fn bare(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     if matches!(name.as_str(), "." | "..") { String::new() } else { name }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_body_has_its_time_and_no_more() {
-        let rows = [
-            (0, 0, 60),
-            (59, 0, 1),
-            (60, 29, 0), // a byte now and then is no reason to wait on
-            (60, 10 * LEAST_RATE, 10),
-            (3600, 512 << 20, 61_996),
-        ];
-        for (elapsed, bytes, expected) in rows {
-            let left = left(Duration::from_secs(elapsed), bytes);
-            assert_eq!(left, Duration::from_secs(expected), "{elapsed} s, {bytes} bytes");
-        }
-    }
 }

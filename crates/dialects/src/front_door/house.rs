@@ -175,11 +175,15 @@ impl Room {
     }
 }
 
+/// Of all weights, with commas between them.
+pub fn weight_names(weights: &[contract::Weights]) -> String {
+    weights.iter().map(|weights| weights.name.as_str()).collect::<Vec<_>>().join(",")
+}
+
 /// `puppet; weights=visnet-1`
 pub fn engine_header(name: &str, weights: &[contract::Weights]) -> HeaderValue {
-    let names: Vec<_> = weights.iter().map(|weights| weights.name.as_str()).collect();
-    let line =
-        if names.is_empty() { name.to_owned() } else { format!("{name}; weights={}", names.join(",")) };
+    let names = weight_names(weights);
+    let line = if names.is_empty() { name.to_owned() } else { format!("{name}; weights={names}") };
     HeaderValue::from_str(&line).unwrap_or(HeaderValue::from_static("unnamed"))
 }
 

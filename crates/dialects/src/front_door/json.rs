@@ -424,22 +424,3 @@ pub fn integer(text: &str) -> Option<Json> {
     let plain = !digits.is_empty() && digits.len() <= DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| Json::Big(format!("{sign}{digits}")))
 }
-
-impl From<&serde_json::Value> for Json {
-    fn from(value: &serde_json::Value) -> Self {
-        match value {
-            serde_json::Value::Null => Json::Null,
-            serde_json::Value::Bool(flag) => Json::Bool(*flag),
-            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(whole), _) => Json::Int(whole),
-                (None, _) if number.is_u64() => Json::Big(number.to_string()),
-                (None, float) => Json::Float(float.unwrap_or(f64::NAN)),
-            },
-            serde_json::Value::String(text) => Json::Text(text.clone()),
-            serde_json::Value::Array(items) => Json::List(items.iter().map(Json::from).collect()),
-            serde_json::Value::Object(fields) => {
-                Json::Object(fields.iter().map(|(name, value)| (name.clone(), Json::from(value))).collect())
-            }
-        }
-    }
-}

@@ -1,5 +1,5 @@
 //! What every dialect stands behind: the door (hosts, keys, rates, CORS), bodies and forms read as FastAPI reads them, files
-//! and held-open answers out, and the documents. Neutral: nothing here knows a dialect's words.
+//! and held-open answers out, and the documents. Nothing here knows a dialect's words; `house.rs` only holds what each dialect is configured with.
 
 pub mod aside;
 pub mod body;
@@ -15,6 +15,7 @@ pub mod json;
 pub mod keys;
 pub mod leftover;
 pub mod model;
+pub mod pace;
 pub mod refused;
 pub mod table;
 pub mod tally;

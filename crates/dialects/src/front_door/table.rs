@@ -163,7 +163,7 @@ impl Table {
         for (path, one) in routers {
             let methods = &paths[path];
             // a file of a folder answers HEAD; an API route of FastAPI does not
-            let folder = path.contains("{*") || path.starts_with("/uploads/") || path.starts_with("/videos/");
+            let folder = path.starts_with("/uploads/") || path.starts_with("/videos/");
             let allow = if folder { "GET, HEAD".to_owned() } else { methods[0].to_string() };
             let refuse = {
                 let allow = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static("GET"));

@@ -1,10 +1,7 @@
 //! From our own words to what the desk is asked. The only place that knows their defaults.
 
-use contract::EngineCard;
-use jobs::{AvatarName, Delivery, Listing, Order, PrepareSpec, Received, State, Terms, Work};
+use jobs::{AvatarName, Listing, State};
 
-use crate::front_door::errand::fingerprint;
-use crate::front_door::house::{Room, settings};
 use crate::front_door::keys::Owner;
 use crate::front_door::model::{Field, Fitting, Kind, Model, Need};
 use crate::front_door::refused::Refused;
@@ -94,35 +91,4 @@ pub fn avatar(Owner(owner): Owner, form: &Fitting) -> Result<AvatarName, Refused
         return Err(Refused::bad(detail));
     }
     Ok(AvatarName { dialect: dialect.to_owned(), owner, name: name.to_owned() })
-}
-
-/// Ordered in the name of its dialect, which will use it.
-pub async fn preparation(room: &Room, card: &EngineCard, avatar: AvatarName, source: Received) -> Order {
-    let words = format!("add {avatar:?} {}", source.sha256);
-    let twin = Some(fingerprint(musetalk::DIALECT, &words, &[]).await);
-    let note = serde_json::json!({
-        "avatar_id": avatar.name,
-        "video_path": source.path.display().to_string(),
-        "bbox_shift": room.house.musetalk.bbox_shift,
-        "version": room.house.musetalk.version,
-        "engine": card.name,
-    });
-    Order {
-        dialect: musetalk::DIALECT,
-        owner: avatar.owner.clone(),
-        work: Work::Prepare(PrepareSpec {
-            engine: card.name.to_owned(),
-            avatar,
-            source: source.source,
-            settings: settings(card, Vec::new()),
-        }),
-        priority: 0,
-        idempotency: None,
-        twin,
-        attach_s: 0,
-        deliver: Delivery::default(),
-        avatar: None,
-        note,
-        terms: Terms::default(),
-    }
 }

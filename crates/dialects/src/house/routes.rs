@@ -178,9 +178,9 @@ pub async fn add_avatar(
     let name = from_wire::avatar(owner, &form.fields)?;
     let card = room.engine()?;
     let source = form.file("source")?.hold().await?;
-    let order = from_wire::preparation(&room, card, name.clone(), source.clone()).await;
+    let order = musetalk::preparation(&room, card, name.clone(), None, source.clone()).await;
     let order = Order { idempotency, ..order };
-    let view = room.ended(&room.submit_with(order, source).await?.id).await?;
+    let view = room.ended(&room.submit_with(order, vec![source]).await?.id).await?;
     prepared("", &view)?;
     let view = room.house.desk.avatar(&name).await.map_err(broken)?;
     let view = view.ok_or_else(|| Refused::later("the avatar was deleted meanwhile", 1))?;

@@ -108,15 +108,16 @@ pub fn pace(room: &Room, query: &Fitting) -> Result<Pace, Refused> {
     }
 }
 
+/// `bbox_shift`: where the client named one.
 pub async fn preparation(
     room: &Room,
     card: &EngineCard,
     avatar: AvatarName,
-    form: &Fitting,
+    bbox_shift: Option<i64>,
     video: Received,
 ) -> Order {
     let defaults = &room.house.musetalk;
-    let bbox_shift = form.int("bbox_shift").unwrap_or(defaults.bbox_shift);
+    let bbox_shift = bbox_shift.unwrap_or(defaults.bbox_shift);
     let info = Info {
         avatar_id: avatar.name.clone(),
         video_path: video.path.display().to_string(),

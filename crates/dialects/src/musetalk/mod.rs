@@ -17,6 +17,7 @@ use crate::front_door::guard::Access;
 use crate::front_door::house::House;
 use crate::front_door::table::{About, Cors, Table};
 
+pub use from_wire::preparation;
 pub use tickets::Tickets;
 
 pub const DIALECT: &str = "musetalk";

@@ -65,9 +65,10 @@ pub async fn preprocess(
     let avatar = from_wire::avatar(&room, &owner, form.fields.text("avatar_id"))?;
     let card = room.engine()?;
     let video = form.file("video_file")?.hold().await?;
-    let order = from_wire::preparation(&room, card, avatar, &form.fields, video.clone()).await;
+    let bbox_shift = form.fields.int("bbox_shift");
+    let order = from_wire::preparation(&room, card, avatar, bbox_shift, video.clone()).await;
     let order = Order { idempotency, ..order };
-    let job = room.submit_with(order, video).await?.id;
+    let job = room.submit_with(order, vec![video]).await?.id;
     let mut response = told_as(&to_wire::preprocessed(room.ended(&job).await?.as_ref())?);
     response.headers_mut().insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
     Ok(response)
@@ -142,7 +143,7 @@ pub async fn batch(
     let card = room.engine()?;
     let audio = form.file("audio_file")?.hold().await?;
     let order = from_wire::batch(&room, card, &avatar, (&form.fields, audio.clone()), idempotency).await;
-    let view = room.ended(&room.submit_with(order, audio).await?.id).await?;
+    let view = room.ended(&room.submit_with(order, vec![audio]).await?.id).await?;
     let made = made(to_wire::INFERENCE, &view)?;
     let reading = room.house.desk.open_take(&view.id).await.map_err(broken)?;
     let reading =

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use contract::{EngineCard, Fps, Value};
 use jobs::{
     AvatarName, AvatarView, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec,
-    Work,
+    Work, is_data_uri,
 };
 
 use sha2::{Digest, Sha256};
@@ -186,11 +186,9 @@ pub fn prepared_before(found: Option<AvatarView>, request: &InferenceRequest) ->
 
 /// What is kept of a path: of one that carries its bytes in itself, only what tells it from others.
 fn noted(path: &str) -> String {
-    match path.get(..5) {
-        Some(head) if head.eq_ignore_ascii_case("data:") => {
-            format!("data: with sha256 {}", hex::encode(Sha256::digest(path)))
-        }
-        _ => path.to_owned(),
+    match is_data_uri(path) {
+        true => format!("data: with sha256 {}", hex::encode(Sha256::digest(path))),
+        false => path.to_owned(),
     }
 }
 
@@ -328,7 +326,7 @@ fn file_name(request: &InferenceRequest) -> Result<String, Refused> {
     };
     let name = match &request.output_vid_name {
         Some(name) => name.clone(),
-        None if request.audio_path.starts_with("data:") => {
+        None if is_data_uri(&request.audio_path) || is_data_uri(&request.video_path) => {
             format!("{}_{}", request.avatar_id, request.audio_id)
         }
         None => format!("{}_{}", stem(&request.video_path), stem(&request.audio_path)),
@@ -337,8 +335,9 @@ fn file_name(request: &InferenceRequest) -> Result<String, Refused> {
     if plain && !name.starts_with('.') && (1..=NAME_LIMIT).contains(&name.len()) {
         Ok(name)
     } else {
+        let shown: String = name.chars().take(NAME_LIMIT).collect();
         Err(Refused::bad(format!(
-            "`{name}` is no name for a file; set output_vid_name to one without folders"
+            "`{shown}` is no name for a file of at most {NAME_LIMIT} bytes; set output_vid_name to one without folders"
         )))
     }
 }

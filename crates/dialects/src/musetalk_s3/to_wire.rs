@@ -6,7 +6,7 @@ use jobs::{Ending, JobView};
 use super::wire::{InferenceRequest, InferenceResponse};
 use crate::front_door::errand::made;
 use crate::front_door::hold::Answer;
-use crate::front_door::house::take_header;
+use crate::front_door::house::{take_header, weight_names};
 use crate::front_door::refused::Refused;
 
 /// The original's words before a reason; `upload` is where the result was to go.
@@ -37,7 +37,6 @@ pub fn s3_failure(view: &JobView, upload: Option<&str>) -> Result<(), Refused> {
 pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) -> Result<Answer, Refused> {
     s3_failure(view, upload)?;
     let made = made(opening(view, upload), view)?;
-    let weights: Vec<_> = made.take.weights.iter().map(|weights| weights.name.as_str()).collect();
     let response = InferenceResponse {
         avatar_id: request.avatar_id.clone(),
         audio_id: request.audio_id.clone(),
@@ -45,7 +44,7 @@ pub fn answer(request: &InferenceRequest, upload: Option<&str>, view: &JobView) 
         s3_output_path: made.s3.clone(),
         message: "Inference completed successfully",
         engine: made.take.engine.clone(),
-        weights: weights.join(","),
+        weights: weight_names(&made.take.weights),
     };
     let body = serde_json::to_string(&response)
         .map_err(|error| Refused::said(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use axum::http::HeaderMap;
 use contract::{EngineCard, Value};
-use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work};
+use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work, is_data_uri};
 
 use super::wire::GenerateRequest;
 use crate::front_door::errand::idempotency;
@@ -17,7 +17,7 @@ use crate::front_door::refused::{Refused, broken};
 
 /// Of the script, as the original's page has it.
 const SCRIPT_CHARS: usize = 500;
-/// Of the address of a picture, as the fetcher has it; a `data:` URL has the limit of the body.
+/// Of the address of a picture; a `data:` URL has the limit of the body.
 const URL_CHARS: usize = 2048;
 /// Longest sides a quality may ask for, in pixels.
 const SIDES: std::ops::RangeInclusive<i64> = 64..=1920;
@@ -106,8 +106,7 @@ fn check_limits(request: &GenerateRequest, seconds: i64) -> Result<(), Refused> 
     let body = Place::Root("body");
     let mut mistakes = Vec::new();
     let url = &request.character_image_url;
-    let carried = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
-    if !carried && url.chars().count() > URL_CHARS {
+    if !is_data_uri(url) && url.chars().count() > URL_CHARS {
         let msg = format!("String should have at most {URL_CHARS} characters");
         let (input, limit) = (Json::Text(url.clone()), ("max_length", URL_CHARS as i64));
         mistakes.push(Place::In(&body, "characterImageUrl").beyond("string_too_long", msg, limit, &input));
@@ -147,7 +146,7 @@ async fn picture(room: &Room, url: &str) -> Result<Source, Refused> {
         if desk.open_upload(&key).await.map_err(broken)?.is_some() {
             return Ok(Source::Stored(key));
         }
-    } else if ["http://", "https://", "data:"].iter().any(|scheme| url.starts_with(scheme)) {
+    } else if is_data_uri(url) || ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
         return desk.source(room.dialect, url).map_err(|complaint| Refused::complaint(&complaint));
     }
     let plain = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
@@ -165,7 +164,7 @@ pub fn picture_name(arriving: &Arriving) -> Result<String, Refused> {
     Err(Refused::bad("File must be an image"))
 }
 
-/// The picture kinds we take, by their first bytes: the extension of their name.
+/// Whether it is of a kind that is taken, by its first bytes.
 fn is_picture(head: &[u8]) -> bool {
     matches!(
         head,

@@ -66,6 +66,7 @@ fn start() -> Cluster {
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        .stderr(Stdio::null()) // held a moment longer than the test lives, it looks like a leak of the test's
         .process_group(0) // an interrupt at the terminal is for the tests; their end is what ends it
         .spawn()
         .unwrap();
