@@ -65,10 +65,12 @@ bench-http: build
 
 ## MuseTalk at full size on seeded weights, through the command line and its dialect (slow: 4 GB of disk, some minutes)
 musetalk-full: build
+	@scripts/setup.sh full
 	@scripts/musetalk-full.sh
 
 ## Stable Video Diffusion at full size on seeded weights, through its dialect and the command line (slow: 4.5 GB of disk, some minutes)
 svd-full: build
+	@scripts/setup.sh full
 	@scripts/svd-full.sh
 
 ## full-size blocks of InfiniteTalk's DiT on seeded weights, streamed one after the other (slow: 4 GB of memory, some minutes)

@@ -99,10 +99,11 @@ packages make make
 packages nasm nasm
 packages ffmpeg ffmpeg
 packages python3 python3
-case "${1:?run, test, clients, deny, quality or visnet}" in
+case "${1:?run, test, clients, full, deny, quality or visnet}" in
   run) ;;
   test) clients; packages /usr/lib/postgresql postgresql; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
   clients) clients ;;
+  full) packages curl curl; packages /usr/bin/time time ;;
   deny) cargo_tool deny cargo-deny ;;
   quality) packages espeak-ng espeak-ng ;;
   visnet)

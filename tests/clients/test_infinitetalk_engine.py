@@ -257,6 +257,23 @@ def test_a_quantised_model_plays(weights, scene, tmp_path):
     assert status == 1 and "QUANT_DIR" in told["error"]["message"] and "/no/such" in told["error"]["message"], told
 
 
+SETS = ("infinitetalk", "infinitetalk-two", "infinitetalk-fp8", "infinitetalk-int8", "infinitetalk-distilled", "wan-i2v")
+
+
+@pytest.mark.parametrize("fetched", SETS)
+def test_every_set_plays_alone(fetched, scene, tmp_path):
+    """What one `pull` fetches is enough, without a variable: the engine finds it."""
+    folder = tmp_path / "models"
+    subprocess.run([stage.BINARY, "models", "seed", fetched, "--scale", "tiny", "--out", str(folder)], check=True, capture_output=True, timeout=60)
+    if fetched == "wan-i2v":
+        words = ["--prompt", "x", "--seconds", "0.3", "--set", "frame_num=5", "--set", "diffusion_steps=1"]
+    else:
+        words = ["--audio", scene / "anna.wav", *CHUNK, "--set", "mode=clip"]
+    engine = "wan-i2v" if fetched == "wan-i2v" else "infinitetalk"
+    status, told, said = generate(folder, tmp_path / "take.mp4", "--image", scene / "wide.png", *words, engine=engine)
+    assert status == 0 and told["engine"] == engine and told["frames"] >= 5, (told, said)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, weights, scene):
     folder = tmp_path_factory.mktemp("infinitetalk")

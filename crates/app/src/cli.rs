@@ -34,7 +34,7 @@ pub struct MachineArgs {
     /// The ffprobe to use (default: the one in PATH)
     #[arg(long, global = true, env = "TALKIE_FFPROBE", value_name = "PROGRAM", help_heading = "Machine")]
     pub ffprobe: Option<PathBuf>,
-    /// Longest voice that is accepted, in seconds
+    /// Longest voice that is accepted, in seconds (default: 3600)
     #[arg(long, global = true, env = "TALKIE_MAX_AUDIO_SECONDS", value_name = "N", help_heading = "Machine")]
     pub max_audio_seconds: Option<f64>,
     /// Any key of the configuration file; may be repeated
@@ -62,7 +62,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Serve the HTTP APIs of InfiniteTalk, MuseTalk, MuseTalk S3, the SVD backend and fal
     Serve(ServeArgs),
-    /// Lead fal's own clients here: a proxy on loopback that takes the place of fal's hosts
+    /// Lead fal's own clients here: prints the variables to export, then is a proxy in place of fal's hosts until it is interrupted
     Takeover(TakeoverArgs),
     /// Jobs of a running server
     Jobs(JobsArgs),
@@ -145,7 +145,6 @@ impl CudaCommand {
     }
 }
 
-/// Without `--vram` it is this machine that is planned for.
 #[cfg(feature = "neural")]
 #[derive(Args)]
 pub struct PlanArgs {
@@ -157,7 +156,7 @@ pub struct PlanArgs {
     /// Size of the picture, which decides the take's shape
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1x1", value_parser = shape)]
     pub picture: (u32, u32),
-    /// Memory of a card, in GB
+    /// Memory of a card, in GB (10^9 bytes); without it this machine's processor is measured and planned for
     #[arg(long, value_name = "GB")]
     pub vram: Option<f64>,
     /// What the card multiplies in bf16, in TFLOP/s; default 165, an RTX 4090's
@@ -172,9 +171,9 @@ pub struct PlanArgs {
     /// Denoising steps a chunk
     #[arg(long, default_value_t = 40)]
     pub steps: usize,
-    /// Forwards a step: 3, 2 where the prompt's scale is 1, 1 with distilled weights
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
-    pub forwards: u8,
+    /// Passes through the net in a step (default: 3, of wan-i2v 2): 2 with LoRAs for 8 or 4 steps, 1 with weights distilled without guidance
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub forwards: Option<u8>,
     /// Voices
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub persons: u8,
@@ -222,8 +221,8 @@ pub struct GenerateArgs {
     /// What is to be seen (engines infinitetalk, wan-i2v and huggingface)
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
-    /// Longest side of the take, in pixels (default: the picture's, at most 1280; 512 for --crop face); 480 or 720 for engines with
-    /// fixed sizes
+    /// Longest side of the take, in pixels. puppet: by default the picture's, at most 1280, and 512 with --crop face; svd: 1024;
+    /// infinitetalk and wan-i2v: 480 or 720; huggingface: what is asked for; musetalk keeps the picture's
     #[arg(long, value_name = "PX")]
     pub size: Option<u32>,
     /// Where a person is in the picture, in pixels; one for each --audio, in the same order (default: left and right half). Four numbers
@@ -233,13 +232,13 @@ pub struct GenerateArgs {
     /// Keep the finished pieces of a long take in this folder, and go on behind them if they are there
     #[arg(long, value_name = "DIR")]
     pub reel: Option<PathBuf>,
-    /// What of the picture comes out
+    /// What of the picture comes out (engine puppet; default: full)
     #[arg(long, value_enum)]
     pub crop: Option<Crop>,
     /// What finds the face: `official`, with the checkpoints of the official code, or `face`, built in (engine musetalk)
     #[arg(long, value_name = "NAME")]
     pub detector: Option<String>,
-    /// Seed of the motion; equal seeds give equal takes (default: a new one, told in the report)
+    /// Seed of motion and noise; equal seeds give equal takes (default: a new one, told in the report)
     #[arg(long)]
     pub seed: Option<u64>,
     /// Where eyes and mouth are, instead of looking for them: a JSON file or the JSON itself, as `--json` reports it
@@ -280,7 +279,7 @@ pub struct VoiceArgs {
     /// Use this many seconds of the audio
     #[arg(long, value_name = "SECONDS", requires = "audio", value_parser = seconds_above_zero, allow_hyphen_values = true)]
     pub duration: Option<f64>,
-    /// Whether several voices speak at the same time or one after the other
+    /// Whether several voices speak at the same time or one after the other (default: together)
     #[arg(long, value_enum, requires = "audio")]
     pub turns: Option<Turns>,
     /// What speaks a text (default: a configured endpoint, else flite, else espeak-ng)
@@ -303,7 +302,7 @@ pub struct VoiceSourceArgs {
     /// A text to be spoken, from a file; `-` is standard input
     #[arg(long, value_name = "FILE|-")]
     pub text_file: Option<PathBuf>,
-    /// No speech: so many seconds of idle motion, without a sound track
+    /// No speech: idle motion for so many seconds, without a sound track
     #[arg(long, value_name = "N", value_parser = seconds_above_zero)]
     pub seconds: Option<f64>,
 }
@@ -473,13 +472,13 @@ pub struct ServeArgs {
     /// Folder below which local paths of requests may lie; may be repeated
     #[arg(long = "media-root", value_name = "DIR")]
     pub media_roots: Vec<PathBuf>,
-    /// The engine of every dialect, whatever weights there are
+    /// The engine of every dialect, whatever weights there are; what `serve.engines` says of a dialect goes before it
     #[arg(long, value_name = "NAME")]
     pub engine: Option<String>,
-    /// Serve this dialect only; may be repeated
+    /// Serve this dialect only (infinitetalk, musetalk, musetalk-s3, svd, fal); may be repeated
     #[arg(long, value_name = "DIALECT")]
     pub only: Vec<Dialect>,
-    /// Address to listen on
+    /// Address to listen on (default: 127.0.0.1)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<std::net::IpAddr>,
     /// Port of a dialect (infinitetalk, musetalk, musetalk-s3, svd, fal, all); 0 takes a free one; may be repeated
@@ -568,11 +567,20 @@ pub enum JobsAction {
         limit: u32,
     },
     /// One job, whole, with its log
-    Show { id: String },
+    Show {
+        /// As `jobs list` shows it
+        id: String,
+    },
     /// Follow a job to its end; exits with 1 if it fails
-    Watch { id: String },
-    /// Cancel a job: queued at once, running within a frame
-    Cancel { id: String },
+    Watch {
+        /// As `jobs list` shows it
+        id: String,
+    },
+    /// Cancel a job: a queued one ends at once, a running one within a frame
+    Cancel {
+        /// As `jobs list` shows it
+        id: String,
+    },
 }
 
 #[derive(Args)]
@@ -592,12 +600,14 @@ pub enum AvatarsAction {
     List,
     /// Make one of a clip or a picture
     Add {
+        /// By which requests will call it
         name: String,
         /// The clip or the picture
         file: PathBuf,
     },
     /// Delete one; a session that uses it goes on
     Delete {
+        /// As `avatars list` shows it
         name: String,
         /// Whose avatar it is
         #[arg(long, default_value = "musetalk")]
@@ -684,7 +694,7 @@ pub struct PullArgs {
     /// The hub or a mirror of it (default: HF_ENDPOINT, else https://huggingface.co)
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Without a byte for so many seconds, a connection is given up
+    /// Give up a connection after so many seconds without a byte
     #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = seconds_above_zero)]
     pub silence: f64,
     /// No progress

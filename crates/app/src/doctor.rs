@@ -176,10 +176,13 @@ fn weights(engines: &machine::Engines) -> Check {
             names.push(format!("{} for {} ({origin})", weights.name, card.name));
         }
     }
-    match engines.absent.iter().find(|(name, _)| *name != machine::HUGGING_FACE) {
+    let absent: Vec<_> = engines.absent.iter().filter(|(name, _)| *name != machine::HUGGING_FACE).collect();
+    match absent.first() {
         None => works("weights", names.join(", ")),
-        Some((name, why)) => {
-            without("weights", format!("{}; none for {name}", names.join(", ")), why.hint.clone())
+        Some((_, why)) => {
+            let none: Vec<_> = absent.iter().map(|(name, _)| *name).collect();
+            let detail = format!("{}; none for {}", names.join(", "), none.join(", "));
+            without("weights", detail, why.hint.clone())
         }
     }
 }

@@ -65,9 +65,7 @@ pub fn engines(
         (Ok(one), Err(_)) => make(one, None),
         (Err(why), _) => Err(why.clone()),
     };
-    let alone = one.as_ref().map_err(Complaint::clone).and_then(|one| {
-        make(&Wish { infinitetalk_dir: None, wav2vec_dir: None, quant_dir: None, ..one.clone() }, None)
-    });
+    let alone = wants.base()?.and_then(|base| make(&base, None));
     Ok(Engines { infinitetalk, wan_i2v: alone })
 }
 
@@ -94,15 +92,46 @@ impl Wants<'_> {
         usual().map(|path| Named::new(path, "the models folder"))
     }
 
-    /// The outer error: a mistake. The inner one: there are no such files.
+    /// Of the base alone, which hears nothing. The outer error: a mistake. The inner one: there are no such files.
+    fn base(&self) -> Result<Result<Wish, Complaint>, Complaint> {
+        let settings = self.settings;
+        let ckpt = self.place((&settings.ckpt_dir, "ckpt_dir"), "CKPT_DIR", || {
+            self.folder("wan-i2v-480p", "config.json").or_else(|| self.folder("wan-vae", "Wan2.1_VAE.pth"))
+        });
+        let Some(ckpt_dir) = ckpt else {
+            return Ok(Err(Complaint::new(
+                "no_weights",
+                "wan-i2v needs Wan's folder (CKPT_DIR), and it is not here",
+                "talkie models pull wan-i2v; `talkie models path wan-i2v` shows what is where",
+            )));
+        };
+        if !ckpt_dir.path.exists() {
+            return Ok(Err(nothing_there(&ckpt_dir)));
+        }
+        let named = settings.dit_path.clone().map(|path| Named::new(path, "infinitetalk.dit_path"));
+        // one file that was fetched in place of the shards is used where there are no shards
+        let fetched = || {
+            let path =
+                self.shelf.path("wan-i2v-480p-distilled", "wan2.1_i2v_480p_lightx2v_4step.safetensors");
+            path.filter(|_| !has_shards(&ckpt_dir.path)).map(|path| Named::new(path, "the models folder"))
+        };
+        let dit_path = named.or_else(fetched);
+        Ok(Ok(Wish {
+            ckpt_dir,
+            infinitetalk_dir: None,
+            persons: Persons::One,
+            wav2vec_dir: None,
+            dit_path,
+            quant_dir: None,
+            loras: self.loras()?,
+            lora_rules: Rules::AsWritten,
+        }))
+    }
+
+    /// With the modules that hear so many persons.
     fn wish(&self, persons: Persons) -> Result<Result<Wish, Complaint>, Complaint> {
         let settings = self.settings;
-        let folder = |component: &str, file: &str| {
-            self.shelf.path(component, file).and_then(|path| path.parent().map(Path::to_owned))
-        };
-        let ckpt = self.place((&settings.ckpt_dir, "ckpt_dir"), "CKPT_DIR", || {
-            folder("wan-i2v-480p", "config.json").or_else(|| folder("wan-vae", "Wan2.1_VAE.pth"))
-        });
+        let base = self.base()?;
         let component = match persons {
             Persons::One => "infinitetalk-single",
             Persons::Two => "infinitetalk-multi",
@@ -111,31 +140,44 @@ impl Wants<'_> {
             self.shelf.path(component, "infinitetalk.safetensors")
         });
         let ear = self.place((&settings.wav2vec_dir, "wav2vec_dir"), "WAV2VEC_DIR", || {
-            folder("wav2vec2", "config.json").or_else(|| folder("chinese-wav2vec2-base", "config.json"))
+            self.folder("wav2vec2", "config.json")
+                .or_else(|| self.folder("chinese-wav2vec2-base", "config.json"))
         });
-        let quantised = self.place((&settings.quant_dir, "quant_dir"), "QUANT_DIR", || None);
-        for named in [&ckpt, &audio, &ear, &quantised].into_iter().flatten() {
+        // quantised files that were fetched are used where there is nothing better
+        let whole = audio.is_some()
+            && base.as_ref().is_ok_and(|base| base.dit_path.is_some() || has_shards(&base.ckpt_dir.path));
+        let quantised = self.place((&settings.quant_dir, "quant_dir"), "QUANT_DIR", || {
+            let kinds = ["fp8", "int8"].into_iter().filter(|_| persons == Persons::One && !whole);
+            kinds.into_iter().find_map(|kind| {
+                let name = format!("infinitetalk_single_{kind}.safetensors");
+                self.shelf.path(&format!("infinitetalk-single-{kind}"), &name)
+            })
+        });
+        for named in [&audio, &ear, &quantised].into_iter().flatten() {
             if !named.path.exists() {
                 return Ok(Err(nothing_there(named)));
             }
         }
-        let (Some(ckpt_dir), Some(infinitetalk_dir), Some(wav2vec_dir)) = (ckpt, audio, ear) else {
-            return Ok(Err(Complaint::new(
+        match (base, ear, audio.is_some() || quantised.is_some()) {
+            // a path that was named and is not there is told as it is
+            (Err(why), ..) if why.code != "no_weights" => Ok(Err(why)),
+            (Ok(base), Some(ear), true) => Ok(Ok(Wish {
+                infinitetalk_dir: audio,
+                persons,
+                wav2vec_dir: Some(ear),
+                quant_dir: quantised,
+                ..base
+            })),
+            _ => Ok(Err(Complaint::new(
                 "no_weights",
-                "infinitetalk needs Wan's folder (CKPT_DIR), InfiniteTalk's audio modules (INFINITETALK_DIR) and wav2vec 2.0 (WAV2VEC_DIR), and not all of them are here",
+                "infinitetalk needs Wan's folder (CKPT_DIR), InfiniteTalk's audio modules (INFINITETALK_DIR) or a quantised model (QUANT_DIR), and wav2vec 2.0 (WAV2VEC_DIR), and not all of them are here",
                 "talkie models pull infinitetalk; `talkie models path infinitetalk` shows what is where",
-            )));
-        };
-        Ok(Ok(Wish {
-            ckpt_dir,
-            infinitetalk_dir: Some(infinitetalk_dir),
-            persons,
-            wav2vec_dir: Some(wav2vec_dir),
-            dit_path: settings.dit_path.clone().map(|path| Named::new(path, "infinitetalk.dit_path")),
-            quant_dir: quantised,
-            loras: self.loras()?,
-            lora_rules: Rules::AsWritten,
-        }))
+            ))),
+        }
+    }
+
+    fn folder(&self, component: &str, file: &str) -> Option<PathBuf> {
+        self.shelf.path(component, file).and_then(|path| path.parent().map(Path::to_owned))
     }
 
     /// `LORA_DIR` names files, `LORA_SCALE` a number for each of them or one for all.
@@ -185,6 +227,15 @@ impl Wants<'_> {
     }
 }
 
+/// Whether Wan's folder holds its DiT, with an index or without.
+fn has_shards(folder: &Path) -> bool {
+    let either = [
+        "diffusion_pytorch_model.safetensors.index.json",
+        "diffusion_pytorch_model-00001-of-00007.safetensors",
+    ];
+    either.into_iter().any(|name| folder.join(name).exists())
+}
+
 fn nothing_there(named: &Named) -> Complaint {
     let message = format!("{} names {}, but there is nothing at that path", named.by, named.path.display());
     Complaint::new("weights_unloadable", message, format!("correct or unset {}", named.by))
@@ -209,6 +260,7 @@ fn defaults(originals: &Originals, settings: &InfiniteTalkSettings) -> Result<De
         |name: &str, usual: f64| Ok::<f64, Complaint>(originals.parsed(name, "a number")?.unwrap_or(usual));
     Ok(Defaults {
         trained,
+        hears: usual.hears,
         motion_frame: originals.parsed("MOTION_FRAME", "a whole number")?.unwrap_or(usual.motion_frame),
         frame_num: originals.parsed("FRAME_NUM", "a whole number")?.unwrap_or(usual.frame_num),
         use_teacache: truth(originals, "USE_TEACACHE"),

@@ -53,7 +53,7 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
         frame_num: 81,
         motion_frame: if hears { 9 } else { 0 },
         steps: args.steps.max(1),
-        forwards_per_step: usize::from(args.forwards),
+        forwards_per_step: usize::from(args.forwards.unwrap_or(if hears { 3 } else { 2 })),
         persons: if hears { usize::from(args.persons) } else { 0 },
     };
     let (place, told) = match args.vram {

@@ -126,10 +126,6 @@ impl Originals {
         names.iter().find_map(|name| self.text(name).map(|value| (*name, value)))
     }
 
-    pub fn any_weights(&self) -> bool {
-        Dialect::EACH.into_iter().any(|dialect| self.weights(dialect).is_some())
-    }
-
     /// `PORT` counts when one dialect is served; `MUSETALK_PORT` always.
     pub fn port(&self, dialect: Dialect, alone: bool) -> Result<Option<u16>, Complaint> {
         let own = match dialect {
@@ -178,7 +174,6 @@ mod tests {
         assert_eq!(read.parsed("MUSETALK_FPS", "a number").unwrap(), Some(30));
         assert_eq!(read.weights(Dialect::InfiniteTalk), Some(("CKPT_DIR", "/m")));
         assert_eq!(read.weights(Dialect::MuseTalk), None);
-        assert!(read.any_weights());
         assert_eq!(read.text("SECRET"), None);
         assert_eq!(read.port(Dialect::MuseTalk, false).unwrap(), None, "an empty value is none");
     }

@@ -74,7 +74,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
     let mut remarks = Vec::new();
     let served = settings.dialects()?;
     for dialect in CAST {
-        let casting = casting::cast(dialect, settings, originals, &engines)?;
+        let casting = casting::cast(dialect, config, originals, &engines)?;
         if served.contains(&dialect) {
             remarks.extend(remark(dialect, &casting));
         }
