@@ -1,7 +1,9 @@
 //! Bodies and queries in, as FastAPI takes them: a query's mistakes before a body's, JSON only under a JSON content type.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
@@ -12,6 +14,8 @@ use super::refused::Refused;
 
 /// A JSON request, whole: bodies that only hold words.
 pub const JSON_LIMIT: u64 = 1 << 20;
+/// Until all of it must be there.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `application/json`, `application/anything+json`.
 fn is_json(headers: &HeaderMap) -> bool {
@@ -20,8 +24,16 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
 }
 
-/// A body whole, which comes at a fair pace.
+/// A body whole, which comes at a fair pace and in time: it has its place in memory from its first byte on.
 pub async fn bytes(body: Body, limit: u64) -> Result<Bytes, Refused> {
+    let late = |_| {
+        let detail = format!("the body was not complete after {} s; send it again", PATIENCE.as_secs());
+        Refused::said(StatusCode::REQUEST_TIMEOUT, detail)
+    };
+    tokio::time::timeout(PATIENCE, whole(body, limit)).await.map_err(late)?
+}
+
+async fn whole(body: Body, limit: u64) -> Result<Bytes, Refused> {
     let (mut body, mut whole) = (body.into_data_stream(), BytesMut::new());
     let pace = Pace::begin();
     while let Some(piece) = pace.next(whole.len() as u64, body.next()).await? {
