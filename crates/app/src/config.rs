@@ -18,7 +18,7 @@ use crate::serve::settings::{
 /// `TALKIE__SERVE__LISTEN` sets `serve.listen`.
 const ENV_PREFIX: &str = "TALKIE__";
 /// What no command line may set, itself or within its table.
-const SECRET: [&str; 2] = ["huggingface", "huggingface.token"];
+const SECRET: [&str; 4] = ["huggingface", "huggingface.token", "tts", "tts.api_key"];
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -126,10 +126,11 @@ impl Config {
                 let message = format!("--conf {path} could show a token to others");
                 return Err(wrong(
                     message,
-                    "set HF_TOKEN, and the keys below it by --conf huggingface.KEY=VALUE",
+                    "set HF_TOKEN or TALKIE_TTS_API_KEY, and other keys of the section by --conf SECTION.KEY=VALUE",
                 ));
             }
-            lay_over(&mut table, path, value).map_err(|why| wrong(format!("--conf {item}: {why}"), SEE))?;
+            // the value itself is not shown: it may be a password
+            lay_over(&mut table, path, value).map_err(|why| wrong(format!("--conf {path}: {why}"), SEE))?;
         }
         let config: Self =
             table.try_into().map_err(|error: toml::de::Error| wrong(plain(error.message()), SEE))?;
@@ -153,6 +154,20 @@ impl Config {
             if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
                 let message = format!("the limit {name} is {value}, it can be {least} to {most}");
                 return Err(wrong(message, SEE));
+            }
+        }
+        // an amount to keep: none at all, or less, is what many programs call for ever
+        let kept = &self.retention;
+        let rows = [
+            ("takes_days", kept.takes_days),
+            ("takes_gib", kept.takes_gib),
+            ("uploads_days", kept.uploads_days),
+            ("records_days", kept.records_days),
+        ];
+        for (name, value) in rows {
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && *value <= 1e6)) {
+                let message = format!("retention.{name} is {value}, it can be more than 0, to 1000000");
+                return Err(wrong(message, "leave it out to keep everything"));
             }
         }
         self.serve.check()?;
@@ -276,8 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_nothing_is_not_taken_for_what_keeps_everything() {
+        for key in ["takes_days", "takes_gib", "uploads_days", "records_days"] {
+            for value in ["-1.0", "0.0", "nan", "inf"] {
+                let complaint = check(&format!("[retention]\n{key} = {value}\n")).err().unwrap().to_string();
+                assert!(complaint.contains(&format!("retention.{key}")), "{complaint}");
+            }
+            assert!(check(&format!("[retention]\n{key} = 0.5\n")).is_ok());
+        }
+    }
+
+    #[test]
     fn a_token_on_a_command_line_is_refused_and_not_repeated() {
-        for item in ["huggingface.token=hf_Secret1", "huggingface={token=\"hf_Secret1\"}"] {
+        for item in
+            ["huggingface.token=hf_Secret1", "huggingface={token=\"hf_Secret1\"}", "tts.api_key=Secret1"]
+        {
             let args = MachineArgs { conf: vec![item.to_owned()], ..MachineArgs::default() };
             let complaint = Config::load(&args).err().unwrap().to_string();
             assert!(complaint.contains("HF_TOKEN") && !complaint.contains("Secret1"), "{complaint}");

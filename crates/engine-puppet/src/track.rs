@@ -2,7 +2,7 @@
 //! an avatar equals one of the clip itself; read without trust.
 
 use contract::{Complaint, FaceReport, LandmarkOrigin, Landmarks, Point, Size};
-use face::{Eye, Face, FaceBox, Gates, MouthLine, Similarity};
+use face::{CANON_WIDTH, Eye, Face, FaceBox, Gates, MouthLine, Similarity};
 
 /// Name of the avatar's part.
 pub const PART: &str = "track";
@@ -80,8 +80,17 @@ impl Track {
     }
 
     fn is_sound(&self) -> bool {
-        (self.left_out as usize) < self.places.len()
+        (self.left_out as usize) < self.places.len() && self.places.iter().all(|place| can_be(&place.face))
     }
+}
+
+/// Whether a face is one that the tracker finds: what is drawn of it takes memory by these numbers.
+fn can_be(face: &Face) -> bool {
+    let Face { canon, mouth, .. } = face;
+    (24.0..=38.0).contains(&mouth.half_width)
+        && mouth.upper.len() == mouth.lower.len()
+        && (1..=CANON_WIDTH).contains(&mouth.upper.len())
+        && canon.a.hypot(canon.b) > 0.0
 }
 
 fn floats(out: &mut Vec<u8>, numbers: &[f32]) {
@@ -223,8 +232,16 @@ mod tests {
         let mut newer = bytes.clone();
         newer[7] = 2;
         let none = Track { places: Vec::new(), ..track.clone() }.to_bytes();
-        let late = Track { left_out: 2, ..track }.to_bytes();
-        for bad in cut.chain([longer, newer, none, late]) {
+        let late = Track { left_out: 2, ..track.clone() }.to_bytes();
+        let other = |change: &dyn Fn(&mut Face)| {
+            let mut track = track.clone();
+            change(&mut track.places[1].face);
+            track.to_bytes()
+        };
+        let wide = other(&|face| face.mouth.half_width = 1e9);
+        let flat = other(&|face| (face.canon.a, face.canon.b) = (0.0, 0.0));
+        let bare = other(&|face| (face.mouth.upper, face.mouth.lower) = (Vec::new(), Vec::new()));
+        for bad in cut.chain([longer, newer, none, late, wide, flat, bare]) {
             assert_eq!(Track::parse(&bad).unwrap_err().code, "avatar_damaged");
         }
     }

@@ -274,7 +274,10 @@ impl Dispatch {
             self.restless = true;
         }
         // looking at the queue ends those that should have begun by now
-        self.restless |= self.overdue.is_some_and(|at| at <= now);
+        if self.overdue.is_some_and(|at| at <= now) {
+            self.overdue = None;
+            self.restless = true;
+        }
         self.restless |= self.floor.loses_patience(now);
         self.settle_again(now).await;
         let mut condemned = Vec::new();
@@ -347,7 +350,8 @@ impl Dispatch {
         }
         // a submit that comes meanwhile sets it again
         self.desk.deadlines.store(false, Ordering::Relaxed);
-        let next = job::next_overdue(&self.desk.record.read).await?;
+        let next = job::next_overdue(&self.desk.record.read).await;
+        let next = next.inspect_err(|_| self.desk.deadlines.store(true, Ordering::Relaxed))?;
         self.desk.deadlines.fetch_or(next.is_some(), Ordering::Relaxed);
         let left = |at: i64| Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 3_600_000) as u64);
         self.overdue = next.map(|at| Instant::now() + left(at));

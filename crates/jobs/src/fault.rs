@@ -51,7 +51,7 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 33] = [
+const MACHINE: [&str; 36] = [
     "machine_failed",
     "wrong_weights",
     "disk_full",
@@ -72,6 +72,9 @@ const MACHINE: [&str; 33] = [
     "store_unreachable",
     "upload_broken",
     "upload_unwritable",
+    "avatar_damaged",
+    "reel_in_use",
+    "reel_of_another_take",
     "internal",
     "fetch_broken",
     "s3_no_bucket",

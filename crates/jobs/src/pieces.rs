@@ -35,7 +35,8 @@ pub fn write(
             let options = Mp4Options { crf, content, part: Part::Segment, ..Mp4Options::new(format) };
             Mp4Sink::file(&tools, &path, options, &limits, &stop)
         };
-        let reel = segments((reel, format), frames, &mut Previews::new(watcher), begin)?;
+        let mut previews = Previews::new(watcher, reel.frames());
+        let reel = segments((reel, format), frames, &mut previews, begin)?;
         let segments = reel.segments();
         let joining = Joining { segments: &segments, fps: format.fps, sound, comment: Some(comment) };
         media::join(&tools, joining, (&draft, &reel.list()), &limits, &stop)

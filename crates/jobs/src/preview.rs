@@ -22,9 +22,10 @@ pub struct Previews {
 }
 
 impl Previews {
-    pub fn new(watcher: Arc<dyn Watcher>) -> Self {
+    /// `seen`: frames of the take that were made before.
+    pub fn new(watcher: Arc<dyn Watcher>, seen: u64) -> Self {
         let encoder = if watcher.wants_pictures() { Jpeg::new(QUALITY).ok() } else { None };
-        Self { encoder, watcher, seen: 0, last: None }
+        Self { encoder, watcher, seen, last: None }
     }
 
     /// A take does not fail for want of its preview.

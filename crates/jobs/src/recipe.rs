@@ -186,7 +186,7 @@ fn write(
                 Mp4Sink::file(&tools, &path.unwrap_or(name), options, &limits, &stop)?
             }
         };
-        let mut previews = Previews::new(watcher);
+        let mut previews = Previews::new(watcher, 0);
         while let Some(frame) = frames.next()? {
             previews.see(&frame);
             mp4.frame(&frame)?;

@@ -134,6 +134,10 @@ impl SoundPump {
                 let (next, waited) = self.shared.wait(state, self.idle);
                 state = next;
                 if waited.timed_out() && state.outcome.is_none() && state.covered == covered {
+                    drop(state);
+                    (self.kill)();
+                    // it may be held by the encoder's pipe, which is the caller's to end: the thread ends with it
+                    drop(self.thread.take());
                     return Err(silent(self.idle));
                 }
                 covered = state.covered;
@@ -237,13 +241,15 @@ impl Pump {
         }
     }
 
-    /// Waits until more may be sent.
+    /// Waits until more may be sent. A second at a time, so that whoever waits sees it come.
     fn next_grant(&self, sent: u64, shape: Shape) -> (u64, bool) {
+        let second = self.fps.as_f64().ceil().max(1.0) as u64;
         let mut state = self.shared.lock();
         loop {
-            let target = samples_in(state.frames, self.fps, shape.rate_hz) * u64::from(shape.channels) * 4;
+            let frames = state.frames.min(state.covered + second);
+            let target = samples_in(frames, self.fps, shape.rate_hz) * u64::from(shape.channels) * 4;
             if state.complete || target > sent {
-                return (state.frames, state.complete);
+                return (frames, state.complete);
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -68,6 +68,24 @@ fn joined_segments_are_one_take() {
     }
 }
 
+#[test]
+fn a_sound_that_takes_long_is_no_sound_that_stands_still() {
+    let scratch = scratch();
+    let format = format(64, 48, "5");
+    let sound = made(&scratch, "long.wav", "-f lavfi -i sine=d=900:r=44100");
+    let path = scratch.file("one.mp4");
+    segment(&path, format, 0..4500);
+    let segments = [Segment { path, frames: 4500 }];
+    let sound = Some(track(sound).into());
+    let joining = Joining { segments: &segments, fps: format.fps, sound, comment: None };
+    let (out, list) = (scratch.file("take.mp4"), scratch.file("list.txt"));
+    // less than all of it takes, more than any second of it
+    let limits = media::Limits { idle_timeout: std::time::Duration::from_secs(2), ..limits() };
+    media::join(&tools(), joining, (&out, &list), &limits, &Stop::new()).unwrap();
+    let length: f64 = shown(&out, "stream=duration", "a").parse().unwrap();
+    assert!((length - 900.0).abs() < 0.1, "{length}");
+}
+
 /// A sum of each decoded picture.
 fn pictures(path: &Path) -> String {
     let out = std::process::Command::new("ffmpeg")

@@ -190,10 +190,10 @@ fn database(settings: &ServeSettings, data: &Path) -> String {
 
 fn retention(config: &Config) -> Retention {
     let given = &config.retention;
-    let days = |days: Option<f64>| days.map(|days| Duration::from_secs_f64(days.clamp(0.0, 1e6) * 86_400.0));
+    let days = |days: Option<f64>| days.map(|days| Duration::from_secs_f64(days * 86_400.0));
     Retention {
         takes_age: days(given.takes_days),
-        takes_bytes: given.takes_gib.map(|gib| (gib.max(0.0) * (1u64 << 30) as f64) as u64),
+        takes_bytes: given.takes_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64),
         uploads_age: days(given.uploads_days),
         records_age: days(given.records_days),
     }
