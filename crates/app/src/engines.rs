@@ -54,7 +54,10 @@ fn as_text(card: &EngineCard) -> String {
     row("memory", format!("about {} MiB a session", card.memory_mib));
     for weights in &card.weights {
         let origin = if weights.embedded { "built in" } else { "on this machine" };
-        row("weights", format!("{} ({origin}, sha256 {}…)", weights.name, &weights.sha256[..12]));
+        row(
+            "weights",
+            format!("{} ({origin}, sha256 {}…)", weights.name, weights.sha256.get(..12).unwrap_or("unknown")),
+        );
     }
     for setting in &card.settings {
         row("setting", format!("{}={}: {}", setting.name, setting.default, setting.help));

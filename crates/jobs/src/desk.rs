@@ -518,7 +518,10 @@ impl Desk {
     /// A take of a job that is done, to be read; it is not removed before this is dropped.
     pub async fn open_take(&self, id: &str) -> Result<Option<store::Reading>, Complaint> {
         match self.job(id, None).await?.as_ref().and_then(|view| view.ending.as_ref()) {
-            Some(Ending::Made(made)) if made.removed_ms.is_none() => self.inner.store.read(&made.key).await,
+            // what a live session showed was kept nowhere
+            Some(Ending::Made(made)) if made.removed_ms.is_none() && !made.key.is_empty() => {
+                self.inner.store.read(&made.key).await
+            }
             _ => Ok(None),
         }
     }

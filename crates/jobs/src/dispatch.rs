@@ -218,7 +218,8 @@ impl Dispatch {
 
     async fn told(&mut self, key: Key, event: Event) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
-        if attempt.is_news(&event) {
+        let news = attempt.is_news(&event);
+        if news {
             attempt.heard = Instant::now();
         }
         let (seq, now_ms) = (attempt.fence.seq, self.desk.clock.now_ms());
@@ -242,6 +243,9 @@ impl Dispatch {
                 let progress = ProgressView { stage, done, of, eta_ms };
                 attempt.progress = Some(progress);
                 self.desk.progress.tell(&key.0, key.1, progress);
+                if !entered && !news {
+                    return;
+                }
                 if !entered {
                     attempt.untold.get_or_insert_with(Instant::now);
                     self.desk.bells.ring(&key.0);

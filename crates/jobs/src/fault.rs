@@ -51,7 +51,7 @@ impl From<SourceError> for Fault {
 }
 
 /// Complaints of the rooms below about this machine, not about what was sent.
-const MACHINE: [&str; 36] = [
+const MACHINE: [&str; 44] = [
     "machine_failed",
     "wrong_weights",
     "disk_full",
@@ -88,6 +88,14 @@ const MACHINE: [&str; 36] = [
     "tts_missing",
     "tts_failed",
     "tts_unreachable",
+    "provider_failed",
+    "provider_timeout",
+    "provider_unreachable",
+    "provider_loading",
+    "answer_cut_off",
+    "token_missing",
+    "token_refused",
+    "payment_required",
 ];
 
 /// Whether a complaint of this code is about this machine, and not about what was sent.

@@ -117,12 +117,12 @@ pub fn film(
         (Err(error), _) => return Err(error.into()),
         (Ok(_), Err(fault)) => return Err(fault),
     };
+    let format = seen.format.ok_or_else(|| Fault::failed("engine_failed", "the engine put out no frame"))?;
     if let Some(draft) = draft {
         draft.commit()?;
     }
     let done = Instant::now();
 
-    let format = seen.format.ok_or_else(|| Fault::failed("engine_failed", "the engine put out no frame"))?;
     let timing = |phase: &str, elapsed| PhaseTiming { phase: phase.to_owned(), elapsed };
     let mut timings = vec![timing("opening", opened - begun)];
     if let Some(speech) = &inputs.speech {

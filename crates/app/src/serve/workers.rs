@@ -122,7 +122,8 @@ fn words(stage: &Stage<'_>) -> Vec<OsString> {
     if let Some(seconds) = machine.max_audio_seconds {
         args.extend(["--max-audio-seconds".into(), seconds.to_string().into()]);
     }
-    for item in &machine.conf {
+    // no worker opens the record, whose address may hold a password
+    for item in machine.conf.iter().filter(|item| !item.starts_with("serve.database=")) {
         args.extend(["--conf".into(), item.into()]);
     }
     args

@@ -48,6 +48,13 @@ impl Running {
         lock(&self.shown).get(id).cloned()
     }
 
+    /// What an attempt that does not count any more has told, unless another of the job tells here by now.
+    pub fn forget_attempt(&self, id: &str, attempt: u32) {
+        if lock(&self.told).get(id).is_none_or(|told| told.attempt == attempt) {
+            self.forget(id);
+        }
+    }
+
     pub fn forget(&self, id: &str) {
         lock(&self.told).remove(id);
         lock(&self.shown).remove(id);

@@ -114,6 +114,7 @@ impl Dispatch {
             }
             Settled::Stale => {
                 tracing::warn!(job = %id, attempt = key.1, "the attempt does not count any more");
+                desk.progress.forget_attempt(id, key.1);
                 if let Outcome::Ended(ending) = outcome {
                     throw_away(desk, id, ending);
                 }

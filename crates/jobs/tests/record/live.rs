@@ -66,6 +66,7 @@ async fn a_session_plays_to_its_end(bed: Bed) {
     let id = session.id.clone();
     drop(session);
     assert_eq!(ended(&desk, &id).await.state, State::Done);
+    assert!(matches!(desk.open_take(&id).await, Ok(None)), "what it showed was kept nowhere");
     assert!(hand.said_already().is_none(), "the end is no hang-up");
     eventually("it is not counted any more", || async { desk.vitals().live == 0 }).await;
 }
