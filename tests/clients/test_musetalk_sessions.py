@@ -87,6 +87,12 @@ def pictures(parts):
     return [cv2.imdecode(numpy.frombuffer(jpeg_of(part), numpy.uint8), cv2.IMREAD_COLOR).astype(int) for part in parts]
 
 
+def fresh(seen):
+    """Without the pictures that are sent again while a busy machine makes the next: of these clips no two neighbours are alike."""
+    marks = numbers(seen)
+    return [picture for at, picture in enumerate(seen) if at == 0 or marks[at] != marks[at - 1]]
+
+
 def at_once(count, work):
     """What `work` gives, so many times at the same moment."""
     together = threading.Barrier(count)
@@ -101,7 +107,7 @@ def at_once(count, work):
 
 def test_three_streams_of_pictures_at_once(server, person, clip, voice):
     """All complete, their frames in order, and a mouth on each."""
-    streams = at_once(3, lambda: pictures(part for _, part in opened(server, person, voice[0]).chunks()))
+    streams = at_once(3, lambda: fresh(pictures(part for _, part in opened(server, person, voice[0]).chunks())))
     order = there_and_back(CLIP, TAKE)
     source = frames(clip)[order]
     for seen in streams:
