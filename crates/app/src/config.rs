@@ -293,11 +293,12 @@ mod tests {
     #[test]
     fn what_keeps_nothing_is_not_taken_for_what_keeps_everything() {
         for key in ["takes_days", "takes_gib", "uploads_days", "records_days"] {
+            let checked = |value| check(&format!("[retention]\n{key} = {value}\n")).unwrap().checked();
             for value in ["-1.0", "0.0", "nan", "inf"] {
-                let complaint = check(&format!("[retention]\n{key} = {value}\n")).err().unwrap().to_string();
-                assert!(complaint.contains(&format!("retention.{key}")), "{complaint}");
+                let complaint = checked(value).err().unwrap().to_string();
+                assert!(complaint.contains(&format!("retention.{key} is")), "{complaint}");
             }
-            assert!(check(&format!("[retention]\n{key} = 0.5\n")).is_ok());
+            assert!(checked("0.5").is_ok());
         }
     }
 
