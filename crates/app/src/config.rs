@@ -251,6 +251,7 @@ fn lay_over(table: &mut Table, path: &str, value: &str) -> Result<(), String> {
 fn users_file() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
+        .filter(|base| base.is_absolute()) // as its specification has it: others are as good as none
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
     Some(base.join("talkie").join("config.toml"))
 }

@@ -242,6 +242,7 @@ pub fn data_place(args: &DataArgs, config: &Config) -> Result<PathBuf, Complaint
     let users = || {
         std::env::var_os("XDG_DATA_HOME")
             .map(PathBuf::from)
+            .filter(|base| base.is_absolute()) // as its specification has it: others are as good as none
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
             .map(|base| base.join("talkie"))
     };
