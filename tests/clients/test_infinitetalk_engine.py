@@ -230,7 +230,7 @@ def test_a_lora_by_configuration_or_variable_and_a_mistake_in_it(weights, scene,
         generate(weights, tmp_path / "variable.mp4", *words, LORA_DIR=str(lora), LORA_SCALE="0.5"),
     ]
     assert [status for status, _, _ in takes] == [0, 0, 0], takes
-    assert "own-kohya_underscore.safetensors" in [one["name"] for one in takes[1][1]["weights"]]
+    assert "own-kohya_underscore.safetensors x 0.5" in [one["name"] for one in takes[1][1]["weights"]]
     plain, by_file, by_variable = (pictures(tmp_path / f"{name}.mp4") for name in ("plain", "file", "variable"))
     assert by_file == by_variable != plain
     wrong = {"LORA_DIR": str(lora), "LORA_SCALE": "0.5 1"}
