@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-start bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-start bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults soak fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -53,10 +53,15 @@ faults: build
 	@scripts/setup.sh clients
 	@TALKIE_ROUNDS=100 scripts/clients.sh faults
 
-## thousands of damaged files at every decoder
+## half an hour of live streams, jobs and webhooks: flat memory, nothing lost
+soak: build
+	@scripts/setup.sh clients
+	@TALKIE_SOAK_MINUTES=$${TALKIE_SOAK_MINUTES:-30} scripts/clients.sh faults -k soak -s
+
+## an hour of damaged files, requests and texts at every room that reads them; TALKIE_FUZZ_SECONDS of each
 fuzz:
 	@scripts/setup.sh test
-	cargo nextest run --locked --package media --run-ignored only mutated
+	TALKIE_FUZZ_SECONDS=$${TALKIE_FUZZ_SECONDS:-450} cargo nextest run --workspace --locked -E 'test(mutated)' --success-output final
 
 ## HTTP: cost of a request against FastAPI, first frame, deadlines, start, memory; tables for docs/bench.md on standard output
 bench-http: build
