@@ -11,8 +11,7 @@ use contract::{
 use engine_puppet::Puppet;
 use media::{ClipSpec, Limits, PictureSpec, ToolPaths, Tools};
 
-const CLIP: ClipSpec =
-    ClipSpec { layout: Layout::I420, longest: 512, fps: None, start: None, duration: None };
+const CLIP: ClipSpec = ClipSpec { layout: Layout::I420, longest: 512, fps: None };
 const PICTURE: PictureSpec = PictureSpec { layout: Layout::I420, longest: 512 };
 
 struct Sink(mpsc::Sender<Frame>);

@@ -133,7 +133,7 @@ fn filmed(clip: media::Clip) -> OpenedSubject {
 
 /// A clip as the engine wants it.
 pub fn clip_spec(card: &EngineCard, fps: Option<Fps>) -> ClipSpec {
-    ClipSpec { layout: card.source_layout, longest: card.max_longest, fps, start: None, duration: None }
+    ClipSpec { layout: card.source_layout, longest: card.max_longest, fps }
 }
 
 /// Whether a file moves, as its container tells.

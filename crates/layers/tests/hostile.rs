@@ -315,3 +315,56 @@ fn a_missing_key_and_a_wrong_shape_are_named() {
     assert!(why.contains("has no tensor `a.bias`; it has `a.weight`"), "{why}");
     assert!(vb.contains_tensor("a.weight") && !vb.contains_tensor("a.bias"));
 }
+
+/// Files of every kind that is read, damaged by chance: an error or tensors no longer than the file, never a panic.
+#[test]
+fn mutated_files_are_refused_or_read() {
+    let bench = Bench::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(loaders())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    let files: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(files.len() > 8, "the loaders' files");
+    let (mut read, mut refused) = (0, 0);
+    for (round, mut dice) in damage::rounds(600).enumerate() {
+        let damaged = damage::bytes(&files[round % files.len()], &mut dice);
+        match bench.open(&damaged) {
+            Ok(_) => read += 1,
+            Err(why) => {
+                assert!(!why.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+}
+
+/// A folder whose index names shards.
+#[test]
+fn mutated_indices_are_refused_or_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut index = None;
+    for entry in std::fs::read_dir(loaders().join("sharded")).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = folder.path().join(path.file_name().unwrap());
+        std::fs::copy(&path, &copied).unwrap();
+        if path.extension().is_some_and(|e| e == "json") {
+            index = Some(copied);
+        }
+    }
+    let index = index.expect("an index");
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    for mut dice in damage::rounds(300) {
+        let text = damage::json(&whole, &mut dice).to_string();
+        let text =
+            if dice.below(2) == 0 { text.into_bytes() } else { damage::bytes(text.as_bytes(), &mut dice) };
+        std::fs::write(&index, text).unwrap();
+        let Ok(checkpoint) = Checkpoint::open(folder.path()) else { continue };
+        for key in checkpoint.entries().keys() {
+            let _ = checkpoint.read(key);
+        }
+    }
+}

@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use contract::{Fps, Frame, FrameSource, SourceError, SourceFormat, Stop};
+use contract::{Fps, Frame, FrameSource, SourceError, SourceFormat, Stop, Warning};
 
 use crate::clip::{Clip, ClipSpec, bounce};
 use crate::frames::FALLBACK_FPS;
-use crate::picture::{PictureSpec, picture};
+use crate::picture::{Picture, PictureSpec, picture};
 use crate::{Limits, MediaError, Tools};
 
 /// Endings of files that are taken for pictures.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// Opens a folder. Its first picture is decoded before this returns.
+/// Opens a folder. Its first picture is decoded before this returns; what is told of a folder is what is told of that one.
 pub fn album(
     tools: &Tools,
     folder: &Path,
@@ -34,9 +34,9 @@ pub fn album(
     let spec = PictureSpec { layout: spec.layout, longest: spec.longest };
     let (tools, limits, stop) = (tools.clone(), limits.clone(), stop.clone());
     let mut album = Album { paths, spec, tools, limits, stop, format: None, fps, step: 0, ahead: None };
-    let first = album.decode(0)?;
+    let (first, warnings) = album.decode(0)?;
     album.ahead = Some(first);
-    Ok(Clip { source: Box::new(album), fps, seconds: Some(seconds), warnings: Vec::new() })
+    Ok(Clip { source: Box::new(album), fps, seconds: Some(seconds), warnings })
 }
 
 /// By the numbers that are their names, then by name.
@@ -82,9 +82,10 @@ struct Album {
 }
 
 impl Album {
-    fn decode(&mut self, at: usize) -> Result<Frame, MediaError> {
+    fn decode(&mut self, at: usize) -> Result<(Frame, Vec<Warning>), MediaError> {
         let path = &self.paths[at];
-        let mut decoded = picture(&self.tools, path, self.spec, &self.limits, &self.stop)?.source;
+        let Picture { source: mut decoded, warnings } =
+            picture(&self.tools, path, self.spec, &self.limits, &self.stop)?;
         let format = SourceFormat { fps: Some(self.fps), ..decoded.format() };
         let first = *self.format.get_or_insert(format);
         if first != format {
@@ -97,7 +98,7 @@ impl Album {
             return Err(MediaError::new("picture_size", message, "bring all pictures to one size"));
         }
         match decoded.next() {
-            Ok(Some(frame)) => Ok(frame),
+            Ok(Some(frame)) => Ok((frame, warnings)),
             Ok(None) => Err(MediaError::new(
                 "no_picture",
                 format!("{} holds no picture", path.display()),
@@ -119,7 +120,7 @@ impl FrameSource for Album {
         self.step += 1;
         match self.ahead.take() {
             Some(frame) => Ok(Some(frame)),
-            None => Ok(Some(self.decode(at)?)),
+            None => Ok(Some(self.decode(at)?.0)),
         }
     }
 

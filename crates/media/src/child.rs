@@ -69,6 +69,8 @@ pub(crate) struct Order {
 }
 
 pub(crate) struct Child {
+    /// Of the program.
+    name: String,
     process: Arc<Process>,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
@@ -82,7 +84,7 @@ pub(crate) struct Child {
 /// Killing and reaping exclude each other, so that a reused process id is never hit.
 struct Process {
     child: Mutex<std::process::Child>,
-    pidfd: Option<OwnedFd>,
+    pidfd: OwnedFd,
 }
 
 pub(crate) struct Exit {
@@ -120,8 +122,17 @@ impl Child {
         let (command, fed) = prepare(order, report);
         let mut child = spawner.spawn(command).map_err(|e| machine(&format!("cannot start {name}"), &e))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let pidfd = rustix::process::Pid::from_raw(child.id() as i32)
-            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+        let pidfd = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::PidfdFlags::empty(),
+        );
+        let pidfd = match pidfd {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                let _ = child.kill().and_then(|()| child.wait().map(drop));
+                return Err(machine(&format!("cannot watch {name}"), &error.into()));
+            }
+        };
         let process = Arc::new(Process { child: Mutex::new(child), pidfd });
         let breaker = stop.on_stop({
             let process = Arc::clone(&process);
@@ -129,6 +140,7 @@ impl Child {
         });
         drop(fed);
         let mut this = Self {
+            name,
             process,
             stdin,
             stdout,
@@ -232,8 +244,7 @@ impl Child {
     }
 
     pub(crate) fn wait_for(&mut self, patience: Duration) -> Result<Exit, MediaError> {
-        let ended = self.process.pidfd.as_ref().is_none_or(|fd| ready(fd.as_fd(), PollFlags::IN, patience));
-        if !ended {
+        if !ready(self.process.pidfd.as_fd(), PollFlags::IN, patience) {
             return Err(self.fell_silent());
         }
         let status = self.process.reap().map_err(|e| machine("cannot wait for a child process", &e))?;
@@ -248,7 +259,7 @@ impl Child {
         }
         MediaError::new(
             "media_timeout",
-            format!("ffmpeg moved no byte for {:.0} s, the limit is {0:.0} s", self.idle.as_secs_f64()),
+            format!("{} told nothing for {:.0} s, the limit is {1:.0} s", self.name, self.idle.as_secs_f64()),
             "convert the file to a common format first; on a busy machine, try again",
         )
     }
@@ -273,10 +284,8 @@ impl Process {
     }
 
     fn reap(&self) -> io::Result<ExitStatus> {
-        if let Some(pidfd) = &self.pidfd {
-            // not under the lock: `kill` must get through meanwhile
-            ready(pidfd.as_fd(), PollFlags::IN, Duration::MAX);
-        }
+        // not under the lock: `kill` must get through meanwhile
+        ready(self.pidfd.as_fd(), PollFlags::IN, Duration::MAX);
         self.lock().wait()
     }
 

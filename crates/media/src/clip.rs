@@ -7,10 +7,9 @@ use std::path::Path;
 use contract::{Fps, Frame, FrameSource, Layout, SourceError, SourceFormat, Stop, Warning};
 
 use crate::child::Child;
-use crate::frames::{FALLBACK_FPS, Once, Range, Reel, moving_picture};
+use crate::frames::{FALLBACK_FPS, Once, Range, Reel, moving_picture, too_long, usual};
 use crate::input::{Input, Kind};
 use crate::probe::examine;
-use crate::voice::Cut;
 use crate::{Limits, MediaError, Tools};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,10 +19,6 @@ pub struct ClipSpec {
     pub longest: u32,
     /// Frame rate of the take; `None` is the clip's own.
     pub fps: Option<Fps>,
-    /// Seconds to skip.
-    pub start: Option<f64>,
-    /// Seconds to use.
-    pub duration: Option<f64>,
 }
 
 pub struct Clip {
@@ -31,7 +26,7 @@ pub struct Clip {
     pub source: Box<dyn FrameSource>,
     /// Frame rate at which `source` delivers.
     pub fps: Fps,
-    /// Length of the part that is used, where it is known.
+    /// Its length, where the container tells it.
     pub seconds: Option<f64>,
     pub warnings: Vec<Warning>,
 }
@@ -44,8 +39,8 @@ pub fn clip(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Clip, MediaError> {
-    let Opened { reel, part, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
-    let mut source = Bouncing::new(reel, part)?;
+    let Opened { reel, frames, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
+    let mut source = Bouncing::new(reel, frames)?;
     source.peek()?;
     Ok(Clip { source: Box::new(source), fps, seconds, warnings })
 }
@@ -58,14 +53,15 @@ pub fn clip_once(
     limits: &Limits,
     stop: &Stop,
 ) -> Result<Clip, MediaError> {
-    let Opened { reel, part, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
-    let child = reel.open(part)?;
+    let Opened { reel, frames, fps, seconds, warnings } = open(tools, path, spec, limits, stop)?;
+    let child = reel.open(Range { first: 0, count: Some(frames) })?;
     Ok(Clip { source: Box::new(Once::new(reel, child)), fps, seconds, warnings })
 }
 
 struct Opened {
     reel: Reel,
-    part: Range,
+    /// So many are read at most.
+    frames: u64,
     fps: Fps,
     seconds: Option<f64>,
     warnings: Vec<Warning>,
@@ -81,40 +77,26 @@ fn open(
     let input = Input::open(path, Kind::Clip, limits)?;
     let probe = examine(tools, &input, limits, stop)?;
     let video = moving_picture(&probe)?;
-    let cut = Cut::new("clip", spec.start, spec.duration)?;
-    let whole = video.seconds.or(probe.seconds);
-    cut.check_start("clip", whole)?;
-    let seconds = whole.map(|whole| cut.of(whole)).or(spec.duration);
+    let seconds = video.seconds.or(probe.seconds);
     if let Some(seconds) = seconds.filter(|&s| s > limits.clip_seconds) {
-        return Err(MediaError::new(
-            "clip_too_long",
-            format!("the clip is {seconds:.1} s long, the limit is {:.1} s", limits.clip_seconds),
-            "send a shorter clip, or raise clip_seconds in the configuration",
-        ));
+        return Err(too_long(format!("is {seconds:.1} s long"), limits));
     }
     let fps = spec.fps.or(video.fps.map(usual)).unwrap_or(FALLBACK_FPS);
-    let first = (cut.start * fps.as_f64()).round() as u64;
-    let most = (seconds.unwrap_or(limits.clip_seconds) * fps.as_f64()).round().max(1.0) as u64;
+    let frames_in = |seconds: f64| (seconds * fps.as_f64()).round().max(1.0) as u64;
+    let most = frames_in(limits.clip_seconds);
+    // one more than the limit, so that a file which says nothing of its length is caught and not cut
+    let frames = seconds.map_or(most + 1, frames_in);
     let mut warnings = Vec::new();
     if video.hdr {
         warnings
             .push(Warning::new("clip_hdr", "the clip has a high dynamic range: its colours may look pale"));
     }
-    let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, Some(fps)), limits, stop);
-    Ok(Opened { reel, part: Range { first, count: Some(most) }, fps, seconds, warnings })
-}
-
-/// A phone's uneven 29.83 is meant as 29.97; outside 1..120 the container is not believed.
-fn usual(fps: Fps) -> Fps {
-    let known = [(24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1), (50, 1), (60_000, 1001), (60, 1)];
-    let known = known.into_iter().filter_map(|(num, den)| Fps::new(num, den));
-    let off = |known: &Fps| (known.as_f64() / fps.as_f64() - 1.0).abs();
-    let nearest = known.min_by(|a, b| off(a).total_cmp(&off(b))).filter(|known| off(known) < 0.01);
-    let hundredths = Fps::new((fps.as_f64() * 100.0).round() as u32, 100);
-    match nearest.or(hundredths) {
-        Some(fps) if (1.0..=120.0).contains(&fps.as_f64()) => fps,
-        _ => FALLBACK_FPS,
+    if video.alpha {
+        let message = "the clip may be transparent: what is, was laid on white";
+        warnings.push(Warning::new("clip_alpha", message));
     }
+    let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, Some(fps)), limits, stop);
+    Ok(Opened { reel: reel.of_at_most(most), frames, fps, seconds, warnings })
 }
 
 /// Bytes of frames that may be held: the whole clip, or a chunk of it going backwards.
@@ -122,7 +104,6 @@ const HELD_BYTES: usize = 48 << 20;
 
 struct Bouncing {
     reel: Reel,
-    part: Range,
     /// Frames of one chunk.
     chunk: u64,
     peeked: Option<Frame>,
@@ -156,11 +137,12 @@ enum Leg {
 }
 
 impl Bouncing {
-    fn new(reel: Reel, part: Range) -> Result<Self, MediaError> {
+    /// `frames`: read at most.
+    fn new(reel: Reel, frames: u64) -> Result<Self, MediaError> {
         let bytes = reel.format.layout.bytes(reel.format.size);
-        let child = reel.open(part)?;
+        let child = reel.open(Range { first: 0, count: Some(frames) })?;
         let leg = Leg::First { child: Some(child), at: 0, kept: Some(Vec::new()) };
-        Ok(Self { reel, part, chunk: (HELD_BYTES / bytes).max(2) as u64, peeked: None, leg })
+        Ok(Self { reel, chunk: (HELD_BYTES / bytes).max(2) as u64, peeked: None, leg })
     }
 
     fn peek(&mut self) -> Result<(), MediaError> {
@@ -174,6 +156,7 @@ impl Bouncing {
                 Leg::First { child, at, kept } => {
                     if let Some(frame) = self.reel.next(child)? {
                         *at += 1;
+                        self.reel.holds(*at)?;
                         *kept = kept.take().filter(|_| *at <= self.chunk);
                         if let Some(kept) = kept {
                             kept.push(frame.clone());
@@ -230,15 +213,15 @@ impl Bouncing {
         }
     }
 
-    /// The chunk that ends below frame `below` of the part.
+    /// The chunk that ends below frame `below`.
     fn back(&self, below: u64) -> Range {
         let first = below.saturating_sub(self.chunk);
-        Range { first: self.part.first + first, count: Some(below - first) }
+        Range { first, count: Some(below - first) }
     }
 
     /// From the second frame to the end.
     fn forward(&self, length: u64) -> Range {
-        Range { first: self.part.first + 1, count: Some(length - 1) }
+        Range { first: 1, count: Some(length - 1) }
     }
 }
 
@@ -282,20 +265,5 @@ mod tests {
         assert_eq!(walk(4), [0, 1, 2, 3, 2, 1, 0, 1]);
         assert_eq!(walk(2), [0, 1, 0, 1, 0, 1, 0, 1]);
         assert_eq!(walk(1), [0; 8]);
-    }
-
-    #[test]
-    fn frame_rates_are_what_was_meant() {
-        let rows = [
-            ((30_000, 1001), (30_000, 1001)),
-            ((24_000, 1001), (24_000, 1001)),
-            ((25, 1), (25, 1)),
-            ((2_983, 100), (30_000, 1001)),
-            ((90_000, 1), (25, 1)),
-            ((12_490, 1000), (1249, 100)),
-        ];
-        for ((num, den), (meant, over)) in rows {
-            assert_eq!(usual(Fps::new(num, den).unwrap()), Fps::new(meant, over).unwrap(), "{num}/{den}");
-        }
     }
 }

@@ -18,7 +18,7 @@ pub struct FramesSpec {
     pub longest: u32,
 }
 
-/// Every frame of a video, once, at its own frame rate; a video of uneven rate is evened out.
+/// Every frame of a video, once, at its own frame rate; one of uneven rate, or of a rate that is not believed, is evened out.
 pub fn frames(
     tools: &Tools,
     path: &Path,
@@ -29,8 +29,9 @@ pub fn frames(
     let input = Input::open(path, Kind::Clip, limits)?;
     let probe = examine(tools, &input, limits, stop)?;
     let video = moving_picture(&probe)?;
-    let fps = video.fps.unwrap_or(FALLBACK_FPS);
-    let grid = if video.steady { None } else { Some(fps) };
+    let steady = video.fps.filter(|&fps| video.steady && is_believed(fps));
+    let fps = steady.or(video.fps.map(usual)).unwrap_or(FALLBACK_FPS);
+    let grid = if steady.is_some() { None } else { Some(fps) };
     let reel = Reel::new((tools, input, video), (spec.layout, spec.longest, grid), limits, stop);
     let format = SourceFormat { fps: Some(fps), ..reel.format };
     let child = reel.open(Range { first: 0, count: None })?;
@@ -38,6 +39,32 @@ pub fn frames(
 }
 
 pub(crate) const FALLBACK_FPS: Fps = Fps::whole(25);
+
+/// A phone's uneven 29.83 is meant as 29.97; outside 1..120 the container is not believed.
+pub(crate) fn usual(fps: Fps) -> Fps {
+    let known = [(24_000, 1001), (24, 1), (25, 1), (30_000, 1001), (30, 1), (50, 1), (60_000, 1001), (60, 1)];
+    let known = known.into_iter().filter_map(|(num, den)| Fps::new(num, den));
+    let off = |known: &Fps| (known.as_f64() / fps.as_f64() - 1.0).abs();
+    let nearest = known.min_by(|a, b| off(a).total_cmp(&off(b))).filter(|known| off(known) < 0.01);
+    let hundredths = Fps::new((fps.as_f64() * 100.0).round() as u32, 100);
+    match nearest.or(hundredths) {
+        Some(fps) if is_believed(fps) => fps,
+        _ => FALLBACK_FPS,
+    }
+}
+
+fn is_believed(fps: Fps) -> bool {
+    (1.0..=120.0).contains(&fps.as_f64())
+}
+
+/// `told`: what is said of its length.
+pub(crate) fn too_long(told: String, limits: &Limits) -> MediaError {
+    MediaError::new(
+        "clip_too_long",
+        format!("the clip {told}, the limit is {:.1} s", limits.clip_seconds),
+        "send a shorter clip, or raise clip_seconds in the configuration",
+    )
+}
 
 pub(crate) fn moving_picture(probe: &Probe) -> Result<&VideoProbe, MediaError> {
     probe.video.as_ref().ok_or_else(|| {
@@ -65,7 +92,12 @@ pub(crate) struct Reel {
     stop: Stop,
     pub(crate) format: SourceFormat,
     chain: String,
+    /// Frames that it may have.
+    at_most: Option<u64>,
 }
+
+/// Lays what is transparent on white.
+const ON_WHITE: &str = "format=gbrap,split[ink][under];[under]lutrgb=r=255:g=255:b=255:a=255[paper];[paper][ink]overlay=format=gbrp,";
 
 impl Reel {
     /// `grid` is the frame rate to be delivered; `None` takes frames as they are, and then only whole.
@@ -82,7 +114,23 @@ impl Reel {
             limits: limits.clone(),
             stop: stop.clone(),
             format: SourceFormat { size, natural: video.upright, layout, fps: grid },
-            chain: filters(video, layout, size),
+            chain: format!("{}{}", if video.alpha { ON_WHITE } else { "" }, filters(video, layout, size)),
+            at_most: None,
+        }
+    }
+
+    /// Refused where it turns out to have more frames.
+    pub(crate) fn of_at_most(self, frames: u64) -> Self {
+        Self { at_most: Some(frames), ..self }
+    }
+
+    /// `frames`: that came out of it.
+    pub(crate) fn holds(&self, frames: u64) -> Result<(), MediaError> {
+        match self.at_most {
+            Some(most) if frames > most => {
+                Err(too_long("does not tell its length and is longer than allowed".to_owned(), &self.limits))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -159,10 +207,33 @@ impl FrameSource for Once {
     fn next(&mut self) -> Result<Option<Frame>, SourceError> {
         let frame = self.reel.next(&mut self.child)?;
         match frame {
-            Some(_) => self.delivered += 1,
+            Some(_) => {
+                self.delivered += 1;
+                self.reel.holds(self.delivered)?;
+            }
             None if self.delivered == 0 => return Err(self.reel.empty().into()),
             None => {}
         }
         Ok(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_rates_are_what_was_meant() {
+        let rows = [
+            ((30_000, 1001), (30_000, 1001)),
+            ((24_000, 1001), (24_000, 1001)),
+            ((25, 1), (25, 1)),
+            ((2_983, 100), (30_000, 1001)),
+            ((90_000, 1), (25, 1)),
+            ((12_490, 1000), (1249, 100)),
+        ];
+        for ((num, den), (meant, over)) in rows {
+            assert_eq!(usual(Fps::new(num, den).unwrap()), Fps::new(meant, over).unwrap(), "{num}/{den}");
+        }
     }
 }

@@ -112,9 +112,9 @@ impl Input {
     }
 
     /// The still in an animated WebP, if that is what this is.
-    pub(crate) fn with_first_frame(&self, limits: &Limits) -> Result<Option<Self>, MediaError> {
-        let found = crate::webp::first_frame(&self.file, limits.file_bytes);
-        Ok(found.ok().flatten().map(|file| Self { file: Arc::new(file), kind: self.kind }))
+    pub(crate) fn with_first_frame(&self) -> Option<Self> {
+        let found = crate::webp::first_frame(&self.file);
+        found.ok().flatten().map(|file| Self { file: Arc::new(file), kind: self.kind })
     }
 
     /// ffmpeg or ffprobe, caged, reading this file: `<guards> before -i <the file> after`.

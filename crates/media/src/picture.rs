@@ -5,8 +5,8 @@ use std::path::Path;
 use contract::{Frame, FrameSource, Layout, Size, SourceError, SourceFormat, Stop, Warning};
 
 use crate::error::plain_line;
-use crate::input::{Args, Input, Kind, UNREADABLE_WEBP};
-use crate::probe::examine;
+use crate::input::{Args, Input, Kind};
+use crate::probe::examine_still;
 use crate::scale::{filling, filters, fit, pixel_format, scaled};
 use crate::{Limits, MediaError, Tools, VideoProbe};
 
@@ -43,15 +43,7 @@ pub fn picture_filling(
     stop: &Stop,
 ) -> Result<Picture, MediaError> {
     let mut input = Input::open(path, Kind::Picture, limits)?;
-    let mut animated = false;
-    let probe = match examine(tools, &input, limits, stop) {
-        Err(MediaError::Rejected(complaint)) if complaint.code == UNREADABLE_WEBP => {
-            input = input.with_first_frame(limits)?.ok_or(complaint)?;
-            animated = true;
-            examine(tools, &input, limits, stop)?
-        }
-        outcome => outcome?,
-    };
+    let (probe, animated) = examine_still(tools, &mut input, limits, stop)?;
     let Some(video) = &probe.video else {
         return Err(MediaError::new(
             "no_picture",

@@ -6,7 +6,7 @@ use contract::{Fps, Size, Stop};
 use serde::Deserialize;
 
 use crate::child::Child;
-use crate::input::{Args, Input, Kind, Program, too_large, too_many_streams};
+use crate::input::{Args, Input, Kind, Program, UNREADABLE_WEBP, too_large, too_many_streams};
 use crate::turn::Turn;
 use crate::{Limits, MediaError, Tools};
 
@@ -54,8 +54,24 @@ pub struct AudioProbe {
 
 /// What is in a file. Refuses what cannot be read, and more streams or pixels than the limits allow.
 pub fn probe(tools: &Tools, path: &Path, limits: &Limits, stop: &Stop) -> Result<Probe, MediaError> {
-    let input = Input::open(path, Kind::Any, limits)?;
-    examine(tools, &input, limits, stop)
+    let mut input = Input::open(path, Kind::Any, limits)?;
+    examine_still(tools, &mut input, limits, stop).map(|(probe, _)| probe)
+}
+
+/// An animated WebP that ffmpeg cannot read becomes its first frame, a still; whether it did.
+pub(crate) fn examine_still(
+    tools: &Tools,
+    input: &mut Input,
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<(Probe, bool), MediaError> {
+    match examine(tools, input, limits, stop) {
+        Err(MediaError::Rejected(complaint)) if complaint.code == UNREADABLE_WEBP => {
+            *input = input.with_first_frame().ok_or(complaint)?;
+            Ok((examine(tools, input, limits, stop)?, true))
+        }
+        outcome => Ok((outcome?, false)),
+    }
 }
 
 pub(crate) fn examine(

@@ -8,8 +8,7 @@ use contract::{Fps, Frame, Layout, Size, Stop};
 use fixtures::{ffmpeg, limits, made, refused, scratch, tools, written};
 use media::{Clip, ClipSpec, FramesSpec, Limits, MediaError, Scratch};
 
-const SPEC: ClipSpec =
-    ClipSpec { layout: Layout::I420, longest: 1280, fps: None, start: None, duration: None };
+const SPEC: ClipSpec = ClipSpec { layout: Layout::I420, longest: 1280, fps: None };
 
 fn open(path: &Path, spec: ClipSpec) -> Result<Clip, MediaError> {
     media::clip(&tools(), path, spec, &limits(), &Stop::new())
@@ -69,16 +68,14 @@ fn a_clip_that_does_not_fit_into_memory_bounces_too() {
 }
 
 #[test]
-fn start_and_duration_and_other_clocks_are_exact() {
+fn other_clocks_and_rates_are_exact() {
     let scratch = scratch();
     let plain = counting(&scratch, "c.mp4", ("64x48", 60, "25"), "");
     let transport = counting(&scratch, "c.ts", ("64x48", 60, "25"), "");
     let ntsc = counting(&scratch, "n.mkv", ("64x48", 60, "30000/1001"), "");
     for path in [&plain, &transport] {
-        let spec = ClipSpec { start: Some(1.0), duration: Some(0.4), ..SPEC };
-        let mut clip = open(path, spec).unwrap();
-        let expected: Vec<_> = bounced(10, 30).iter().map(|n| n + 25).collect();
-        assert_eq!(numbers(&mut clip, 30), expected, "{}", path.display());
+        let mut clip = open(path, SPEC).unwrap();
+        assert_eq!(numbers(&mut clip, 130), bounced(60, 130), "{}", path.display());
     }
     let mut clip = open(&ntsc, SPEC).unwrap();
     assert_eq!(clip.fps, Fps::new(30_000, 1001).unwrap());
@@ -90,6 +87,59 @@ fn start_and_duration_and_other_clocks_are_exact() {
     let mut double = open(&plain, ClipSpec { fps: Fps::new(50, 1), ..SPEC }).unwrap();
     let seen = numbers(&mut double, 100);
     assert_eq!(seen[99] - seen[0], 49, "{seen:?}");
+}
+
+#[test]
+fn a_clip_that_hides_its_length_is_held_to_the_limit() {
+    let scratch = scratch();
+    let path = counting(&scratch, "bare.h264", ("64x48", 50, "25"), "");
+    let tight = |clip_seconds: f64| Limits { clip_seconds, ..limits() };
+    let mut fits = media::clip(&tools(), &path, SPEC, &tight(2.0), &Stop::new()).unwrap();
+    assert_eq!(fits.seconds, None, "the container tells it: this proves nothing");
+    assert_eq!(numbers(&mut fits, 120), bounced(50, 120));
+    let mut once = media::clip_once(&tools(), &path, SPEC, &tight(1.0), &Stop::new()).unwrap();
+    let mut seen = 0;
+    let told = loop {
+        match once.source.next() {
+            Ok(Some(_)) => seen += 1,
+            Ok(None) => panic!("it was cut after {seen} frames"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(seen, 25);
+    assert!(matches!(told, contract::SourceError::Rejected(complaint) if complaint.code == "clip_too_long"));
+}
+
+#[test]
+fn what_is_transparent_lies_on_white() {
+    let scratch = scratch();
+    let path =
+        made(&scratch, "clear.mov", "-f lavfi -i color=black@0:s=64x48:r=25:d=0.2,format=argb -c:v qtrle");
+    let mut clip = open(&path, SPEC).unwrap();
+    assert!(clip.warnings.iter().any(|warning| warning.code == "clip_alpha"), "{:?}", clip.warnings);
+    let frames: Vec<_> = (0..5).map(|_| clip.source.next().unwrap().unwrap()).collect();
+    for frame in frames {
+        assert!(frame.data()[..64 * 48].iter().all(|&luma| luma > 230), "{:?}", &frame.data()[..8]);
+    }
+}
+
+/// A container's rate may be its clock.
+#[test]
+fn frames_of_an_unbelievable_rate_are_evened_out() {
+    let scratch = scratch();
+    let path = made(
+        &scratch,
+        "fast.mkv",
+        "-f lavfi -i testsrc=s=64x48:r=1000:d=0.2 -c:v ffv1 -fps_mode passthrough",
+    );
+    let spec = FramesSpec { layout: Layout::I420, longest: 64 };
+    let mut frames = media::frames(&tools(), &path, spec, &limits(), &Stop::new()).unwrap();
+    assert_eq!(frames.format().fps, Some(Fps::whole(25)));
+    let mut count = 0;
+    while frames.next().unwrap().is_some() {
+        count += 1;
+    }
+    assert!((4..=6).contains(&count), "{count} frames in 0.2 s");
 }
 
 #[test]
@@ -147,8 +197,6 @@ fn what_is_no_clip_is_refused() {
         assert_eq!(code, expected, "{} {line}", path.display());
     }
     let path = counting(&scratch, "c.mp4", ("64x48", 50, "25"), "");
-    let beyond = ClipSpec { start: Some(5.0), ..SPEC };
-    assert_eq!(refused(open(&path, beyond).map(drop)).0, "start_beyond_end");
     let tight = Limits { clip_seconds: 1.0, ..limits() };
     let outcome = media::clip(&tools(), &path, SPEC, &tight, &Stop::new());
     assert_eq!(refused(outcome.map(drop)).0, "clip_too_long");

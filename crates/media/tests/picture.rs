@@ -115,6 +115,8 @@ fn cmyk_and_animated_webp_are_read() {
     near(&frame, (8, 24), RED, "cmyk");
     let other = colour(&frame, (50, 24));
     assert!(other[0] < 40.0 && other[2] > 200.0, "{other:?} is no kind of {CYAN:?}");
+    let probe = media::probe(&tools(), &data("animated.webp"), &limits(), &Stop::new()).unwrap();
+    assert_eq!(probe.format, "webp_pipe", "what is to be told from a clip first");
     let (frame, warnings) = still(&data("animated.webp"), Layout::I420);
     assert_eq!(warnings, ["picture_animated"]);
     near(&frame, (30, 20), RED, "animated webp");

@@ -5,6 +5,7 @@ mod door;
 mod forms;
 mod generations;
 mod lines;
+mod mutated;
 mod oracle;
 mod stage;
 mod talks;

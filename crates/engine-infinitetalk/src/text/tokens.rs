@@ -48,6 +48,13 @@ pub struct Prompts {
 impl Prompts {
     /// path: of a `tokenizer.json`; longest: tokens that the net takes, the end of the text among them (`text_len`)
     pub fn open(path: &Path, longest: usize) -> Result<Self, TextError> {
+        // some damage makes the library panic
+        std::panic::catch_unwind(|| Self::opened(path, longest)).unwrap_or_else(|_| {
+            Err(TextError::File { path: path.to_owned(), why: "it is damaged".to_owned() })
+        })
+    }
+
+    fn opened(path: &Path, longest: usize) -> Result<Self, TextError> {
         let fail = |why: String| TextError::File { path: path.to_owned(), why };
         let mut tokenizer = Tokenizer::from_file(path).map_err(|e| fail(e.to_string()))?;
         tokenizer.with_padding(None);
@@ -95,6 +102,35 @@ mod tests {
 
     fn folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/infinitetalk/tokenizer")
+    }
+
+    #[test]
+    fn mutated_prompts_become_tokens() {
+        let prompts = Prompts::open(&folder().join("tokenizer.json"), LONGEST).unwrap();
+        let whole = [
+            "a   woman &amp; a man, l&#8217;\u{e9}t\u{e9} \u{2014} &lt;b&gt; 100%",
+            "\u{c3}\u{83}\u{c2}\u{a9} \u{e2}\u{20ac}\u{153}quoted\u{e2}\u{20ac}\u{9d} caf\u{c3}\u{a9}",
+            "\u{4e00}\u{4e2a}\u{5973}\u{4eba}\u{5728}\u{8bf4}\u{8bdd}\u{ff0c}\u{955c}\u{5934}\u{62c9}\u{8fd1}",
+        ];
+        for mut dice in damage::rounds(200) {
+            let prompt = damage::text(dice.one_of(&whole), &mut dice);
+            let tokens = prompts.read(&prompt).unwrap();
+            assert!(!tokens.ids.is_empty() && tokens.ids.len() <= LONGEST, "{prompt:?}");
+            assert_eq!(tokens.ids.last(), Some(&1), "{prompt:?}");
+        }
+    }
+
+    #[test]
+    fn mutated_tokenizers_are_refused_or_read() {
+        let whole = std::fs::read(folder().join("tokenizer.json")).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("tokenizer.json");
+        for mut dice in damage::rounds(20) {
+            std::fs::write(&path, damage::bytes(&whole, &mut dice)).unwrap();
+            if let Ok(prompts) = Prompts::open(&path, LONGEST) {
+                let _ = prompts.read("a woman &amp; a man");
+            }
+        }
     }
 
     #[test]

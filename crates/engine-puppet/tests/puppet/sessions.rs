@@ -320,3 +320,53 @@ fn a_panic_fails_the_session_and_nothing_else() {
     let (report, _) = run(act(still(), vec![], Length::Frames(2)));
     assert_eq!(report.frames, 2);
 }
+
+/// An avatar: its frames and what was written of it.
+struct Prepared(Vec<u8>);
+
+impl AvatarSource for Prepared {
+    fn frames(&mut self) -> Result<Box<dyn FrameSource>, SourceError> {
+        let frames = vec![picture(Lips::Shut), picture(Lips::Open(4.0)), picture(Lips::Shut)].into_iter();
+        Ok(Box::new(Frames { frames, natural: SIZE, fps: Some(Fps::whole(25)) }))
+    }
+
+    fn part(&mut self, _name: &str) -> Result<Vec<u8>, SourceError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl AvatarSink for Prepared {
+    fn part(&mut self, _name: &str, bytes: &[u8]) -> Result<(), Stopped> {
+        self.0 = bytes.to_vec();
+        Ok(())
+    }
+}
+
+#[test]
+fn mutated_avatars_are_refused_or_played() {
+    let mut avatar = Prepared(Vec::new());
+    let mut frames = avatar.frames().unwrap();
+    Puppet::new().prepare(&mut *frames, &Settings::default(), &mut avatar).unwrap();
+    let whole = avatar.0;
+    let play = |track: Vec<u8>| {
+        let subject = Subject::Avatar(Box::new(Prepared(track)));
+        run_in(Mood::Patient, Act { landmarks: None, ..act(subject, vec![voice(0.2)], Length::Frames(4)) })
+    };
+    assert_eq!(play(whole.clone()).0.unwrap().frames, 4);
+    let (mut played, mut refused) = (0, 0);
+    for mut dice in damage::rounds(60) {
+        let (outcome, seen) = play(damage::bytes(&whole, &mut dice));
+        match outcome {
+            Ok(report) => {
+                assert_eq!((report.frames, seen.frames.len()), (4, 4));
+                played += 1;
+            }
+            Err(EngineError::Rejected(complaint)) => {
+                assert!(!complaint.message.is_empty());
+                refused += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(played > 0 && refused > 0, "{played} played, {refused} refused");
+}
