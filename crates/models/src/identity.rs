@@ -23,16 +23,17 @@ struct Remembered {
 
 /// `root`: the models folder, where what was computed is remembered; `hashing` hears of it before a file is read whole.
 pub fn identity(root: &Path, found: &Found, hashing: &mut dyn FnMut(&Path)) -> Result<String, Complaint> {
+    let path = std::fs::canonicalize(&found.path).map_err(|error| unreadable(&found.path, &error))?;
+    let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+    let changed = Some((metadata.mtime(), metadata.mtime_nsec()));
     let known = found
         .receipt
         .as_ref()
-        .filter(|receipt| receipt.bytes == found.bytes)
+        .filter(|receipt| receipt.bytes == metadata.len() && receipt.changed == changed)
         .and_then(|receipt| receipt.sum());
     if let Some(Sum::Sha256(sum)) = known {
         return Ok(sum);
     }
-    let path = std::fs::canonicalize(&found.path).map_err(|error| unreadable(&found.path, &error))?;
-    let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
     let place = remembered_at(root, &path);
     let as_it_is = |sha256: String| Remembered {
         bytes: metadata.len(),
@@ -91,6 +92,7 @@ fn remember(place: &Path, what: &Remembered) -> Result<(), Complaint> {
 mod tests {
     use super::*;
     use crate::places::Kind;
+    use crate::receipt::Receipt;
 
     #[test]
     fn a_sample_is_that_of_its_file() {
@@ -126,5 +128,38 @@ mod tests {
         std::fs::write(&path, "abcd").unwrap();
         assert_ne!(sum(4), abc);
         assert_eq!(read, 2);
+    }
+
+    #[test]
+    fn a_receipt_is_good_until_the_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.bin");
+        std::fs::write(&path, "abc").unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        let pulled = Receipt {
+            bytes: 3,
+            changed: Some((metadata.mtime(), metadata.mtime_nsec())),
+            sum: Some("0".repeat(64)),
+            ..Receipt::default()
+        };
+        let sum = |receipt: &Receipt| {
+            let found = Found {
+                path: path.clone(),
+                kind: Kind::Folder,
+                bytes: 3,
+                hub_sha256: None,
+                receipt: Some(receipt.clone()),
+            };
+            identity(folder.path(), &found, &mut |_| {}).unwrap()
+        };
+        assert_eq!(sum(&pulled), "0".repeat(64));
+        assert!(sum(&Receipt { changed: None, ..pulled.clone() }).starts_with("ba7816bf"));
+        let own = folder.path().join("own.bin");
+        std::fs::write(&own, "xyz").unwrap();
+        // file systems tell times by ticks: in one of them two files may have been written
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+        std::fs::File::options().append(true).open(&own).unwrap().set_modified(later).unwrap();
+        std::fs::rename(&own, &path).unwrap();
+        assert!(sum(&pulled).starts_with("3608bca1"), "another of the same length");
     }
 }

@@ -51,9 +51,18 @@ pub enum Before {
 
 /// Bytes of a part that can be used for a file of this identity.
 pub fn usable_bytes(name: &Path, identity: &Identity) -> u64 {
+    let length = std::fs::metadata(with_ending(name, ENDING)).map_or(0, |part| part.len());
     match read_state(name) {
-        Some(state) if state.identity == *identity => state.done.bytes(),
+        Some(state) if state.is_usable(identity, length) => state.done.bytes(),
         _ => 0,
+    }
+}
+
+impl State {
+    /// For a file of this identity, when so many bytes of its part are there.
+    fn is_usable(&self, identity: &Identity, length: u64) -> bool {
+        // without an ETag nobody can tell whether it is the same file
+        self.identity == *identity && identity.etag.is_some() && self.done.is_sound(length)
     }
 }
 
@@ -69,10 +78,7 @@ impl Part {
         let length = file.metadata().map_err(wrong)?.len();
         let fresh = || State { identity: identity.clone(), entity: None, done: Ranges::default() };
         let (state, before) = match read_state(name) {
-            // without an ETag nobody can tell whether it is the same file
-            Some(state)
-                if state.identity == *identity && identity.etag.is_some() && state.done.is_sound(length) =>
-            {
+            Some(state) if state.is_usable(identity, length) => {
                 let before = state.done.bytes();
                 (state, if before > 0 { Before::Bytes(before) } else { Before::Nothing })
             }
@@ -196,6 +202,7 @@ mod tests {
             part.write(0, b"abc").unwrap();
             part.save().unwrap();
             drop(part);
+            assert_eq!(usable_bytes(&name, &other), 0);
             let (part, before) = Part::open(&name, &other).unwrap();
             assert_eq!((before, part.bytes()), (Before::Another, 0));
         }

@@ -17,6 +17,9 @@ pub struct Receipt {
     /// The commit the hub answered for.
     pub commit: Option<String>,
     pub bytes: u64,
+    /// The file's time of change when it had come (seconds, nanoseconds): one with another time may hold something else.
+    #[serde(default)]
+    pub changed: Option<(i64, i64)>,
     /// The hub's SHA-256 of a large file, or git's name of a small one; nothing for other sources.
     pub sum: Option<String>,
     /// The user took the source's word over the catalogue's.

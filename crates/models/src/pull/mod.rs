@@ -6,6 +6,7 @@ mod download;
 mod patience;
 
 use std::fs::File as DiskFile;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,8 +33,8 @@ use patience::insist;
 /// Below the models folder: the lock and the receipts.
 pub const OWN_FOLDER: &str = ".talkie";
 
-/// Times a file is fetched anew because it changed on the way or came with a wrong checksum.
-const FRESH_STARTS: u32 = 2;
+/// Times that a file is begun: one that changed on the way or came with a wrong checksum is fetched anew.
+const STARTS: u32 = 2;
 
 pub struct PullOrder {
     pub access: Access,
@@ -387,7 +388,7 @@ impl Pull<'_> {
             };
             starts += 1;
             match why {
-                Some(why) if starts < FRESH_STARTS => self.teller.tell(PullEvent::Changed { label, why }),
+                Some(why) if starts < STARTS => self.teller.tell(PullEvent::Changed { label, why }),
                 _ => return Err(self.told(fault, ready.wanted.component)),
             }
             let anew = self.or_stopped(async {
@@ -446,6 +447,7 @@ impl Pull<'_> {
             source: format!("{} {}", source_name(ready.source), ready.wanted.revision()),
             commit: facts.commit.clone(),
             bytes: ready.bytes,
+            changed: std::fs::metadata(&path).ok().map(|is| (is.mtime(), is.mtime_nsec())),
             sum: facts.sum.clone().or_else(|| file.sha256.clone().filter(|sum| is_sha256(sum))),
             trusted: self.order.checksums == Checksums::Hub,
         };
