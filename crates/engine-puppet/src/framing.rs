@@ -2,7 +2,9 @@
 
 use contract::{Planes, Size};
 use face::{Face, Similarity};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::ImageRef};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::plate::Plate;
 use crate::settings::{Crop, DEFAULT_FACE_LONGEST, DEFAULT_LONGEST, MAX_LONGEST, Options};
@@ -122,12 +124,12 @@ fn scale(
         f64::from(cut.width),
         f64::from(cut.height),
     );
-    let image = ImageRef::new(size.width, size.height, source, PixelType::U8)
+    let image = TypedImageRef::<U8>::from_buffer(size.width, size.height, source)
         .expect("a frame's planes have the sizes that its format says");
-    let mut target =
-        fast_image_resize::images::Image::from_slice_u8(out_size.width, out_size.height, out, PixelType::U8)
-            .expect("the buffer was sized for it");
-    resizer.resize(&image, &mut target, &options).expect("the cut lies inside the source");
+    let mut target = TypedImage::<U8>::from_buffer(out_size.width, out_size.height, out)
+        .expect("the buffer was sized for it");
+    // typed: else the library's code for every kind of pixel is compiled into this crate, which takes minutes
+    resizer.resize_typed(&image, &mut target, &options).expect("the cut lies inside the source");
 }
 
 #[cfg(test)]
