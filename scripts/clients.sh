@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real clients against a real server: pytest on tests/. Usage: clients.sh [clients|faults|everyday|long] [pytest options]
-#   everyday   what `make test` runs: all clients, few examples, 10 rounds of kill -9
+#   everyday   what `make test` runs: all clients, few examples, 10 rounds of kill -9; not the tests marked slow
 #   clients    only tests/clients        faults   only tests/faults
 #   long       both, with 200 examples of each operation and 100 rounds
 set -euo pipefail
@@ -9,7 +9,7 @@ part=${1:-everyday}
 shift || true
 where=(tests/clients tests/faults)
 case $part in
-  everyday) ;;
+  everyday) set -- -m "not slow" "$@" ;;
   clients) where=(tests/clients) ;;
   faults) where=(tests/faults) ;;
   long)

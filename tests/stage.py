@@ -142,6 +142,11 @@ class Talkie:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
+    def peak(self):
+        """MiB of the server itself that were in memory at the most."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
     def kill(self):
         """As a power cut would: SIGKILL to the server alone; its workers must go with it."""
         if self.process and self.process.poll() is None:

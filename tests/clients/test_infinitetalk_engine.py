@@ -87,6 +87,7 @@ def test_a_take_is_as_long_as_its_voice_and_names_its_weights(whole):
     assert abs(float(video["duration"]) - 0.52) < 0.01 and abs(float(audio["duration"]) - 0.52) < 0.03
 
 
+@pytest.mark.slow
 def test_a_killed_take_goes_on_behind_its_last_chunk(weights, scene, whole):
     reel, out = scene / "reel", scene / "resumed.mp4"
     words = ["--image", scene / "wide.png", "--audio", scene / "anna.wav", "--reel", reel, *CHUNK]
@@ -129,6 +130,7 @@ def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
     assert "audio" not in stage.streams(scene / "wan.mp4")
 
 
+@pytest.mark.slow
 def test_wans_base_goes_on_from_its_last_frame(weights, scene):
     """Chunks of five frames, of which the first is the last of the one before: fourteen frames are four of them."""
     words = ["--image", scene / "wide.png", "--prompt", "She turns", "--set", "frame_num=5", "--set", "diffusion_steps=1", "--seed", "5"]
@@ -139,6 +141,7 @@ def test_wans_base_goes_on_from_its_last_frame(weights, scene):
     assert status == 0 and pictures(scene / "long-again.mp4") == pictures(scene / "long.mp4")
 
 
+@pytest.mark.slow
 def test_scenes_begin_anew_and_are_gone_on_with(weights, scene, media):
     """A clip that is cut after 0.56 s: the second scene is conditioned on its own first picture, and starts without motion frames."""
     clip = scene / "cut.mp4"
@@ -348,6 +351,7 @@ def test_a_wrong_parameter_is_the_callers_mistake(server):
     assert answer.status_code == 400 and "motion_frame" in answer.json()["detail"], answer.text
 
 
+@pytest.mark.slow
 def test_the_script_steers_where_wan_plays_the_video_generator(server, scene):
     with open(scene / "wide.png", "rb") as file:
         uploaded = requests.post(server.url("svd", "/upload-character"), files={"character": ("me.png", file, "image/png")}, timeout=60).json()

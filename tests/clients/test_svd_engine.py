@@ -208,7 +208,7 @@ def test_weights_that_are_not_there(tmp_path, picture):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, weights):
-    settings = ["svd.settings.num_frames=6", "svd.settings.num_inference_steps=1", "svd.settings.decode_chunk_size=6"]
+    settings = ["svd.settings.size=320", "svd.settings.num_frames=6", "svd.settings.num_inference_steps=1", "svd.settings.decode_chunk_size=6"]
     flags = [flag for one in (f"models.dir={weights}", *settings) for flag in ("--conf", one)]
     talkie = stage.Talkie(tmp_path_factory.mktemp("server"), *flags)
     talkie.start()

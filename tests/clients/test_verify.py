@@ -18,7 +18,10 @@ def verify(*words, cwd=ROOT, config=""):
     return subprocess.run([stage.BINARY, "verify", *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.parametrize("compute", ["threads = 1", "threads = 2\ntransformed_mib = 0", ""])
+SLOW = [pytest.param(one, marks=pytest.mark.slow) for one in ("threads = 1", "")]
+
+
+@pytest.mark.parametrize("compute", ["threads = 2\ntransformed_mib = 0", *SLOW])
 def test_the_nets_agree_however_they_compute(tmp_path, compute):
     config = tmp_path / "talkie.toml"
     config.write_text(f"[compute]\n{compute}\n")
@@ -27,6 +30,7 @@ def test_the_nets_agree_however_they_compute(tmp_path, compute):
     assert told.returncode == 0 and report["summary"]["failed"] == 0 and report["summary"]["passed"] >= 5, told
 
 
+@pytest.mark.slow
 def test_the_fast_profile_stays_within_its_bounds():
     """Also the nets that choose between almost equal values: those are computed strictly."""
     told = verify("--profile", "fast", "--allow-missing", "--json")
