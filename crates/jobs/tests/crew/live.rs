@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jobs::Ending;
 use jobs::crew::{Crew, LiveForm, Pace};
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 
 const FAST: LiveForm = LiveForm::Jpeg { pace: Pace::AsFastAsPossible, quality: 80 };
 const REAL_TIME: LiveForm = LiveForm::Jpeg { pace: Pace::RealTime, quality: 80 };
@@ -37,7 +37,7 @@ fn in_real_time_frames_come_at_their_rate() {
     }
     let seconds = first.elapsed().as_secs_f64();
     assert_eq!(pictures, 26);
-    assert!((0.9..2.0).contains(&seconds), "25 frames after the first took {seconds:.2} s");
+    assert!((0.9..SOON.as_secs_f64()).contains(&seconds), "25 frames after the first took {seconds:.2} s");
     stage.made("one");
 }
 
@@ -82,7 +82,7 @@ fn an_engine_that_pauses_has_its_last_frame_repeated() {
         }
         (last, pictures) = (Instant::now(), pictures + 1);
     }
-    assert!(pictures > 4 && longest < Duration::from_secs(4), "{pictures} pictures, a gap of {longest:?}");
+    assert!(pictures > 4 && longest < Duration::from_secs(6), "{pictures} pictures, a gap of {longest:?}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn who_hangs_up_or_is_canceled_stops_everything() {
         let gone = Instant::now();
         drop(reader);
         assert_eq!(stage.ending("left"), Ending::Canceled, "{form:?}");
-        assert!(gone.elapsed() < Duration::from_secs(1), "{form:?}: {:?}", gone.elapsed());
+        assert!(gone.elapsed() < SOON, "{form:?}: {:?}", gone.elapsed());
 
         let mut reader = stage.live("canceled", stage.take("frames=100000 delay=10"), form);
         reader.packet().unwrap().expect("something comes");

@@ -22,6 +22,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::actor::{Actor, RESUMES};
 
 const DATA: &str = "TALKIE_TEST_DATA";
+/// Far below what a take would take that nobody stops, and far above what a busy machine delays.
+pub const SOON: Duration = Duration::from_secs(20);
 /// Nothing here takes longer, or it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
