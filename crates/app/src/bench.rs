@@ -44,7 +44,7 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
     let config = Config::load(machine)?;
     let engine = machine::engines(&config, &DataArgs::of_environment(), &device::CPU)?.find(&args.engine)?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
-    let studio = machine::studio(machine, TtsChoice::default())?;
+    let studio = machine::studio(&config, TtsChoice::default())?;
     let samples = Samples::unpack()?;
     let portrait = args.image.clone().unwrap_or_else(|| samples.portrait());
     let voice = args.audio.clone().unwrap_or_else(|| samples.speech());
@@ -57,7 +57,7 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         let picture = samples.folder().join(format!("{size}.ppm"));
         stage_portrait(&studio, &portrait, size, &picture)?;
         let take = samples.folder().join(format!("{size}.mp4"));
-        let pipeline = pipeline(machine, engine.as_ref(), (picture.clone(), long_voice.clone(), take))?;
+        let pipeline = pipeline(&config, engine.as_ref(), (picture.clone(), long_voice.clone(), take))?;
         measured.push((size, picture, pipeline));
     }
     let mut rows = Vec::new();
@@ -235,7 +235,7 @@ impl FrameSink for Counter {
 
 /// One job as `talkie generate` does it, children included.
 fn pipeline(
-    machine: &MachineArgs,
+    config: &Config,
     engine: &dyn Engine,
     (picture, voice, take): (PathBuf, PathBuf, PathBuf),
 ) -> Result<Pipeline, Complaint> {
@@ -255,7 +255,7 @@ fn pipeline(
     let before = usage::cpu_with_children();
     let begun = Instant::now();
     let memory = usage::MemoryWatch::start();
-    let studio = machine::studio(machine, TtsChoice::default())?;
+    let studio = machine::studio(config, TtsChoice::default())?;
     let nobody: Arc<dyn Watcher> = Arc::new(|_: &jobs::Event| {});
     let take = jobs::make(&studio, engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
     drop(studio);

@@ -494,7 +494,7 @@ pub struct TakeoverArgs {
     #[command(flatten)]
     pub data: DataArgs,
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub server: AddressArgs,
     /// Where clients find the proxy: loopback only; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8999")]
     pub listen: std::net::SocketAddr,
@@ -524,6 +524,15 @@ pub struct KeyArgs {
 /// How a running server is reached.
 #[derive(Args)]
 pub struct ServerArgs {
+    #[command(flatten)]
+    pub address: AddressArgs,
+    /// API key, where the server asks for one
+    #[arg(long, global = true, env = "TALKIE_KEY", value_name = "KEY", hide_env_values = true)]
+    pub key: Option<String>,
+}
+
+#[derive(Args)]
+pub struct AddressArgs {
     /// Address of the all port
     #[arg(
         long,
@@ -533,9 +542,6 @@ pub struct ServerArgs {
         value_name = "URL"
     )]
     pub server: String,
-    /// API key, where the server asks for one
-    #[arg(long, global = true, env = "TALKIE_KEY", value_name = "KEY", hide_env_values = true)]
-    pub key: Option<String>,
     /// CA to trust besides the public ones, for https with a certificate of a local CA
     #[arg(long, global = true, env = "TALKIE_CA", value_name = "FILE.pem")]
     pub ca: Option<PathBuf>,
@@ -691,7 +697,7 @@ pub struct PullArgs {
     /// Take the hub's word where its size or checksum is not the catalogue's
     #[arg(long)]
     pub hub_checksums: bool,
-    /// The hub or a mirror of it (default: HF_ENDPOINT, else https://huggingface.co)
+    /// The hub or a mirror of it (default: HF_ENDPOINT, else `endpoint` of [models], else https://huggingface.co)
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Give up a connection after so many seconds without a byte

@@ -28,7 +28,7 @@ impl Client {
             .http_status_as_error(false)
             // the server is named; a proxy would be the wrong one to ask
             .proxy(None);
-        if let Some(ca) = &args.ca {
+        if let Some(ca) = &args.address.ca {
             let wrong = |why: String| {
                 let message = format!("the CA {} cannot be used: {why}", ca.display());
                 Complaint::new("bad_certificate", message, "give the ca.pem that `talkie cert` names")
@@ -38,7 +38,7 @@ impl Client {
             let roots = RootCerts::new_with_certs(&[root]);
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
-        let base = args.server.trim_end_matches('/').to_owned();
+        let base = args.address.server.trim_end_matches('/').to_owned();
         Ok(Self { agent: config.build().into(), base, key: args.key.clone() })
     }
 

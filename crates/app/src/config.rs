@@ -156,6 +156,24 @@ impl Config {
                 return Err(wrong(message, SEE));
             }
         }
+        // sums with the clock and with MiB must hold: a hundred million seconds are three years
+        let (serve, fetch) = (&self.serve, &self.fetch);
+        let rows = [
+            ("serve.stall_seconds", whole(serve.stall_seconds), 1.0, 1e8),
+            ("serve.live_wait_seconds", whole(serve.live_wait_seconds), 0.0, 1e8),
+            ("serve.drain_seconds", whole(serve.drain_seconds), 0.0, 1e8),
+            ("serve.keep_alive_seconds", serve.keep_alive_seconds, 0.0, 1e8),
+            ("serve.upload_mib", whole(serve.upload_mib), 1.0, 1e9),
+            ("fetch.mib", whole(fetch.mib), 1.0, 1e9),
+            ("fetch.total_seconds", whole(fetch.total_seconds), 1.0, 1e8),
+            ("fetch.idle_seconds", whole(fetch.idle_seconds), 1.0, 1e8),
+        ];
+        for (name, value, least, most) in rows {
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                let message = format!("{name} is {value}, it can be {least} to {most}");
+                return Err(wrong(message, SEE));
+            }
+        }
         // an amount to keep: none at all, or less, is what many programs call for ever
         let kept = &self.retention;
         let rows = [
@@ -301,6 +319,21 @@ mod tests {
             }
             assert!(checked("0.5").is_ok());
         }
+    }
+
+    #[test]
+    fn no_number_is_too_large_for_a_clock() {
+        let rows = [
+            ("serve", "stall_seconds", "0"),
+            ("serve", "drain_seconds", "9223372036854775807"),
+            ("fetch", "mib", "9007199254740993"),
+            ("serve", "keep_alive_seconds", "nan"),
+        ];
+        for (section, key, value) in rows {
+            let told = check(&format!("[{section}]\n{key} = {value}\n")).unwrap().checked().err().unwrap();
+            assert!(told.to_string().contains(&format!("{section}.{key} is")), "{told}");
+        }
+        assert!(check("[serve]\ndrain_seconds = 0\nstall_seconds = 100000000\n").unwrap().checked().is_ok());
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn make(machine: &MachineArgs, args: GenerateArgs, audience: Audience) -> Result
         machine::engines(&config, &DataArgs::of_environment(), &device::open(device)?)?.find(&args.engine)?;
     let (spec, target) = what(args, engine.card())?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
-    let studio = machine::studio(machine, speech)?;
+    let studio = machine::studio(&config, speech)?;
     let stop = Stop::new();
     let caught = {
         let stop = stop.clone();
@@ -137,7 +137,7 @@ fn what(args: GenerateArgs, card: &EngineCard) -> Result<(TakeSpec, Target), Com
         fps: args.fps,
         max_frames: None,
         seed: args.seed.unwrap_or_else(fresh_seed),
-        settings: Settings { preset: None, sent },
+        settings: Settings { sent },
         landmarks: args.landmarks.as_deref().map(landmarks).transpose()?,
         crf: args.crf,
     };

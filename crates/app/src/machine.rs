@@ -7,7 +7,7 @@ use engine_puppet::Puppet;
 use jobs::Studio;
 use media::{Limits, ToolPaths, Tools, Tts, TtsBackend, TtsConfig, TtsEndpoint};
 
-use crate::cli::{self, DataArgs, MachineArgs};
+use crate::cli::{self, DataArgs};
 use crate::config::Config;
 use crate::device::Device;
 #[cfg(feature = "neural")]
@@ -144,10 +144,8 @@ pub fn tool_paths(config: &Config) -> ToolPaths {
     ToolPaths { ffmpeg: config.ffmpeg.clone(), ffprobe: config.ffprobe.clone() }
 }
 
-pub fn studio(machine: &MachineArgs, speech: TtsChoice) -> Result<Studio, Complaint> {
-    let config = Config::load(machine)?;
-    let tools = tools(&config)?;
-    Ok(Studio { tools, limits: limits(&config), tts: tts(&config, speech)? })
+pub fn studio(config: &Config, speech: TtsChoice) -> Result<Studio, Complaint> {
+    Ok(Studio { tools: tools(config)?, limits: limits(config), tts: tts(config, speech)? })
 }
 
 pub fn limits(config: &Config) -> Limits {

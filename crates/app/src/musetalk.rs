@@ -50,7 +50,7 @@ fn defaults(
         sent.insert("version".to_owned(), Value::Text(version.to_owned()));
     }
     sent.extend(engine_settings("musetalk", configured)?);
-    Ok(Settings { preset: None, sent })
+    Ok(Settings { sent })
 }
 
 fn checkpoints(places: &Places, originals: &Originals) -> Result<Checkpoints, Complaint> {

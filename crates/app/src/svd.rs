@@ -45,7 +45,7 @@ pub fn engine(
     let weights = cards(&shelf, &files)?;
     let setup = Setup { files, device: device.clone(), idle_unload: config.compute.idle_unload() };
     let sent = engine_settings("svd", &config.svd.settings)?;
-    Svd::new(setup, weights, &Settings { preset: None, sent })
+    Svd::new(setup, weights, &Settings { sent })
 }
 
 /// With what named it.

@@ -31,7 +31,7 @@ pub fn run(machine: &MachineArgs, args: &WorkerArgs) -> Result<ExitCode, Complai
     let socket = socket()?;
     let learned = Arc::new(Mutex::new(machine::compute(&config, &args.data)?));
     keep(Arc::clone(&learned));
-    let studio = machine::studio(machine, TtsChoice::default())?;
+    let studio = machine::studio(&config, TtsChoice::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()

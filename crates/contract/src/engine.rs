@@ -96,7 +96,7 @@ pub struct Report {
     /// Of the whole take, also where it was gone on with.
     pub frames: u64,
     pub face: Option<FaceReport>,
-    /// The settings used, resolved: sent > preset > default.
+    /// The settings used: as sent, else the default.
     pub settings: Vec<(String, Value)>,
     /// What the engine measured of its take, or had to do for it, for whoever wants to know.
     pub measured: Vec<(String, Value)>,

@@ -18,10 +18,6 @@ pub struct Landmarks {
 }
 
 impl Landmarks {
-    pub fn scaled(self, factor: f32) -> Self {
-        self.map(|p| Point { x: p.x * factor, y: p.y * factor })
-    }
-
     pub fn map(self, f: impl Fn(Point) -> Point) -> Self {
         Self {
             left_eye: f(self.left_eye),

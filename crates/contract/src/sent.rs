@@ -13,7 +13,7 @@ impl<'a> Sent<'a> {
             None => Ok(Self { settings }),
             Some(name) => Err(Complaint::new(
                 "unknown_setting",
-                format!("{engine} has no setting `{name}`"),
+                format!("{engine} has no setting `{}`", shown(name)),
                 format!("{engine} knows {}", known.join(", ")),
             )),
         }
@@ -80,7 +80,15 @@ impl<'a> Sent<'a> {
 pub fn bad_value(name: &str, value: &str, known: &str) -> Complaint {
     Complaint::new(
         "bad_setting",
-        format!("{name} is {value}, it must be {known}"),
+        format!("{name} is {}, it must be {known}", shown(value)),
         "correct it, or leave it out",
     )
+}
+
+/// As much of what was sent as a line bears.
+fn shown(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()).into(),
+        None => text.into(),
+    }
 }

@@ -1,5 +1,4 @@
-//! Settings as a client sent them: a preset and only the fields that were in the request.
-//! The engine resolves them (sent > preset > default of the engine) and reports what it used.
+//! Settings as a client sent them: only the fields that were in the request. The engine adds its defaults and reports what it used.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +23,5 @@ impl std::fmt::Display for Value {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
-    pub preset: Option<String>,
     pub sent: BTreeMap<String, Value>,
 }

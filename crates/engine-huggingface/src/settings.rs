@@ -78,10 +78,6 @@ impl Wish {
                 return Err(Complaint::new("no_length", message, "give a length: --seconds"));
             }
         };
-        if let Some(preset) = &act.settings.preset {
-            let message = format!("huggingface has no preset `{preset}`");
-            return Err(Complaint::new("unknown_preset", message, "leave it out"));
-        }
         let sent = Sent::to("huggingface", &act.settings, &NAMES)?;
         let whole = |name: &str, range| sent.has(name).then(|| sent.whole(name, 0, range)).transpose();
         let real = |name: &str, range| sent.has(name).then(|| sent.real(name, 0.0, range)).transpose();
@@ -185,7 +181,6 @@ mod tests {
             fps: Fps::whole(8),
             seed: (7 << 31) | 42,
             settings: Settings {
-                preset: None,
                 sent: sent.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             },
             landmarks: None,

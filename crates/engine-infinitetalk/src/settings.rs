@@ -62,13 +62,6 @@ const PROMPT: usize = 100_000;
 impl Options {
     /// `defaults`: what is meant where nothing is sent.
     pub fn parse(settings: &Settings, defaults: Defaults) -> Result<Self, Complaint> {
-        if let Some(preset) = &settings.preset {
-            return Err(Complaint::new(
-                "unknown_preset",
-                format!("infinitetalk has no preset `{preset}`"),
-                "leave the preset out; acceleration is none, regular or high",
-            ));
-        }
         let known: Vec<&str> = cards(defaults).iter().map(|card| card.name).collect();
         let sent = Sent::to("infinitetalk", settings, &known)?;
         let resolution = sent.choice("resolution", SizeClass::Size480, "480 or 720", |name| {
@@ -402,8 +395,7 @@ mod tests {
 
     fn parse(rows: &[(&str, Value)]) -> Result<Options, String> {
         let sent = rows.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Options::parse(&Settings { preset: None, sent }, Defaults::default())
-            .map_err(|complaint| complaint.message)
+        Options::parse(&Settings { sent }, Defaults::default()).map_err(|complaint| complaint.message)
     }
 
     fn text(text: &str) -> Value {
@@ -477,7 +469,7 @@ mod tests {
         ] {
             let sent = sent.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let defaults = Defaults { trained, ..Defaults::default() };
-            let options = Options::parse(&Settings { preset: None, sent }, defaults).unwrap();
+            let options = Options::parse(&Settings { sent }, defaults).unwrap();
             let sampling = options.sampling().unwrap();
             let passes = sampling.guidance.branches().len();
             assert_eq!(sampling.schedule.steps() * passes, forwards, "{trained:?}");

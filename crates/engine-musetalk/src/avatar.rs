@@ -299,7 +299,7 @@ mod tests {
 
     fn options(rows: &[(&str, Value)]) -> Options {
         let sent = rows.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Options::parse(&Settings { preset: None, sent }, Version::V15).unwrap()
+        Options::parse(&Settings { sent }, Version::V15).unwrap()
     }
 
     fn material(i: u64) -> Material {
@@ -342,11 +342,11 @@ mod tests {
         let told = |outcome: Result<Card, EngineError>| outcome.unwrap_err().to_string();
         assert!(told(open(&mut parts, "another")).contains("other weights"));
         let card = open(&mut parts, "vae").unwrap();
-        let sent: BTreeMap<String, Value> = [("bbox_shift".to_owned(), Value::Int(4))].into();
-        let same: BTreeMap<String, Value> = [("bbox_shift".to_owned(), Value::Int(0))].into();
+        let sent: BTreeMap<String, Value> = [("extra_margin".to_owned(), Value::Int(4))].into();
+        let same: BTreeMap<String, Value> = [("extra_margin".to_owned(), Value::Int(10))].into();
         assert!(card.check(&options(&[]), same.iter()).is_ok());
-        let refused = card.check(&options(&[("bbox_shift", Value::Int(4))]), sent.iter()).unwrap_err();
-        assert!(refused.message.contains("bbox_shift=0"), "{refused}");
+        let refused = card.check(&options(&[("extra_margin", Value::Int(4))]), sent.iter()).unwrap_err();
+        assert!(refused.message.contains("extra_margin=10"), "{refused}");
         let v1 = options(&[("version", Value::Text("v1".into()))]);
         assert!(card.check(&v1, std::iter::empty()).unwrap_err().message.contains("version=v15"));
         let text = String::from_utf8(parts.parts[CARD].clone()).unwrap();

@@ -2,8 +2,8 @@
 //! asks ahead and takes its faces in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use candle_core::Tensor;
@@ -20,17 +20,29 @@ struct Ask {
     /// The largest batch its session wants to be part of.
     batch: usize,
     reply: SyncSender<Made>,
+    /// Gone with its session.
+    wanted: Weak<()>,
+}
+
+impl Ask {
+    /// A session asks far ahead; when it leaves, nobody waits for what it asked for.
+    fn is_wanted(&self) -> bool {
+        self.wanted.strong_count() > 0
+    }
 }
 
 type Made = Result<Vec<u8>, EngineError>;
 
 /// A face on its way.
-pub struct Coming(Receiver<Made>);
+pub struct Coming {
+    made: Receiver<Made>,
+    _wanted: Arc<()>,
+}
 
 impl Coming {
     /// RGB, 256 x 256; None: it is not there in time.
     pub fn within(&mut self, time: Duration) -> Option<Made> {
-        match self.0.recv_timeout(time) {
+        match self.made.recv_timeout(time) {
             Ok(made) => Some(made),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
@@ -64,17 +76,27 @@ impl Device {
         batch: usize,
     ) -> Coming {
         let (reply, coming) = sync_channel(1);
-        let ask =
-            Ask { generator: Arc::clone(generator), latents: Arc::clone(latents), context, batch, reply };
+        let wanted = Arc::new(());
+        let ask = Ask {
+            generator: Arc::clone(generator),
+            latents: Arc::clone(latents),
+            context,
+            batch,
+            reply,
+            wanted: Arc::downgrade(&wanted),
+        };
         // a thread that has ended drops the reply, which `wait` tells
         let _ = self.asks.send(ask);
-        Coming(coming)
+        Coming { made: coming, _wanted: wanted }
     }
 }
 
 fn run(waiting: &Receiver<Ask>) {
     let mut next = None;
     while let Some(first) = next.take().or_else(|| waiting.recv().ok()) {
+        if !first.is_wanted() {
+            continue;
+        }
         let (batch, after) = gather(first, waiting);
         next = after;
         make(batch);
@@ -90,6 +112,7 @@ fn gather(first: Ask, waiting: &Receiver<Ask>) -> (Vec<Ask>, Option<Ask>) {
             return (batch, None);
         }
         match waiting.try_recv() {
+            Ok(ask) if !ask.is_wanted() => {}
             Ok(ask) if fits(&ask, &batch) => batch.push(ask),
             Ok(other) => return (batch, Some(other)),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => return (batch, None),

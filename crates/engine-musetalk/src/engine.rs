@@ -71,7 +71,6 @@ impl Musetalk {
     /// What was sent, over the defaults.
     fn over_defaults(&self, sent: &Settings) -> Settings {
         let mut all = self.defaults.clone();
-        all.preset = sent.preset.clone();
         all.sent.extend(sent.sent.iter().map(|(name, value)| (name.clone(), value.clone())));
         all
     }

@@ -2,17 +2,13 @@
 //! bridge of the nose to the chin. Where the points make no box, the detector's is taken ("error bbox").
 //! Reference: `get_landmark_and_bbox` of `musetalk/utils/preprocessing.py` and the margin of v1.5 in `scripts/inference.py`, both at 0a89dec.
 
-use std::ops::RangeInclusive;
-
 use pictures::Rect;
 
 /// In the order of iBUG, x and y in whole pixels of the frame.
 pub type FacePoints = [[i32; 2]; 68];
 
 /// The bridge of the nose: its third point halves the face.
-const ABOVE: usize = 28;
 const MIDDLE: usize = 29;
-const BELOW: usize = 30;
 
 /// What the options make of points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,29 +66,6 @@ pub struct FaceBox {
     pub source: BoxSource,
 }
 
-/// The `bbox_shift` that makes sense for a clip: from the bridge's point above the middle to the one below, on average.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShiftRange {
-    faces: i64,
-    to_below: i64,
-    to_above: i64,
-}
-
-impl ShiftRange {
-    /// Of every frame in which a face was detected.
-    pub fn add(&mut self, points: &FacePoints) {
-        let y = |point: usize| i64::from(points[point][1]);
-        self.faces += 1;
-        self.to_below += y(BELOW) - y(MIDDLE);
-        self.to_above += y(MIDDLE) - y(ABOVE);
-    }
-
-    /// From the lowest to the highest value; None without a face.
-    pub fn admissible(&self) -> Option<RangeInclusive<i64>> {
-        (self.faces > 0).then(|| -(self.to_below / self.faces)..=self.to_above / self.faces)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +76,7 @@ mod tests {
     fn points() -> FacePoints {
         let mut points = [[50, 70]; 68];
         (points[0], points[16], points[8], points[19]) = ([20, 60], [80, 60], [50, 110], [40, 30]);
-        (points[ABOVE], points[MIDDLE], points[BELOW]) = ([50, 48], [50, 60], [50, 75]);
+        (points[28], points[MIDDLE], points[30]) = ([50, 48], [50, 60], [50, 75]);
         points
     }
 
@@ -125,15 +98,5 @@ mod tests {
         check(BoxRule::v15(0), points().map(|[x, y]| [x + 500, y + 500]), (Points, [520, 510, 580, 115]));
         check(BoxRule::v1(i32::MIN), points(), (Points, [20, 0, 80, 110]));
         check(BoxRule::v1(i32::MAX), points(), (Detector, [11, 12, 93, 94]));
-    }
-
-    #[test]
-    fn shifts_that_make_sense() {
-        let mut range = ShiftRange::default();
-        assert_eq!(range.admissible(), None);
-        range.add(&points());
-        assert_eq!(range.admissible(), Some(-15..=12));
-        range.add(&points().map(|[x, y]| [x, y * 2]));
-        assert_eq!(range.admissible(), Some(-22..=18)); // 22.5 and 18
     }
 }

@@ -184,6 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn mutated_material_is_none_or_whole() {
+        let packed = [pack(Some(&material())), pack(None), pack(Some(&material()))].concat();
+        for mut dice in damage::rounds(2000) {
+            let damaged = damage::bytes(&packed, &mut dice);
+            let mut bytes = &damaged[..];
+            while let Some(unpacked) = unpack(&mut bytes) {
+                let Some(Material { mask, latents, .. }) = unpacked else { continue };
+                assert_eq!(latents.len(), LATENTS);
+                let (width, height) = mask.alpha().size();
+                assert_eq!(mask.alpha().bytes().len(), width * height);
+            }
+        }
+    }
+
+    #[test]
     fn a_face_that_fades_shows_less_of_itself() {
         let faded = faded(material().mask, 0.5).unwrap();
         let half = material()

@@ -1,5 +1,5 @@
 //! The person of a take, step by step: each frame with what is known of the face in it. Of an avatar all is known; of a clip it is found out
-//! the first time a frame comes by, and kept as far as memory is set aside for it.
+//! the first time a frame comes by, and kept: all of it while memory is set aside for that, beyond it where the face is.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::roll::Roll;
 use crate::steady::{Placed, Steady, Steadying};
 use pictures::View;
 
-/// Bytes of material that a clip may keep; what is beyond is found out anew each time.
+/// Bytes of material that a clip may keep; what is beyond is made anew each time, of the same place.
 const KEPT: usize = 256 << 20;
 /// Frames at the beginning of a clip of which one has to show a face.
 const SEARCHED: u64 = 250;
@@ -121,23 +121,21 @@ impl Filmed {
         (index, frame): (u64, Arc<Frame>),
         placed: Option<Placed>,
     ) -> Result<Shot, EngineError> {
-        let material = match placed {
-            Some(placed) => self.maker.make(view(&frame)?, &placed)?,
+        let material = match &placed {
+            Some(placed) => self.maker.make(view(&frame)?, placed)?,
             None => None,
         };
         self.out += 1;
         self.missed += u64::from(material.is_none());
-        self.memory.keep(index, material.as_ref());
+        self.memory.keep(index, material.as_ref(), placed);
         Ok(Shot { frame, material: material.map(Arc::new) })
     }
 
     fn once_more(&mut self, (index, frame): (u64, Arc<Frame>)) -> Result<Shot, EngineError> {
         let material = match self.memory.find(index) {
-            Some(material) => material,
-            None => match self.maker.see(view(&frame)?)? {
-                Some(seen) => self.maker.make(view(&frame)?, &Placed { seen, weight: 1.0 })?,
-                None => None,
-            },
+            Some(Kept::Material(packed)) => unpack(&mut &packed[..]).flatten(),
+            Some(Kept::Face(placed)) => self.maker.make(view(&frame)?, placed)?,
+            None => None,
         };
         Ok(Shot { frame, material: material.map(Arc::new) })
     }
@@ -177,29 +175,39 @@ impl Person for Filmed {
     }
 }
 
-/// Packed material by the place in the clip.
+/// What is known of a frame with a face that was seen.
+enum Kept {
+    /// Packed.
+    Material(Vec<u8>),
+    /// Where memory is short, where the face is: the material is made of it again.
+    Face(Placed),
+}
+
+/// By the place in the clip; frames without a face have nothing.
 #[derive(Default)]
 struct Memory {
-    frames: Vec<Option<Vec<u8>>>,
+    frames: Vec<Option<Kept>>,
     bytes: usize,
 }
 
 impl Memory {
-    fn keep(&mut self, index: u64, material: Option<&Material>) {
-        let packed = pack(material);
+    fn keep(&mut self, index: u64, material: Option<&Material>, placed: Option<Placed>) {
         let at = index as usize;
         if self.frames.len() <= at {
-            self.frames.resize(at + 1, None);
+            self.frames.resize_with(at + 1, || None);
         }
+        let Some(material) = material else { return };
+        let packed = pack(Some(material));
         if self.bytes + packed.len() <= KEPT {
             self.bytes += packed.len();
-            self.frames[at] = Some(packed);
+            self.frames[at] = Some(Kept::Material(packed));
+        } else {
+            self.frames[at] = placed.map(Kept::Face);
         }
     }
 
-    fn find(&self, index: u64) -> Option<Option<Material>> {
-        let packed = self.frames.get(index as usize)?.as_ref()?;
-        unpack(&mut &packed[..])
+    fn find(&self, index: u64) -> Option<&Kept> {
+        self.frames.get(index as usize)?.as_ref()
     }
 }
 

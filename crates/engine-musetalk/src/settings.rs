@@ -113,13 +113,6 @@ const FACES: i64 = 100;
 impl Options {
     /// `version`: where none is sent.
     pub fn parse(settings: &Settings, version: Version) -> Result<Self, Complaint> {
-        if let Some(preset) = &settings.preset {
-            return Err(Complaint::new(
-                "unknown_preset",
-                format!("musetalk has no preset `{preset}`"),
-                "leave the preset out, and set profile to default, strict or classic",
-            ));
-        }
         let known: Vec<&str> = cards(version).iter().map(|card| card.name).collect();
         let sent = Sent::to("musetalk", settings, &known)?;
         let version = sent.choice("version", version, "v1 or v15", Version::named)?;
@@ -182,7 +175,7 @@ impl Options {
         })
     }
 
-    /// As the report shows them.
+    /// As the report shows them: those that have an effect.
     pub fn report(&self) -> Vec<(String, Value)> {
         let text = |text: &str| Value::Text(text.to_owned());
         let (mode, cheeks) = match self.parsing {
@@ -202,8 +195,10 @@ impl Options {
                     Choice::Nth(n) => Value::Int(i64::from(n)),
                 },
             ),
-            ("bbox_shift", Value::Int(i64::from(self.bbox_shift))),
-            ("extra_margin", Value::Int(i64::from(self.extra_margin))),
+            match self.version {
+                Version::V1 => ("bbox_shift", Value::Int(i64::from(self.bbox_shift))),
+                Version::V15 => ("extra_margin", Value::Int(i64::from(self.extra_margin))),
+            },
             ("parsing_mode", text(mode)),
         ];
         if let Some(cheeks) = cheeks {
@@ -269,7 +264,7 @@ mod tests {
 
     fn parse(rows: &[(&str, Value)]) -> Result<Options, String> {
         let sent = rows.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Options::parse(&Settings { preset: None, sent }, Version::V15).map_err(|complaint| complaint.message)
+        Options::parse(&Settings { sent }, Version::V15).map_err(|complaint| complaint.message)
     }
 
     fn text(text: &str) -> Value {
@@ -291,8 +286,16 @@ mod tests {
             (wide.parsing, wide.face),
             (Parsing::Jaw(CheekWidths { left: 20, right: 90 }), Choice::Nth(2))
         );
-        let names: Vec<String> = wide.report().into_iter().map(|(name, _)| name).collect();
-        assert!(cards(Version::V15).iter().all(|card| names.contains(&card.name.to_owned())), "{names:?}");
+        // of two settings the other version knows each one alone
+        for (options, without) in [(wide, "bbox_shift"), (jaw, "extra_margin")] {
+            let names: Vec<String> = options.report().into_iter().map(|(name, _)| name).collect();
+            let missing: Vec<_> = cards(Version::V15)
+                .iter()
+                .map(|card| card.name)
+                .filter(|name| !names.iter().any(|n| n == name))
+                .collect();
+            assert_eq!(missing, [without]);
+        }
     }
 
     #[test]

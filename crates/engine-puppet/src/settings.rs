@@ -44,13 +44,6 @@ impl Default for Options {
 
 impl Options {
     pub fn parse(settings: &Settings) -> Result<Self, Complaint> {
-        if let Some(preset) = &settings.preset {
-            return Err(Complaint::new(
-                "unknown_preset",
-                format!("puppet has no preset `{preset}`"),
-                "leave the preset out; puppet is set by crop, size, amplitude and sway",
-            ));
-        }
         let mut options = Self::default();
         for (name, value) in &settings.sent {
             match name.as_str() {
@@ -157,7 +150,7 @@ mod tests {
     use super::*;
 
     fn sent(rows: &[(&str, Value)]) -> Settings {
-        Settings { preset: None, sent: rows.iter().map(|(k, v)| ((*k).into(), v.clone())).collect() }
+        Settings { sent: rows.iter().map(|(k, v)| ((*k).into(), v.clone())).collect() }
     }
 
     #[test]
@@ -192,7 +185,5 @@ mod tests {
             let complaint = Options::parse(&sent(&[(name, value)])).unwrap_err();
             assert_eq!(complaint.to_string(), expected);
         }
-        let preset = Settings { preset: Some("fast".into()), ..Settings::default() };
-        assert_eq!(Options::parse(&preset).unwrap_err().code, "unknown_preset");
     }
 }

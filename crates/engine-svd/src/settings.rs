@@ -63,10 +63,6 @@ impl Options {
 
     /// What `settings` say, and where they say nothing, these.
     pub fn with(&self, settings: &Settings) -> Result<Self, Complaint> {
-        if let Some(preset) = &settings.preset {
-            let message = format!("svd has no preset `{preset}`");
-            return Err(Complaint::new("unknown_preset", message, "leave it out"));
-        }
         let sent = Sent::to("svd", settings, &NAMES)?;
         let whole =
             |name, default: usize, range| sent.whole(name, default as i64, range).map(|value| value as usize);
@@ -133,7 +129,7 @@ mod tests {
 
     fn parse(rows: &[(&str, Value)]) -> Result<Options, Complaint> {
         let sent = rows.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Options::usual(25).with(&Settings { preset: None, sent })
+        Options::usual(25).with(&Settings { sent })
     }
 
     #[test]

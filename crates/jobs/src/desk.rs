@@ -199,7 +199,7 @@ impl Desk {
             shelf: shelf::Shelf::default(),
             bells: bells::Bells::default(),
             progress: now::Running::default(),
-            counts: now::Counts::default(),
+            counts: now::Counts::new(),
             closing: AtomicBool::new(false),
             deadlines: AtomicBool::new(true),
             submitted: Notify::new(),
@@ -253,7 +253,7 @@ impl Desk {
         let inner = &self.inner;
         let work_hash = intake::identity(&order);
         let mut work = order.work.clone();
-        let shelved = upload::shelve(inner, &mut work).await.map_err(Refusal::Rejected)?;
+        let shelved = upload::shelve(inner, work.sources_mut()).await.map_err(Refusal::Rejected)?;
         let met = self.enter(Order { work, ..order }, work_hash).await;
         // the record may have the job all the same when it does not say so
         if !matches!(met, Ok(Submitted { fresh: true, .. }) | Err(Refusal::Broken(_))) {
@@ -374,17 +374,19 @@ impl Desk {
         }
     }
 
-    pub async fn open_live(&self, order: LiveOrder) -> Result<Live, Refusal> {
+    pub async fn open_live(&self, mut order: LiveOrder) -> Result<Live, Refusal> {
         let inner = &self.inner;
         inner.check_open()?;
         // the words of `Order` fit: a session is checked like a job
         let work = Work::Take(order.take.clone());
         intake::check(&inner.engines, &work).map_err(Refusal::Rejected)?;
+        let shelved = upload::shelve(inner, order.take.sources_mut()).await.map_err(Refusal::Rejected)?;
+        let carried = live::Carried::new(inner, shelved);
         let (reply, answer) = oneshot::channel();
         let dialect = order.dialect;
         let _ = inner.asks.send(Ask::Live(Box::new(LiveAsk { order, reply })));
         match tokio::time::timeout(inner.live_wait, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map(|live| live.with(carried)),
             Ok(Err(_)) => Err(closing()),
             Err(_) => {
                 metrics::counter!("talkie_live_refused_total", "dialect" => dialect).increment(1);

@@ -103,17 +103,45 @@ pub fn is_machine_fault(code: &str) -> bool {
     MACHINE.contains(&code)
 }
 
+/// Bytes of a message or a hint: a record's row, an answer and what a worker may say have to bear it.
+const LONGEST: usize = 4096;
+
+fn cut(mut text: String) -> String {
+    if let Some(end) =
+        (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).filter(|_| text.len() > LONGEST)
+    {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let code = fault.code().to_owned();
         match fault {
             Fault::Rejected(Complaint { code: told, message, hint }) => {
                 let blame = if is_machine_fault(told) { Blame::Server } else { Blame::Client };
-                Failure { blame, code, message, hint }
+                Failure { blame, code, message: cut(message), hint: cut(hint) }
             }
             Fault::Canceled | Fault::Failed { .. } => {
-                Failure { blame: Blame::Server, code, message: fault.to_string(), hint: String::new() }
+                Failure { blame: Blame::Server, code, message: cut(fault.to_string()), hint: String::new() }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_a_line_and_not_what_was_sent() {
+        let long = "é".repeat(1 << 20);
+        let complaint = Complaint::new("bad_setting", long.clone(), long);
+        let Failure { message, hint, .. } = Fault::Rejected(complaint).into();
+        for told in [message, hint] {
+            assert!(told.len() <= LONGEST + 3 && told.ends_with('…'), "{} bytes", told.len());
         }
     }
 }

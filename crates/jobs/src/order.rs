@@ -172,12 +172,26 @@ impl Work {
         one.into_iter().chain(others)
     }
 
-    pub fn sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
-        let (one, others) = match self {
-            Work::Prepare(prepare) => (Some(&mut prepare.source), Vec::new()),
-            Work::Take(take) => (take.subject.source_mut(), take.voice.sources_mut()),
-        };
-        one.into_iter().chain(others)
+    pub(crate) fn sources_mut(&mut self) -> Vec<(Role, &mut Source)> {
+        match self {
+            Work::Prepare(prepare) => vec![(Role::Person, &mut prepare.source)],
+            Work::Take(take) => take.sources_mut(),
+        }
+    }
+}
+
+/// What an input is to a take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Person,
+    Voice,
+}
+
+impl TakeSpec {
+    pub(crate) fn sources_mut(&mut self) -> Vec<(Role, &mut Source)> {
+        let person = self.subject.source_mut().map(|source| (Role::Person, source));
+        let voices = self.voice.sources_mut().into_iter().map(|source| (Role::Voice, source));
+        person.into_iter().chain(voices).collect()
     }
 }
 

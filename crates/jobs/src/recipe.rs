@@ -71,7 +71,7 @@ pub fn film(
     };
     let place = place.filter(|_| card.resumes);
     let reel = place.as_ref().map(|place| {
-        let name = reel::name_of(&spec, &locals, card, studio.tools.encoder()?.name())?;
+        let name = reel::name_of(&spec, &locals, card, studio.tools.encoder()?.name(), stop)?;
         Reel::open(place, name).map_err(Fault::from)
     });
     let reel = reel.transpose()?;

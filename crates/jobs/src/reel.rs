@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use contract::{Complaint, EngineCard, Fps, Size, VideoFormat, Warning};
+use contract::{Complaint, EngineCard, Fps, Size, Stop, VideoFormat, Warning};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::Store;
 
 use crate::resolve::{Local, LocalSubject, LocalVoice, Locals};
-use crate::{TakeSpec, scratch, stored};
+use crate::{Fault, TakeSpec, scratch, stored};
 
 const LEDGER: &str = "ledger.json";
 /// Locked by who works on it.
@@ -84,7 +84,8 @@ pub fn name_of(
     locals: &Locals,
     card: &EngineCard,
     encoder: &str,
-) -> Result<String, Complaint> {
+    stop: &Stop,
+) -> Result<String, Fault> {
     let mut sum = Sha256::new();
     let text = serde_json::to_vec(spec).map_err(|error| {
         Complaint::new("internal", format!("a take's specification cannot be written: {error}"), "")
@@ -107,13 +108,13 @@ pub fn name_of(
     };
     let voices = locals.voice.iter().flat_map(LocalVoice::files);
     for local in subject.into_iter().chain(voices) {
-        add_file(&mut sum, local)?;
+        add_file(&mut sum, local, stop)?;
     }
     Ok(hex::encode(sum.finalize()))
 }
 
 /// A folder of pictures counts by their names and bytes.
-fn add_file(sum: &mut Sha256, local: &Local) -> Result<(), Complaint> {
+fn add_file(sum: &mut Sha256, local: &Local, stop: &Stop) -> Result<(), Fault> {
     let unreadable = |error: std::io::Error| {
         let message = format!("{} cannot be read: {error}", local.name);
         Complaint::new("input_unreadable", message, "check that it exists and may be read")
@@ -124,22 +125,25 @@ fn add_file(sum: &mut Sha256, local: &Local) -> Result<(), Complaint> {
         paths.sort();
         for path in paths.iter().filter(|path| path.is_file()) {
             sum.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-            add_bytes(sum, path).map_err(unreadable)?;
+            add_bytes(sum, path, stop).map_err(unreadable)?;
         }
-        return Ok(());
+    } else {
+        add_bytes(sum, &local.path, stop).map_err(unreadable)?;
     }
-    add_bytes(sum, &local.path).map_err(unreadable)
+    if stop.is_stopped() { Err(Fault::Canceled) } else { Ok(()) }
 }
 
-fn add_bytes(sum: &mut Sha256, path: &Path) -> std::io::Result<()> {
+/// To the end of the file, or until it is stopped.
+fn add_bytes(sum: &mut Sha256, path: &Path, stop: &Stop) -> std::io::Result<()> {
     let mut file = File::open(path)?;
     let mut chunk = vec![0; 1 << 16];
-    loop {
+    while !stop.is_stopped() {
         match file.read(&mut chunk)? {
-            0 => return Ok(()),
+            0 => break,
             n => sum.update(&chunk[..n]),
         }
     }
+    Ok(())
 }
 
 /// Where a job's reel lies, whichever attempt makes it.

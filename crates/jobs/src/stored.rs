@@ -151,21 +151,20 @@ impl From<ValueForm> for Value {
 
 #[derive(Serialize, Deserialize)]
 struct SettingsForm {
-    preset: Option<String>,
     sent: Vec<(String, ValueForm)>,
 }
 
 impl From<Settings> for SettingsForm {
     fn from(settings: Settings) -> Self {
         let sent = settings.sent.into_iter().map(|(name, value)| (name, value.into())).collect();
-        Self { preset: settings.preset, sent }
+        Self { sent }
     }
 }
 
 impl From<SettingsForm> for Settings {
     fn from(form: SettingsForm) -> Self {
         let sent = form.sent.into_iter().map(|(name, value)| (name, value.into())).collect();
-        Self { preset: form.preset, sent }
+        Self { sent }
     }
 }
 
@@ -379,7 +378,7 @@ mod tests {
         .map(|(name, value)| (name.to_owned(), value));
         let kept = Everything {
             fps: Fps::new(30000, 1001),
-            settings: Settings { preset: Some("fast".into()), sent: values.clone().into() },
+            settings: Settings { sent: values.clone().into() },
             landmarks: Some(landmarks),
             resolved: values.into(),
             face: Some(FaceReport { landmarks, confidence: 0.25, origin: LandmarkOrigin::Given }),

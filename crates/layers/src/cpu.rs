@@ -52,6 +52,13 @@ pub fn each<T: Send>(parts: Vec<T>, task: impl Fn(T) + Send + Sync) -> Result<()
     Ok(())
 }
 
+/// Gives back the memory that calls have borrowed from; nets that come later borrow anew.
+pub(crate) fn release_scratch() {
+    if let Some(context) = CONTEXT.get() {
+        context.release_scratch();
+    }
+}
+
 pub(crate) fn context() -> Result<&'static Context> {
     if let Some(context) = CONTEXT.get() {
         return Ok(context);

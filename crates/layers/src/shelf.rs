@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
+use crate::cpu;
 use crate::free_memory::of;
 
 static SHELVES: Mutex<Vec<Weak<dyn Emptied>>> = Mutex::new(Vec::new());
@@ -100,6 +101,7 @@ impl<T: Default + Send> Emptied for Held<T> {
             && contents.uses == 0
         {
             contents.nets = T::default();
+            cpu::release_scratch();
         }
     }
 }
@@ -132,6 +134,7 @@ impl<T: Default> Held<T> {
             let mut contents = self.lock();
             if contents.idle_since.is_some_and(|since| since.elapsed() >= after) {
                 *contents = Contents::default();
+                cpu::release_scratch();
                 return;
             }
         }

@@ -55,7 +55,10 @@ fn torch_home() -> Option<PathBuf> {
 }
 
 fn cache() -> Option<PathBuf> {
-    path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))
+    // the specification of these folders takes a relative one for none
+    path("XDG_CACHE_HOME")
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| Some(path("HOME")?.join(".cache")))
 }
 
 /// As the hub's own library looks for it, and by the SVD backend's name for it: variables, then a file.

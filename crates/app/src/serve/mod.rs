@@ -115,7 +115,7 @@ async fn serve(stage: Stage<'_>) -> Result<ExitCode, Complaint> {
         let scheme = if treatment.tls.is_some() { "https" } else { "http" };
         let router = match listener.dialect {
             Dialect::All => {
-                let probes = probes::router(rooms.desk.clone(), ready.clone(), recorder.clone());
+                let probes = probes::router(ready.clone(), recorder.clone());
                 rooms.router(Dialect::All).merge(rooms.behind_known_hosts(probes))
             }
             dialect => rooms.router(dialect),

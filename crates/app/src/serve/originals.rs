@@ -18,11 +18,10 @@ const WEIGHTS: [(Dialect, &[&str]); 4] = [
     (Dialect::Svd, &["SVD_DIR"]),
 ];
 
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 27] = [
     "PORT",
     "OUTPUT_DIR",
     "MOTION_FRAME",
-    "QUANT",
     "LORA_SCALE",
     "FRAME_NUM",
     "MODE",

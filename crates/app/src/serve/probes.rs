@@ -9,7 +9,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use contract::Complaint;
-use jobs::Desk;
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -55,7 +54,7 @@ pub async fn keep_up(handle: PrometheusHandle) {
     }
 }
 
-pub fn router(desk: Desk, ready: Readiness, handle: PrometheusHandle) -> Router {
+pub fn router(ready: Readiness, handle: PrometheusHandle) -> Router {
     let readyz = move || async move {
         if ready.is_ready() {
             (StatusCode::OK, "ready\n")
@@ -64,12 +63,6 @@ pub fn router(desk: Desk, ready: Readiness, handle: PrometheusHandle) -> Router 
         }
     };
     let metrics = move || async move {
-        let vitals = desk.vitals();
-        gauge!("talkie_jobs_queued").set(vitals.queued as f64);
-        gauge!("talkie_jobs_running").set(vitals.running as f64);
-        gauge!("talkie_live_sessions").set(vitals.live as f64);
-        gauge!("talkie_workers").set(vitals.workers as f64);
-        gauge!("talkie_slots").set(vitals.slots as f64);
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
             .into_response()
     };

@@ -80,7 +80,7 @@ pub async fn open(stage: &Stage<'_>) -> Result<Rooms, Complaint> {
         }
         cast.insert(dialect.name(), seen_by_dialects(casting));
     }
-    let keep_alive = keep_alive(settings)?;
+    let keep_alive = keep_alive(settings);
     let keys = keys(config)?;
     let infinitetalk = infinitetalk(config, data, originals)?;
     let musetalk = musetalk(config, originals)?;
@@ -229,14 +229,10 @@ fn limits(config: &Config) -> front_door::Limits {
     }
 }
 
-fn keep_alive(settings: &ServeSettings) -> Result<front_door::KeepAlive, Complaint> {
+fn keep_alive(settings: &ServeSettings) -> front_door::KeepAlive {
     let usual = front_door::KeepAlive::default();
-    let Some(seconds) = settings.keep_alive_seconds else { return Ok(usual) };
-    let first = Duration::try_from_secs_f64(seconds).map_err(|_| {
-        let message = format!("serve.keep_alive_seconds is {seconds}, it must be 0 or more");
-        Complaint::new("bad_config", message, "correct it")
-    })?;
-    Ok(front_door::KeepAlive { first, every: usual.every })
+    let Some(seconds) = settings.keep_alive_seconds else { return usual };
+    front_door::KeepAlive { first: Duration::from_secs_f64(seconds), every: usual.every }
 }
 
 fn keys(config: &Config) -> Result<front_door::Keys, Complaint> {

@@ -340,8 +340,6 @@ impl ServeSettings {
             ("slots", self.slots.map(|n| n as u64)),
             ("live_slots", self.live_slots.map(|n| n as u64)),
             ("queue_limit", self.queue_limit),
-            ("stall_seconds", self.stall_seconds),
-            ("upload_mib", self.upload_mib),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
             let message = format!("serve.{name} is 0, it must be at least 1");

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -292,9 +292,11 @@ fn a_second_signal_leaves_at_once() {
     // a connection that never says anything would hold up the draining
     let address = server.addresses["all"].trim_start_matches("http://").to_owned();
     let mut idle = std::net::TcpStream::connect(address).unwrap();
+    let asked = Instant::now();
     server.signal(Signal::TERM);
     server.signal(Signal::INT);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(20), "it drained, which has 30 s: {:?}", asked.elapsed());
     assert_eq!(idle.read(&mut [0; 8]).unwrap_or(0), 0);
 }
 

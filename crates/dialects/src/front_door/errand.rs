@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
-use jobs::{Ending, Held, JobView, Made, Order, Prepared, Refusal, Source, Submitted};
+use jobs::{Ending, Held, JobView, Made, Order, Prepared, Refusal, Source, Submitted, is_data_uri};
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::house::Room;
 use super::refused::{Refused, broken};
+
+/// What is kept of the name of an input: of one that carries its bytes in itself, only what tells it from others.
+pub fn noted(input: &str) -> String {
+    match is_data_uri(input) {
+        true => format!("data: with sha256 {}", hex::encode(Sha256::digest(input))),
+        false => input.to_owned(),
+    }
+}
 
 impl Room {
     /// The folder it is delivered to is made, if it is not there.

@@ -195,5 +195,5 @@ pub fn take_header(take: &Take) -> HeaderValue {
 pub fn settings(card: &EngineCard, sent: Vec<(&str, Value)>) -> contract::Settings {
     let known = |name: &str| card.settings.iter().any(|setting: &SettingCard| setting.name == name);
     let sent = sent.into_iter().filter(|(name, _)| known(name)).map(|(name, value)| (name.to_owned(), value));
-    contract::Settings { preset: None, sent: sent.collect() }
+    contract::Settings { sent: sent.collect() }
 }

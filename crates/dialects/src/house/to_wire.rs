@@ -63,7 +63,7 @@ pub fn job(desk: &Desk, view: &JobView) -> Job {
 fn take(id: &str, made: &Made) -> Take {
     let take = &made.take;
     Take {
-        url: format!("/v1/jobs/{id}/take"),
+        url: (!made.key.is_empty()).then(|| format!("/v1/jobs/{id}/take")),
         duration_s: take.duration_s,
         frames: take.frames,
         width: take.size.width,

@@ -40,7 +40,8 @@ pub struct Progress {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Take {
-    pub url: String,
+    /// Of a live session there is none: it was shown and not kept.
+    pub url: Option<String>,
     pub duration_s: f64,
     pub frames: u64,
     pub width: u32,

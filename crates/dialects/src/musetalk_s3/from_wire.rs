@@ -9,10 +9,8 @@ use jobs::{
     Work, is_data_uri,
 };
 
-use sha2::{Digest, Sha256};
-
 use super::wire::{AvatarNote, InferenceRequest};
-use crate::front_door::errand::fingerprint;
+use crate::front_door::errand::{fingerprint, noted};
 use crate::front_door::house::{MuseTalkS3, Room, settings};
 use crate::front_door::keys::{LOCAL, Owner};
 use crate::front_door::model::{Field, Fitting, INT, Kind, Model, Need};
@@ -182,14 +180,6 @@ pub fn prepared_before(found: Option<AvatarView>, request: &InferenceRequest) ->
         return Err(Refused::bad(detail));
     }
     Ok(found)
-}
-
-/// What is kept of a path: of one that carries its bytes in itself, only what tells it from others.
-fn noted(path: &str) -> String {
-    match is_data_uri(path) {
-        true => format!("data: with sha256 {}", hex::encode(Sha256::digest(path))),
-        false => path.to_owned(),
-    }
 }
 
 /// Where an input lies, or in the original's words why not.

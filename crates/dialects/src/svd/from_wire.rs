@@ -5,9 +5,11 @@ use std::path::Path;
 use axum::http::HeaderMap;
 use contract::{EngineCard, Value};
 use jobs::{Delivery, Order, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work, is_data_uri};
+use ulid::Ulid;
+use uuid::Uuid;
 
 use super::wire::GenerateRequest;
-use crate::front_door::errand::idempotency;
+use crate::front_door::errand::{idempotency, noted};
 use crate::front_door::form::Arriving;
 use crate::front_door::house::{Room, settings};
 use crate::front_door::json::Json;
@@ -97,7 +99,11 @@ pub async fn order(
         attach_s: 0,
         deliver: Delivery::default(),
         avatar: None,
-        note: serde_json::to_value(request).unwrap_or_default(),
+        note: serde_json::to_value(GenerateRequest {
+            character_image_url: noted(&request.character_image_url),
+            ..request.clone()
+        })
+        .unwrap_or_default(),
         terms: Terms::default(),
     })
 }
@@ -176,34 +182,18 @@ fn is_picture(head: &[u8]) -> bool {
     )
 }
 
-/// Crockford's alphabet, in which the ids of uploads are written.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-
-fn ulid_text(value: u128) -> String {
-    (0..26).rev().map(|n| char::from(ALPHABET[(value >> (5 * n)) as usize & 31])).collect()
-}
-
-fn ulid_value(text: &str) -> Option<u128> {
-    let fits = text.len() == 26 && text.as_bytes()[0] <= b'7';
-    let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte).map(|at| at as u128);
-    fits.then_some(())?;
-    text.bytes().try_fold(0u128, |value, byte| Some(value << 5 | digit(byte)?))
-}
-
-/// `uploads/<ulid>/character.png` -> `character_<the same 128 bits as a UUID>.png`: no table of names is needed.
+/// `uploads/<ulid>/character.jpg` -> `character_<the same 128 bits as a UUID>.jpg`: no table of names is needed.
 pub fn upload_name(key: &str) -> Option<String> {
-    let mut parts = key.split('/');
-    let ("uploads", ulid, file) = (parts.next()?, parts.next()?, parts.next()?) else { return None };
-    let extension = file.strip_prefix("character.")?;
-    Some(format!("character_{}.{extension}", uuid::Uuid::from_u128(ulid_value(ulid)?)))
+    let (ulid, extension) = key.strip_prefix("uploads/")?.split_once("/character.")?;
+    Some(format!("character_{}.{extension}", Uuid::from_u128(Ulid::from_string(ulid).ok()?.0)))
 }
 
-/// The way back.
+/// The way back. Early servers kept pictures as they came.
 pub fn upload_key(name: &str) -> Option<String> {
     let (id, extension) = name.strip_prefix("character_")?.split_once('.')?;
     let known = ["jpg", "png", "gif", "bmp", "webp"].contains(&extension) && id.len() == 36;
-    let id = uuid::Uuid::try_parse(id).ok().filter(|_| known)?;
-    Some(format!("uploads/{}/character.{extension}", ulid_text(id.as_u128())))
+    let id = Uuid::try_parse(id).ok().filter(|_| known)?;
+    Some(format!("uploads/{}/character.{extension}", Ulid(id.as_u128()).to_string().to_lowercase()))
 }
 
 #[cfg(test)]
@@ -214,21 +204,20 @@ mod tests {
     fn an_uploads_name_leads_back_to_its_key() {
         for ulid in ["01arz3ndektsv4rrffq69g5fav", "7zzzzzzzzzzzzzzzzzzzzzzzzz", "00000000000000000000000000"]
         {
-            let key = format!("uploads/{ulid}/character.png");
+            let key = format!("uploads/{ulid}/character.jpg");
             let name = upload_name(&key).unwrap();
-            assert!(name.starts_with("character_") && name.ends_with(".png") && name.len() == 50, "{name}");
+            assert!(name.starts_with("character_") && name.ends_with(".jpg") && name.len() == 50, "{name}");
             assert_eq!(upload_key(&name).unwrap(), key);
         }
         let strange = [
-            "uploads/8zzzzzzzzzzzzzzzzzzzzzzzzz/character.png",
-            "uploads/01arz3ndektsv4rrffq69g5fav/other.png",
-            "uploads/short/character.png",
-            "takes/01arz3ndektsv4rrffq69g5fav/character.png",
+            "uploads/01arz3ndektsv4rrffq69g5fav/other.jpg",
+            "uploads/short/character.jpg",
+            "takes/01arz3ndektsv4rrffq69g5fav/character.jpg",
         ];
         assert!(strange.into_iter().all(|key| upload_name(key).is_none()));
         let strange = [
-            "character_.png",
-            "../character_x.png",
+            "character_.jpg",
+            "../character_x.jpg",
             "character_01890a5d-ac96-774b-bcce-b302099a8057.exe",
             "",
         ];

@@ -212,7 +212,13 @@ async fn a_key_that_cannot_be_heeded_and_an_address_that_goes_on_are_refused() {
         let told = ask(&app, json("/generate-video", &wish(&url))).await;
         assert_eq!(told.status.as_u16(), status, "{} characters: {}", url.len(), told.text());
         if status == 200 {
-            assert_eq!(told.json()["characterImageUrl"], url, "told as it was sent");
+            let kept = match url.strip_prefix("data:") {
+                Some(_) => {
+                    "data: with sha256 82a303c926fc03307d819e80d804db42b80f6b12996df12ee6abcd88ba7631aa"
+                }
+                None => &url,
+            };
+            assert_eq!(told.json()["characterImageUrl"], kept);
         }
     }
 }

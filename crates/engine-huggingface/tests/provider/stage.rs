@@ -54,7 +54,6 @@ pub fn act(sent: &[(&str, Value)]) -> Act {
         fps: Fps::whole(8),
         seed: 7,
         settings: Settings {
-            preset: None,
             sent: sent
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))

@@ -47,9 +47,11 @@ pub struct Workers {
 struct Shared {
     events: UnboundedSender<CrewEvent>,
     hands: Mutex<BTreeMap<WorkerId, (Arc<Hand>, Outbox)>>,
+    /// Told when one of them is gone.
+    fewer: Condvar,
     dismissed: Mutex<bool>,
-    /// Told when `dismissed` is set or a hand is gone.
-    changed: Condvar,
+    /// Told when it is set.
+    leaving: Condvar,
     next: AtomicU64,
 }
 
@@ -74,8 +76,9 @@ impl Workers {
         let shared = Arc::new(Shared {
             events,
             hands: Mutex::default(),
+            fewer: Condvar::new(),
             dismissed: Mutex::new(false),
-            changed: Condvar::new(),
+            leaving: Condvar::new(),
             next: AtomicU64::new(1),
         });
         for command in commands {
@@ -114,15 +117,14 @@ impl Crew for Workers {
 
     fn dismiss(&self, grace: Duration) {
         *lock(&self.shared.dismissed) = true;
-        self.shared.changed.notify_all();
+        self.shared.leaving.notify_all();
         let workers: Vec<_> = lock(&self.shared.hands).keys().copied().collect();
         for worker in workers {
             self.shared.tell(worker, ToWorker::Leave, None);
         }
         let shared = Arc::clone(&self.shared);
         let patience = std::thread::Builder::new().name("crew-dismissal".into()).spawn(move || {
-            let left =
-                shared.changed.wait_timeout_while(lock(&shared.hands), grace, |hands| !hands.is_empty());
+            let left = shared.fewer.wait_timeout_while(lock(&shared.hands), grace, |hands| !hands.is_empty());
             let (hands, _) = left.unwrap_or_else(PoisonError::into_inner);
             hands.values().for_each(|(hand, _)| hand.kill("the server is closing"));
         });
@@ -153,7 +155,7 @@ impl Shared {
 
     /// Waits out a pause; `true`: there is no successor to be started any more.
     fn pause(&self, pause: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(lock(&self.dismissed), pause, |dismissed| !*dismissed);
+        let waited = self.leaving.wait_timeout_while(lock(&self.dismissed), pause, |dismissed| !*dismissed);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
@@ -260,7 +262,7 @@ fn employ(shared: &Arc<Shared>, worker: WorkerId, (mut child, hand): (Child, Arc
     if ready {
         let _ = shared.events.send(CrewEvent::Gone { worker, why });
     }
-    shared.changed.notify_all();
+    shared.fewer.notify_all();
 }
 
 /// Waits for a new worker's first word, and lets it be given work.

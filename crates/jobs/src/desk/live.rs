@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Inner;
+use super::{Inner, upload};
 use crate::dispatch::Ask;
 use crate::record::settle::server_failure;
 use crate::{Blame, Ending, Failure, JobId};
@@ -36,6 +36,31 @@ pub struct Live {
     received: BytesMut,
     ending: Option<oneshot::Receiver<Ending>>,
     over: bool,
+    _carried: Option<Carried>,
+}
+
+/// Files that an order for a session brought: they go with it.
+pub(super) struct Carried {
+    inner: Weak<Inner>,
+    keys: Vec<String>,
+}
+
+impl Carried {
+    pub fn new(inner: &Arc<Inner>, keys: Vec<String>) -> Self {
+        Self { inner: Arc::downgrade(inner), keys }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        let (Some(inner), keys) = (self.inner.upgrade(), std::mem::take(&mut self.keys)) else { return };
+        // a drop cannot wait; outside a runtime (the server is gone) retention does it
+        if !keys.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { upload::put_back(&inner, &keys).await });
+        }
+    }
 }
 
 /// The two ends: ours, and the one that the worker gets.
@@ -65,7 +90,13 @@ impl Live {
             received: BytesMut::new(),
             ending: Some(ending),
             over: false,
+            _carried: None,
         }
+    }
+
+    pub(super) fn with(mut self, carried: Carried) -> Self {
+        self._carried = Some(carried);
+        self
     }
 
     /// With the way in for its voice (`VoiceSpec::Arriving`).

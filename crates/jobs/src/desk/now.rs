@@ -61,13 +61,19 @@ impl Running {
     }
 }
 
-#[derive(Default)]
 pub struct Counts {
     vitals: Mutex<Vitals>,
     durations: Mutex<VecDeque<Duration>>,
 }
 
 impl Counts {
+    /// Told from the first on: a gauge that is not there is no zero to whoever reads it.
+    pub fn new() -> Self {
+        let counts = Self { vitals: Mutex::default(), durations: Mutex::default() };
+        counts.set(Vitals::default());
+        counts
+    }
+
     pub fn vitals(&self) -> Vitals {
         lock(&self.vitals).clone()
     }
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_as_long_as_the_jobs_before_it_took() {
-        let counts = Counts::default();
+        let counts = Counts::new();
         assert_eq!((counts.wait(0), counts.retry_s()), (None, 10));
         counts.set(Vitals { slots: 2, ..Vitals::default() });
         counts.took(Duration::from_secs(6));

@@ -6,9 +6,10 @@ use contract::Complaint;
 use store::Writing;
 
 use super::{Inner, Received};
+use crate::Source;
+use crate::order::Role;
 use crate::record::keep::UploadAge;
 use crate::record::{broken, keep};
-use crate::{Source, Work};
 
 /// Longest file name that is kept, in bytes.
 const NAME_LIMIT: usize = 100;
@@ -135,15 +136,18 @@ pub(super) async fn discard(inner: &Inner, key: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// Puts what the work carries in itself (`data:` URLs) into the store: a row holds words, not files. Returns the keys.
-pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<String>, Complaint> {
+/// Puts what an order carries in itself (`data:` URLs) into the store: a row holds words, not files. Returns the keys.
+pub(super) async fn shelve(
+    inner: &Arc<Inner>,
+    sources: Vec<(Role, &mut Source)>,
+) -> Result<Vec<String>, Complaint> {
     let mut shelved = Vec::new();
-    for (source, name) in work.sources_mut().zip(CARRIED) {
+    for (role, source) in sources {
         let Source::Url(url) = source else { continue };
         if !store::is_data_uri(url) {
             continue;
         }
-        match shelve_one(inner, url, name).await {
+        match shelve_one(inner, url, carried(role)).await {
             Ok(key) => {
                 *source = Source::Stored(key.clone());
                 shelved.push(key);
@@ -157,8 +161,13 @@ pub(super) async fn shelve(inner: &Arc<Inner>, work: &mut Work) -> Result<Vec<St
     Ok(shelved)
 }
 
-/// By what the user knows them in a complaint: the person comes first.
-const CARRIED: [&str; 2] = ["data-url-of-the-person", "data-url-of-the-voice"];
+/// By what the user knows it in a complaint.
+fn carried(role: Role) -> &'static str {
+    match role {
+        Role::Person => "data-url-of-the-person",
+        Role::Voice => "data-url-of-the-voice",
+    }
+}
 
 async fn shelve_one(inner: &Inner, url: &str, name: &str) -> Result<String, Complaint> {
     let scratch = inner.store.scratch()?;

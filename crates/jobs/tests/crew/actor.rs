@@ -52,7 +52,7 @@ impl Engine for Actor {
         settings: &Settings,
         out: &mut dyn AvatarSink,
     ) -> Result<(), EngineError> {
-        if settings.preset.as_deref() == Some("refuse") {
+        if settings.sent.contains_key("refuse") {
             return Err(Complaint::new("no_face", "nobody is there", "send another picture").into());
         }
         let mut frames = 0_u32;

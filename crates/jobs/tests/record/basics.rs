@@ -97,7 +97,7 @@ async fn what_cannot_be_done_is_refused_at_the_door(bed: Bed) {
             "unknown_setting",
             take(|t| {
                 let sent = BTreeMap::from([("siez".to_owned(), Value::Int(1))]);
-                t.settings = Settings { preset: None, sent };
+                t.settings = Settings { sent };
             }),
         ),
         ("unknown_avatar", take(|t| t.subject = SubjectSpec::Avatar(avatar_name("nobody")))),

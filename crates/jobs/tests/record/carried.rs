@@ -1,11 +1,15 @@
 //! Inputs that a request carries in itself: they go into the store, because a row holds words, not files.
 
-use jobs::{Order, Refusal, Source, SubjectSpec, TakeSpec, Work};
+use jobs::{Order, Refusal, Source, SubjectSpec, TakeSpec, VoiceSpec, Work};
 
 use crate::both;
 use crate::stage::*;
 
-both![what_a_request_carries_is_kept_as_a_file, a_request_that_is_not_taken_leaves_nothing];
+both![
+    what_a_request_carries_is_kept_as_a_file,
+    a_voice_is_called_a_voice,
+    a_request_that_is_not_taken_leaves_nothing
+];
 
 fn carrying(url: &str) -> Order {
     let take = TakeSpec { subject: SubjectSpec::Picture(Source::Url(url.into())), ..take_spec() };
@@ -33,6 +37,25 @@ async fn what_a_request_carries_is_kept_as_a_file(bed: Bed) {
     let other = desk.submit(carrying("data:image/png;base64,d29ybGQ=")).await;
     assert!(matches!(other, Err(Refusal::Mismatch(_))), "other bytes are other work");
     assert_eq!(uploads(&bed).await, [key.as_str()]);
+}
+
+/// In a complaint of it, too, whatever the person is.
+async fn a_voice_is_called_a_voice(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    let voice = || Source::Url("data:audio/wav;base64,aGVsbG8=".into());
+    let take = TakeSpec {
+        subject: SubjectSpec::Picture(Source::Path("/face.png".into())),
+        voice: VoiceSpec::File { source: voice(), start: None, duration: None },
+        ..take_spec()
+    };
+    submit(&desk, Order { work: Work::Take(take), ..order() }).await;
+    let work = hand.assigned().await;
+    let Work::Take(TakeSpec { voice: VoiceSpec::File { source: Source::Stored(key), .. }, .. }) = &work.work
+    else {
+        panic!("{:?}", work.work)
+    };
+    assert!(key.ends_with("data-url-of-the-voice"), "{key}");
 }
 
 async fn a_request_that_is_not_taken_leaves_nothing(bed: Bed) {

@@ -5,13 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use jobs::crew::{Assignment, Form, LiveForm};
-use jobs::{Ending, LiveOrder, Refusal, State};
+use jobs::{Ending, LiveOrder, Refusal, Source, State, SubjectSpec, TakeSpec, Work};
 
 use crate::both;
 use crate::stage::*;
 
 both![
     a_session_plays_to_its_end,
+    what_an_order_carries_lies_in_a_file_while_it_is_played,
     a_session_that_breaks_off_says_why,
     hanging_up_cancels_the_session,
     who_finds_no_place_waits_his_turn_and_then_is_refused,
@@ -71,6 +72,27 @@ async fn a_session_plays_to_its_end(bed: Bed) {
     eventually("it is not counted any more", || async { desk.vitals().live == 0 }).await;
 }
 
+async fn what_an_order_carries_lies_in_a_file_while_it_is_played(bed: Bed) {
+    let (desk, mut hand) = bed.open_with(|config| config.live_wait = Duration::from_millis(50)).await;
+    let carrying = || {
+        let subject = SubjectSpec::Picture(Source::Url("data:image/png;base64,aGVsbG8=".into()));
+        LiveOrder { take: TakeSpec { subject, ..take_spec() }, ..live() }
+    };
+    assert!(matches!(desk.open_live(carrying()).await, Err(Refusal::Busy { .. })), "no worker yet");
+    hand.ready(W1, 0, 1);
+    let session = desk.open_live(carrying()).await.ok().unwrap();
+    let (work, _stream) = stage(&mut hand).await;
+    let Work::Take(TakeSpec { subject: SubjectSpec::Picture(Source::Stored(key)), .. }) = &work.work else {
+        panic!("{:?}", work.work)
+    };
+    assert_eq!(std::fs::read(bed.path(key)).unwrap(), b"hello");
+    assert!(!bed.ask_sql("SELECT work FROM jobs").await.concat().contains("aGVsbG8"));
+    drop(session);
+    eventually("nothing of it is left", || async { bed.ask_sql("SELECT key FROM uploads").await.is_empty() })
+        .await;
+    assert!(!bed.path(key).exists());
+}
+
 async fn a_session_that_breaks_off_says_why(bed: Bed) {
     let (desk, mut hand) = bed.open().await;
     hand.ready(W1, 0, 1);
@@ -105,7 +127,7 @@ async fn a_session_that_breaks_off_says_why(bed: Bed) {
 }
 
 async fn hanging_up_cancels_the_session(bed: Bed) {
-    let (desk, mut hand) = bed.open_with(|config| config.cancel_grace = Duration::from_millis(50)).await;
+    let (desk, mut hand) = bed.open().await;
     hand.ready(W1, 0, 1);
     let session = desk.open_live(live()).await.ok().unwrap();
     let (work, _stream) = stage(&mut hand).await;
@@ -114,7 +136,10 @@ async fn hanging_up_cancels_the_session(bed: Bed) {
     assert!(matches!(hand.said().await, Said::Cancel(W1, job, 1) if job == id));
     hand.ended(&work, failed("broken_pipe"));
     assert_eq!(ended(&desk, &id).await.state, State::Canceled);
-    // and by the desk
+    drop((desk, hand));
+    // and by the desk, where one that does not leave is made to
+    let (desk, mut hand) = bed.open_with(|config| config.cancel_grace = Duration::from_millis(50)).await;
+    hand.ready(W1, 0, 1);
     let mut session = desk.open_live(live()).await.ok().unwrap();
     let (_work, stream) = stage(&mut hand).await;
     desk.cancel(&session.id, None).await.unwrap();

@@ -41,11 +41,6 @@ impl Strides {
         Self { batch: length * heads * dim, position: heads * dim, head: dim }
     }
 
-    /// (b, n, l, d) without gaps
-    pub fn bnld(length: usize, heads: usize, dim: usize) -> Self {
-        Self { batch: length * heads * dim, position: dim, head: length * dim }
-    }
-
     /// Whether no two values lie in one place: each step leaps over all that the smaller steps reach.
     fn is_apart(&self, shape: &Shape, length: usize) -> bool {
         let mut steps = [(shape.batch, self.batch), (length, self.position), (shape.heads, self.head)];
