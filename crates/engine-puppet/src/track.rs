@@ -84,13 +84,25 @@ impl Track {
     }
 }
 
-/// Whether a face is one that the tracker finds: what is drawn of it takes memory by these numbers.
+/// Farther than any picture reaches, and near enough for squares of it to be numbers.
+const FAR: f32 = 1e7;
+/// The same in the canonical frame.
+const BESIDE: f32 = 1e4;
+
+/// Whether a face is one that the tracker finds: what is drawn of it takes memory by these numbers, and is computed with them.
 fn can_be(face: &Face) -> bool {
-    let Face { canon, mouth, .. } = face;
+    let Face { bounds, canon, mouth, eyes, .. } = face;
+    let within = |limit: f32, numbers: &[f32]| numbers.iter().all(|number| number.abs() <= limit);
+    let lids = eyes.iter().all(|eye| within(BESIDE, &[eye.lid_top, eye.lid_bottom, eye.contrast]));
     (24.0..=38.0).contains(&mouth.half_width)
         && mouth.upper.len() == mouth.lower.len()
         && (1..=CANON_WIDTH).contains(&mouth.upper.len())
-        && canon.a.hypot(canon.b) > 0.0
+        && (1e-3..=1e3).contains(&canon.a.hypot(canon.b))
+        && within(FAR, &[canon.tx, canon.ty, bounds.x, bounds.y, bounds.width, bounds.height])
+        && within(BESIDE, &[mouth.x0, mouth.center_x])
+        && within(BESIDE, &mouth.upper)
+        && within(BESIDE, &mouth.lower)
+        && lids
 }
 
 fn floats(out: &mut Vec<u8>, numbers: &[f32]) {
@@ -241,7 +253,9 @@ mod tests {
         let wide = other(&|face| face.mouth.half_width = 1e9);
         let flat = other(&|face| (face.canon.a, face.canon.b) = (0.0, 0.0));
         let bare = other(&|face| (face.mouth.upper, face.mouth.lower) = (Vec::new(), Vec::new()));
-        for bad in cut.chain([longer, newer, none, late, wide, flat, bare]) {
+        let far = other(&|face| face.canon.tx = 1e38);
+        let high = other(&|face| face.mouth.upper[0] = -3e38);
+        for bad in cut.chain([longer, newer, none, late, wide, flat, bare, far, high]) {
             assert_eq!(Track::parse(&bad).unwrap_err().code, "avatar_damaged");
         }
     }
