@@ -80,10 +80,14 @@ impl Track {
     }
 
     fn is_sound(&self) -> bool {
-        (self.left_out as usize) < self.places.len() && self.places.iter().all(|place| can_be(&place.face))
+        self.others < MOST_OTHERS
+            && (self.left_out as usize) < self.places.len()
+            && self.places.iter().all(|place| can_be(&place.face))
     }
 }
 
+/// No picture has so many faces.
+const MOST_OTHERS: u32 = 100_000;
 /// Farther than any picture reaches, and near enough for squares of it to be numbers.
 const FAR: f32 = 1e7;
 /// The same in the canonical frame.
@@ -253,9 +257,10 @@ mod tests {
         let wide = other(&|face| face.mouth.half_width = 1e9);
         let flat = other(&|face| (face.canon.a, face.canon.b) = (0.0, 0.0));
         let bare = other(&|face| (face.mouth.upper, face.mouth.lower) = (Vec::new(), Vec::new()));
+        let crowd = Track { others: u32::MAX, ..track.clone() }.to_bytes();
         let far = other(&|face| face.canon.tx = 1e38);
         let high = other(&|face| face.mouth.upper[0] = -3e38);
-        for bad in cut.chain([longer, newer, none, late, wide, flat, bare, far, high]) {
+        for bad in cut.chain([longer, newer, none, late, wide, flat, bare, crowd, far, high]) {
             assert_eq!(Track::parse(&bad).unwrap_err().code, "avatar_damaged");
         }
     }
