@@ -251,6 +251,7 @@ def test_a_picture_that_is_gone_fails_the_generation(server):
     assert done["status"] == "failed" and done["videoUrl"] is None and done["error"], done
 
 
+@pytest.mark.slow
 def test_fals_own_client_gets_a_clip(server, picture, tmp_path):
     client = fal_stage.python_client("sync")(fal_stage.plain(server), tmp_path)
     wish = {"image_url": fal_stage.data_uri(picture), "seconds": 1}
