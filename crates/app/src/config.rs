@@ -139,26 +139,17 @@ impl Config {
 
     /// Limits that no machine can keep, or that let nothing through, are mistakes.
     fn checked(self) -> Result<Self, Complaint> {
-        let limits = &self.limits;
+        let (limits, serve, fetch) = (&self.limits, &self.serve, &self.fetch);
         let whole = |value: Option<u64>| value.map(|value| value as f64);
         let rows = [
-            ("audio_seconds (--max-audio-seconds)", limits.audio_seconds, 0.1, 1e6),
-            ("clip_seconds", limits.clip_seconds, 0.1, 1e6),
-            ("file_mib", whole(limits.file_mib), 1.0, 1e9),
-            ("picture_megapixels", whole(limits.picture_megapixels), 1.0, 2000.0),
-            ("picture_side", whole(limits.picture_side.map(u64::from)), 64.0, 65_535.0),
+            ("the limit audio_seconds (--max-audio-seconds)", limits.audio_seconds, 0.1, 1e6),
+            ("the limit clip_seconds", limits.clip_seconds, 0.1, 1e6),
+            ("the limit file_mib", whole(limits.file_mib), 1.0, 1e9),
+            ("the limit picture_megapixels", whole(limits.picture_megapixels), 1.0, 2000.0),
+            ("the limit picture_side", whole(limits.picture_side.map(u64::from)), 64.0, 65_535.0),
             // ffmpeg's libraries alone map about 300 MiB
-            ("decoder_mib", whole(limits.decoder_mib), 512.0, 1e9),
-        ];
-        for (name, value, least, most) in rows {
-            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
-                let message = format!("the limit {name} is {value}, it can be {least} to {most}");
-                return Err(wrong(message, SEE));
-            }
-        }
-        // sums with the clock and with MiB must hold: a hundred million seconds are three years
-        let (serve, fetch) = (&self.serve, &self.fetch);
-        let rows = [
+            ("the limit decoder_mib", whole(limits.decoder_mib), 512.0, 1e9),
+            // sums with the clock and with MiB must hold: a hundred million seconds are three years
             ("serve.stall_seconds", whole(serve.stall_seconds), 1.0, 1e8),
             ("serve.live_wait_seconds", whole(serve.live_wait_seconds), 0.0, 1e8),
             ("serve.drain_seconds", whole(serve.drain_seconds), 0.0, 1e8),
