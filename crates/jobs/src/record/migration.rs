@@ -1,4 +1,5 @@
-//! The tables, made by the server alone. A new version of them is a new migration at the end of the list.
+//! The tables, made by the server alone. A new version of them is a new migration at the end of the list;
+//! one that has been in a commit is never changed again (`tests/faults/test_upgrade.py`).
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
@@ -10,7 +11,14 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Tables), Box::new(Aliases), Box::new(Terms), Box::new(Sparse), Box::new(OneTwinIndex)]
+        vec![
+            Box::new(Tables),
+            Box::new(Aliases),
+            Box::new(Terms),
+            Box::new(Sparse),
+            Box::new(OneTwinIndex),
+            Box::new(PinnedAvatar),
+        ]
     }
 
     /// Not the default's name: the database may be shared with another program.
@@ -113,6 +121,25 @@ impl MigrationName for OneTwinIndex {
 impl MigrationTrait for OneTwinIndex {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.drop_index(Index::drop().name("jobs_living_twin").table("jobs").to_owned()).await
+    }
+}
+
+/// `jobs.avatar` came into the first migration after databases had been made by it: whoever has one of those gets it here.
+struct PinnedAvatar;
+
+impl MigrationName for PinnedAvatar {
+    fn name(&self) -> &str {
+        "m0006_pinned_avatar"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for PinnedAvatar {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.has_column("jobs", "avatar").await? {
+            return Ok(());
+        }
+        manager.alter_table(Table::alter().table("jobs").add_column(text_null("avatar")).to_owned()).await
     }
 }
 
