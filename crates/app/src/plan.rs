@@ -7,6 +7,7 @@ use std::time::Instant;
 use contract::{Complaint, Size};
 use engine_infinitetalk::picture::SizeClass;
 use engine_infinitetalk::plan::{Machine, ModelSize, Numbers, Plan, Work};
+use engine_infinitetalk::settings::{FPS, WAN_FPS};
 use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs, PlanArgs};
@@ -51,10 +52,12 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
     let work = Work {
         size: Size::new(width as u32, height as u32),
         frame_num: 81,
-        motion_frame: if hears { 9 } else { 0 },
+        motion_frame: if hears { 9 } else { 1 },
         steps: args.steps.max(1),
         forwards_per_step: usize::from(args.forwards.unwrap_or(if hears { 3 } else { 2 })),
         persons: if hears { usize::from(args.persons) } else { 0 },
+        moves: false,
+        fps: if hears { FPS } else { WAN_FPS },
     };
     let (place, told) = match args.vram {
         Some(gb) => card(args, gb)?,

@@ -42,7 +42,8 @@ impl InfiniteTalk {
             false => {
                 // an adapter that was trained for fewer steps is no less so without a voice
                 let trained = if defaults.trained == Trained::Base { Trained::Wan } else { defaults.trained };
-                (WAN_FPS, Defaults { trained, hears, motion_frame: 1, ..defaults })
+                // `mode` is of a voice: a clip is as long as it was asked for
+                (WAN_FPS, Defaults { trained, hears, motion_frame: 1, clip: false, ..defaults })
             }
         };
         // what whoever runs this machine wants is checked now, not when somebody sends nothing

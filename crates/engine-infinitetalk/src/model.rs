@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device};
 use contract::{Complaint, EngineError, Warning};
-use layers::free_memory::free;
+use layers::free_memory::of;
 use layers::shelf::{Shelf, Use, make_room};
 use stagehand::Turn;
 
@@ -47,7 +47,7 @@ impl Setup {
     }
 }
 
-/// FLOP a second and bytes a second where nobody measured: only their ratio decides, and only whether blocks wait for their loading.
+/// FLOP a second and bytes a second where nobody measured: a layout is chosen by memory alone, its times are told to nobody.
 const USUAL_FLOP_PER_SECOND: f64 = 1e11;
 const USUAL_STREAM_BYTES_PER_SECOND: f64 = 1e9;
 
@@ -59,14 +59,23 @@ pub struct Model {
 
 #[derive(Default)]
 pub struct Loaded {
-    /// With the persons and the residency it was loaded for.
-    dit: Option<(usize, usize, Arc<Dit>)>,
+    dit: Option<LaidOut>,
     /// For how many persons, and with how many resident blocks, it was planned: short memory makes fewer of them.
     planned: Option<(usize, usize)>,
     vae: Option<Arc<WanVae>>,
     clip: Option<Arc<ClipVisual>>,
     umt5: Option<Arc<Umt5Encoder>>,
     ear: Option<Arc<Wav2Vec2>>,
+}
+
+/// The DiT as it was loaded.
+#[derive(Clone)]
+struct LaidOut {
+    persons: usize,
+    resident_blocks: usize,
+    dit: Arc<Dit>,
+    /// What whoever uses it is to know of its files.
+    warnings: Vec<Warning>,
 }
 
 impl Model {
@@ -107,7 +116,7 @@ impl Model {
     /// How the DiT is laid out for this work.
     pub fn plan(&self, files: &Files, work: &Work) -> Result<(Plan, Option<Warning>), EngineError> {
         let config = self.dit_config(files)?;
-        let size = size_of(&config, files).map_err(unloadable)?;
+        let size = self.size(&config, files)?;
         let machine = Machine {
             memory_bytes: self.setup.memory_bytes,
             flop_per_second: USUAL_FLOP_PER_SECOND,
@@ -123,32 +132,36 @@ impl Model {
                 Plan::resident(&size, work, &machine, (numbers, kept.resident_blocks))
             }
         };
-        self.fitting((plan, work.persons), |resident| {
+        self.fitting((plan, work.persons), &size, |resident| {
             Plan::resident(&size, work, &machine, (numbers, resident))
         })
     }
 
-    /// The plan, or the next smaller ones where the memory is not free that was there when the engine was made.
+    /// The plan, or the next smaller ones where the memory is not free that was there when the engine was made: other engines have laid out theirs
+    /// meanwhile, and give way only if nobody uses them.
     fn fitting(
         &self,
         (plan, persons): (Plan, usize),
+        size: &ModelSize,
         with: impl Fn(usize) -> Plan,
     ) -> Result<(Plan, Option<Warning>), EngineError> {
         let wanted = Some((persons, plan.resident_blocks));
         let there = self.shelf.look(|loaded| {
-            let resident = loaded.dit.as_ref().map(|(_, resident, _)| *resident);
+            let resident = loaded.dit.as_ref().map(|laid_out| laid_out.resident_blocks);
             resident.filter(|_| loaded.planned == wanted)
         });
+        let device = &self.setup.device;
         if let Some(resident) = there {
-            return Ok((if resident == plan.resident_blocks { plan } else { with(resident) }, None));
+            let plan = if resident == plan.resident_blocks { plan } else { with(resident) };
+            let there = plan.dit_bytes + self.beside(size);
+            make_room(plan.device_bytes.saturating_sub(there), device);
+            return Ok((plan, None));
         }
         // one that is laid out otherwise makes room before it is counted what is free
         self.shelf.drop_of(|loaded| (loaded.dit, loaded.planned) = (None, wanted));
-        if !self.setup.device.is_cpu() {
-            return Ok((plan, None));
-        }
-        make_room(plan.device_bytes, &self.setup.device);
-        let Some(free) = free() else { return Ok((plan, None)) };
+        let there = self.beside(size);
+        make_room(plan.device_bytes.saturating_sub(there), device);
+        let Some(free) = of(device).map(|free| free + there) else { return Ok((plan, None)) };
         let mut smaller = plan;
         while smaller.device_bytes > free {
             let Some(resident) = smaller.smaller() else {
@@ -171,36 +184,66 @@ impl Model {
         Ok((smaller, warning))
     }
 
+    /// Bytes of what is loaded besides the DiT.
+    fn beside(&self, size: &ModelSize) -> u64 {
+        let bytes = size.bytes_beside(self.setup.numbers);
+        self.shelf.look(|loaded| {
+            let there =
+                [loaded.umt5.is_some(), loaded.clip.is_some(), loaded.ear.is_some(), loaded.vae.is_some()];
+            bytes.into_iter().zip(there).filter_map(|(bytes, there)| there.then_some(bytes)).sum()
+        })
+    }
+
+    fn size(&self, config: &DitConfig, files: &Files) -> Result<ModelSize, EngineError> {
+        let (form, plain) = (self.form(), self.plain());
+        let text = files.umt5(&form).map_err(refused)?.parameters;
+        // int8 stays int8 on a CPU, half of what is planned for a number
+        let half = self.setup.device.is_cpu() && files.umt5_is_int8().map_err(refused)?;
+        let ear = files.wav2vec.as_ref().map(|ear| ear.open(&plain).map(|ear| ear.parameters)).transpose();
+        Ok(ModelSize {
+            dim: config.dim as u64,
+            ffn_dim: config.ffn_dim as u64,
+            layers: config.num_layers as u64,
+            heads: config.num_heads as u64,
+            block_parameters: config.block_parameters().map_err(unloadable)? as u64,
+            other_parameters: config.other_parameters().map_err(unloadable)? as u64,
+            text_parameters: if half { text / 2 } else { text },
+            clip_parameters: files.clip(&plain).map_err(refused)?.parameters,
+            vae_parameters: files.vae(&plain).map_err(refused)?.parameters,
+            ear_parameters: ear.map_err(refused)?.unwrap_or(0),
+        })
+    }
+
+    /// With what is to be told of its files.
     pub fn dit(
         &self,
         files: &Files,
         persons: usize,
         plan: &Plan,
     ) -> Result<(Arc<Dit>, Vec<Warning>), EngineError> {
-        let resident = plan.resident_blocks;
-        let mut warnings = Vec::new();
+        let resident_blocks = plan.resident_blocks;
         // another layout than the one that is there takes its place
         self.shelf.drop_of(|loaded| {
-            if loaded.dit.as_ref().is_some_and(|(of, with, _)| (*of, *with) != (persons, resident)) {
-                loaded.dit = None;
-            }
+            let kept = |dit: &LaidOut| (dit.persons, dit.resident_blocks) == (persons, resident_blocks);
+            loaded.dit = loaded.dit.take().filter(kept);
         });
-        let dit = self.shelf.once(
-            |loaded| loaded.dit.as_ref().map(|(_, _, dit)| Arc::clone(dit)),
+        let laid_out = self.shelf.once(
+            |loaded| loaded.dit.clone(),
             || {
                 let opened = files.dit(&self.form()).map_err(refused)?;
-                warnings = opened.warnings;
                 let block = match self.setup.numbers {
                     Numbers::Q8 => BlockForm::Q8_0,
                     Numbers::F32 | Numbers::Bf16 => BlockForm::Plain,
                 };
-                let residency = Residency { resident_blocks: resident };
+                let residency = Residency { resident_blocks };
                 let how = Loading { activations: self.activations(), form: block, residency };
-                Dit::load(&opened.config, &how, opened.weights).map(Arc::new).map_err(unloadable)
+                let dit =
+                    Dit::load(&opened.config, &how, opened.weights).map(Arc::new).map_err(unloadable)?;
+                Ok::<_, EngineError>(LaidOut { persons, resident_blocks, dit, warnings: opened.warnings })
             },
-            |loaded, dit| loaded.dit = Some((persons, resident, dit)),
+            |loaded, laid_out| loaded.dit = Some(laid_out),
         )?;
-        Ok((dit, warnings))
+        Ok((laid_out.dit, laid_out.warnings))
     }
 
     pub fn vae(&self, files: &Files) -> Result<Arc<WanVae>, EngineError> {
@@ -258,11 +301,11 @@ impl Model {
     }
 
     /// What has encoded makes room, unless the plan has room for it.
-    pub fn encoded(&self, plan: &Plan, clip: Encoder) {
+    pub fn encoded(&self, plan: &Plan, by: Encoder) {
         if plan.encoders_stay {
             return;
         }
-        self.shelf.drop_of(|loaded| match clip {
+        self.shelf.drop_of(|loaded| match by {
             Encoder::Text => loaded.umt5 = None,
             Encoder::Picture => loaded.clip = None,
             Encoder::Voice => loaded.ear = None,
@@ -305,26 +348,6 @@ pub enum Encoder {
     Text,
     Picture,
     Voice,
-}
-
-/// The encoders' numbers are told by the lengths of their files.
-fn size_of(config: &DitConfig, files: &Files) -> candle_core::Result<ModelSize> {
-    let numbers = |part: &str, bytes: u64| {
-        let of = files.of_weights().into_iter().filter(|file| file.part == part);
-        of.filter_map(|file| Some(std::fs::metadata(file.path).ok()?.len())).sum::<u64>() / bytes
-    };
-    Ok(ModelSize {
-        dim: config.dim as u64,
-        ffn_dim: config.ffn_dim as u64,
-        layers: config.num_layers as u64,
-        heads: config.num_heads as u64,
-        block_parameters: config.block_parameters()? as u64,
-        other_parameters: config.other_parameters()? as u64,
-        text_parameters: numbers("umt5", 2),
-        clip_parameters: numbers("clip", 4),
-        vae_parameters: numbers("vae", 4),
-        ear_parameters: numbers("wav2vec2", 4),
-    })
 }
 
 fn refused(error: BadWeights) -> EngineError {

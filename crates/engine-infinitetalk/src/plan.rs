@@ -2,7 +2,7 @@
 //! the machine's. `talkie plan infinitetalk` prints it, and the engine does what it says. Figures of FLOP count a multiplication and an addition
 //! as two.
 
-use contract::{Complaint, Size};
+use contract::{Complaint, Fps, Size};
 
 /// Numbers in the parts of the model, and the lengths that decide its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,16 @@ impl ModelSize {
         ear_parameters: 0,
         ..Self::RELEASED
     };
+
+    /// Of the text encoder, CLIP, the ear and the VAE in memory.
+    pub fn bytes_beside(&self, numbers: Numbers) -> [u64; 4] {
+        [
+            numbers.of_text().bytes(self.text_parameters),
+            Numbers::F32.bytes(self.clip_parameters),
+            Numbers::F32.bytes(self.ear_parameters),
+            Numbers::F32.bytes(self.vae_parameters),
+        ]
+    }
 }
 
 /// Rows of text and picture that every token looks at.
@@ -104,6 +114,10 @@ pub struct Work {
     /// 1 to 3.
     pub forwards_per_step: usize,
     pub persons: usize,
+    /// CLIP looks anew for each chunk: its place is taken as long as the take goes on.
+    pub moves: bool,
+    /// Of the video.
+    pub fps: Fps,
 }
 
 impl Work {
@@ -180,6 +194,8 @@ pub struct Plan {
     pub blocks: usize,
     /// Text encoder, CLIP and the ear stay between takes; otherwise they leave when they have encoded.
     pub encoders_stay: bool,
+    /// Of the DiT's weights on the device.
+    pub dit_bytes: u64,
     pub device_bytes: u64,
     pub host_bytes: u64,
     pub forward: ForwardFlop,
@@ -256,10 +272,8 @@ impl Plan {
         let held = if machine.own_memory && numbers == Numbers::Q8 { Numbers::Bf16 } else { numbers };
         let block = held.bytes(model.block_parameters);
         let other = held.bytes(model.other_parameters);
-        let encoders = numbers.of_text().bytes(model.text_parameters)
-            + Numbers::F32.bytes(model.clip_parameters)
-            + Numbers::F32.bytes(model.ear_parameters);
-        let vae = Numbers::F32.bytes(model.vae_parameters);
+        let [text, clip, ear, vae] = model.bytes_beside(numbers);
+        let encoders = text + clip + ear;
         // a card computes in bf16, a processor in f32, whatever the weights are held as
         let (tokens, width) = (work.tokens(), if machine.own_memory { 2 } else { 4 });
         let activations = tokens * width * (LIVE_PICTURES * model.dim + model.ffn_dim)
@@ -268,7 +282,11 @@ impl Plan {
         let decoding = 4 * u64::from(work.size.width) * u64::from(work.size.height) * 192 * 4 * 3;
         let waiting = streamed.min(2) as u64 * block;
         let denoising = resident as u64 * block + other + waiting + activations;
-        let kept = if encoders_stay { encoders } else { 0 };
+        let kept = match (encoders_stay, work.moves) {
+            (true, _) => encoders,
+            (false, true) => clip,
+            (false, false) => 0,
+        };
         let resident_bytes = resident as u64 * block + other;
         let device_bytes = (denoising + kept + vae).max(resident_bytes + kept + vae + decoding);
         // encoders that do not stay have the place of the activations while they work
@@ -293,12 +311,13 @@ impl Plan {
             resident_blocks: resident,
             blocks,
             encoders_stay,
+            dit_bytes: resident_bytes + waiting,
             device_bytes,
             host_bytes,
             forward,
             seconds_per_forward,
             seconds_per_chunk,
-            seconds_per_second: seconds_per_chunk / (fresh / crate::settings::FPS.as_f64()),
+            seconds_per_second: seconds_per_chunk / (fresh / work.fps.as_f64()),
         }
     }
 }
@@ -322,6 +341,8 @@ mod tests {
             steps: 40,
             forwards_per_step: 3,
             persons: 1,
+            moves: false,
+            fps: Fps::whole(25),
         }
     }
 
@@ -353,6 +374,15 @@ mod tests {
         let two = Work { persons: 2, ..work(640, 640) };
         let map = ForwardFlop::of(&ModelSize::RELEASED, &two).map / 1e15;
         assert!((map - 0.0225).abs() < 0.003, "{map}");
+    }
+
+    #[test]
+    fn a_clip_keeps_clip_in_memory_and_a_slower_video_costs_less() {
+        let still = Plan::resident(&ModelSize::RELEASED, &work(640, 640), &card(80), (Numbers::Bf16, 40));
+        let moving = Work { moves: true, fps: Fps::whole(16), ..work(640, 640) };
+        let moving = Plan::resident(&ModelSize::RELEASED, &moving, &card(80), (Numbers::Bf16, 40));
+        assert_eq!(moving.device_bytes - still.device_bytes, 4 * ModelSize::RELEASED.clip_parameters);
+        assert!((still.seconds_per_second / moving.seconds_per_second - 25.0 / 16.0).abs() < 1e-9);
     }
 
     #[test]

@@ -75,7 +75,9 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     let plan = chunks(shape, sound, take.length, options)?;
     let target = options.resolution.bucket(subject.size());
     let size = Size::new(target.0 as u32, target.1 as u32);
-    let masks = regions(options, subject.size(), target, persons, model.device())?;
+    let masks = regions(options, subject.footage.natural(), target, persons, model.device())?;
+    // a still whose chunks go on from each other is looked at anew as a clip is
+    let moves = subject.moves || options.anchor == Anchor::Previous && plan.chunks() > 1;
 
     let _turn = model.turn().take(stage)?;
     let _in_use = model.in_use();
@@ -87,6 +89,8 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
         steps: options.steps,
         forwards_per_step: options.guidance().map_err(asked)?.branches().len(),
         persons,
+        moves,
+        fps: take.fps,
     };
     let (layout, short) = model.plan(files, &work)?;
     if let Some(warning) = short {
@@ -111,6 +115,7 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
     let nets = Nets { dit: &dit, vae: &vae };
     let prompt = prompt(&dit, &text)?;
     drop(text);
+    let frames = plan.frames();
     let shoot = Shoot {
         looks: Looks { nets, clip, shape, target, stage },
         prompt,
@@ -119,18 +124,17 @@ fn make(model: &Model, take: Take, stage: &Stagehand) -> Result<Summary, EngineE
         seed: take.seed,
         options,
         size,
+        frames,
     };
     stage.tell(Cue::Begin(VideoFormat { size, layout: Layout::Rgb24, fps: take.fps }))?;
     let resumed = take.checkpoint.as_deref().map(Resumed::read).transpose()?;
-    let frames = plan.frames();
-    // a still whose chunks go on from each other is looked at anew as a clip is
-    let moves = subject.moves || options.anchor == Anchor::Previous && plan.chunks() > 1;
     match (moves, options.scene_seg && subject.moves) {
         (false, _) => shoot
             .still(plan, &mut subject, (resumed, &mut clock), || model.encoded(&layout, Encoder::Picture))?,
         (true, false) => shoot.moving(plan, &mut subject, (resumed, &mut clock))?,
         (true, true) => shoot.scenes(plan, &mut subject, (resumed, &mut clock))?,
     }
+    model.encoded(&layout, Encoder::Picture);
     Ok(Summary { frames, timings: clock.into_timings() })
 }
 
@@ -179,6 +183,8 @@ struct Shoot<'a> {
     seed: u64,
     options: &'a Options,
     size: Size,
+    /// Of the whole take.
+    frames: u64,
 }
 
 impl Shoot<'_> {
@@ -301,7 +307,8 @@ impl Shoot<'_> {
         clock: &mut Clock,
     ) -> Result<(), EngineError> {
         let stage = self.looks.stage;
-        let mut relay = Relay { stage, size: self.size };
+        let made = start..start + take.plan.frames();
+        let mut relay = Relay { stage, size: self.size, scene: made, frames: self.frames };
         let mut film = Film::new(self.looks.nets, take, scene, state).map_err(failed)?;
         loop {
             let exposed = clock.time(Stage::Denoising, || film.denoise(&mut relay)).map_err(failed)?;
@@ -517,6 +524,9 @@ impl Looks<'_> {
 struct Relay<'a> {
     stage: &'a Stagehand,
     size: Size,
+    /// The frames that are being made, of so many.
+    scene: Range<u64>,
+    frames: u64,
 }
 
 impl Watcher for Relay<'_> {
@@ -525,7 +535,13 @@ impl Watcher for Relay<'_> {
     }
 
     fn progress(&mut self, at: Progress) -> Result<(), Stopped> {
-        self.stage.tell(Cue::Stage(Stage::Denoising, at.done(), at.of()))
+        let Range { start, end } = self.scene;
+        let (done, of) = match end - start == self.frames {
+            true => (at.done(), at.of()),
+            // scenes differ in their forwards: of a take of several, frames are told
+            false => (start + (end - start) * at.done() / at.of().max(1), self.frames),
+        };
+        self.stage.tell(Cue::Stage(Stage::Denoising, done, of))
     }
 
     fn frame(&mut self, _: u64, frame: &[f32]) -> Result<(), Stopped> {

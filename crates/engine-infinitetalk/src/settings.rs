@@ -184,7 +184,7 @@ impl Options {
         let text = |text: &str| Value::Text(text.to_owned());
         let whole = |number: usize| Value::Int(number as i64);
         let mut rows = vec![
-            ("resolution", text(resolution_name(self.resolution))),
+            ("resolution", text(self.resolution.name())),
             ("acceleration", text(self.acceleration.name())),
             ("diffusion_steps", whole(self.steps)),
             ("shift", Value::Float(self.shift)),
@@ -304,13 +304,6 @@ fn anchor_name(anchor: Anchor) -> &'static str {
         Anchor::Source => "source",
         Anchor::First => "first",
         Anchor::Previous => "previous",
-    }
-}
-
-fn resolution_name(resolution: SizeClass) -> &'static str {
-    match resolution {
-        SizeClass::Size480 => "480",
-        SizeClass::Size720 => "720",
     }
 }
 

@@ -442,7 +442,7 @@ fn what_cannot_be_is_told_before_the_first_step() {
         said(&Take { plan: ChunkPlan::new(shape(), 8, None).unwrap(), ..take.clone() })
             .contains("8 frames of sound")
     );
-    take.sampling.guidance = Guidance::none();
+    take.sampling.guidance = Guidance::new(1.0, 1.0).unwrap();
     assert!(Film::new(studio.nets(), &take, studio.still(), None).is_ok());
 
     let speech = |lengths: &[usize]| {

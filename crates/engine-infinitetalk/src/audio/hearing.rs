@@ -2,7 +2,7 @@
 //! each second of it on a CPU (the first convolutions' outputs; 1.9 GB at the limit), and attention grows with the square. A longer
 //! voice is heard in stretches of a minute that begin every 40 s; every frame is taken where at least 9 s were heard on both sides,
 //! and over a second one stretch hands over to the next. That is near the official numbers but not equal to them (each stretch is
-//! normalised by itself), and is told. Memory then: three stretches, and what was heard.
+//! normalised by itself), and is told. Memory then: two stretches, and what was heard.
 
 use std::collections::VecDeque;
 
@@ -17,8 +17,8 @@ use crate::nets::wav2vec2::Wav2Vec2;
 const SAMPLES_PER_FRAME: usize = RATE_HZ as usize / FPS;
 /// With fewer samples the convolutions have nothing to say; silence follows.
 const FEWEST: usize = 400;
-/// Stretches that are kept: the one that is heard, the next, and the one before, to which a mirror at the end may lead back.
-const KEPT: usize = 3;
+/// Stretches that are kept: the one that is heard, and the next.
+const KEPT: usize = 2;
 
 /// In frames of video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,6 @@ impl<'a> Hearing<'a> {
 
     /// What is heard in a frame: (1, layers, c)
     fn row(&mut self, frame: usize) -> Result<Tensor> {
-        let frame = frame.min(self.frames - 1);
         let (stretch, later) = self.limits.shares(frame, self.limits.stretches(self.frames));
         let mut of =
             |stretch: usize| self.stretch(stretch)?.narrow(0, frame - stretch * self.limits.stride, 1);

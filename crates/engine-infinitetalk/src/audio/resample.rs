@@ -193,7 +193,7 @@ impl VoiceSource for Resampled {
     fn read(&mut self, out: &mut [f32]) -> Result<usize, SourceError> {
         while self.taken == self.ready.len() {
             let Some(resampler) = &mut self.resampler else { return Ok(0) };
-            (self.taken, self.ready) = (0, std::mem::take(&mut self.ready));
+            self.taken = 0;
             self.ready.clear();
             match self.voice.read(&mut self.piece)? {
                 0 => self.resampler.take().expect("it was here").finish(&mut self.ready),

@@ -58,11 +58,10 @@ pub enum SizeClass {
 }
 
 impl SizeClass {
-    /// The official name.
     pub fn name(self) -> &'static str {
         match self {
-            SizeClass::Size480 => "infinitetalk-480",
-            SizeClass::Size720 => "infinitetalk-720",
+            SizeClass::Size480 => "480",
+            SizeClass::Size720 => "720",
         }
     }
 

@@ -2,7 +2,7 @@
 //! 0107cd9 counts frames and takes every clip for one of 25 frames a second; at that rate both are the same. Behind the clip's end its last
 //! frame stays. Refused: going back, a clip without frames, frames that are not RGB.
 
-use contract::{Fps, Frame, FrameSource, Layout};
+use contract::{Fps, Frame, FrameSource, Layout, Size};
 use pictures::View;
 
 use super::PictureError;
@@ -28,6 +28,12 @@ impl Footage {
         }
         let frame = source.next()?.ok_or(PictureError::NoFrames)?;
         Ok(Self { source, fps: format.fps, frame, at: 0, ended: false })
+    }
+
+    /// Size of the user's own picture or clip, in whose pixels boxes are given: (width, height)
+    pub fn natural(&self) -> (usize, usize) {
+        let Size { width, height } = self.source.format().natural;
+        (width as usize, height as usize)
     }
 
     /// The clip's frame that is seen when frame `take` of the take begins.
@@ -58,7 +64,7 @@ impl Footage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::{Size, SourceError, SourceFormat};
+    use contract::{SourceError, SourceFormat};
 
     /// Frames that show their number.
     struct Numbered {

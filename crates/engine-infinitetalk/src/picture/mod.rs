@@ -37,7 +37,7 @@ pub enum PictureError {
     )]
     BoxOutside { person: usize, given: PersonBox, picture: (usize, usize) },
     #[error(
-        "nothing is left of the box of person {person}: a picture of {}x{} is cut to {}x{} around its middle",
+        "nothing is left of the box of person {person}: a picture of {}x{} is cut to {}x{} around its middle, and every 16th pixel counts",
         picture.0, picture.1, target.0, target.1
     )]
     BoxCutOff { person: usize, picture: (usize, usize), target: (usize, usize) },

@@ -29,12 +29,6 @@ pub struct Projection {
     pub norm_threshold: f64,
 }
 
-impl Default for Projection {
-    fn default() -> Self {
-        Self { momentum: -0.75, norm_threshold: 55.0 }
-    }
-}
-
 /// How strongly text and sound are followed. A scale of 1 follows without exaggeration and saves its pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guidance {
@@ -51,11 +45,6 @@ impl Guidance {
             }
         }
         Ok(Self { text, audio, projection: None })
-    }
-
-    /// One pass a step: for weights into which guidance was distilled.
-    pub fn none() -> Self {
-        Self { text: 1.0, audio: 1.0, projection: None }
     }
 
     pub fn with_projection(self, projection: Projection) -> std::result::Result<Self, SamplerError> {
@@ -175,6 +164,10 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    fn no_guidance() -> Guidance {
+        Guidance::new(1.0, 1.0).unwrap()
+    }
+
     fn values(values: &[f32]) -> Tensor {
         Tensor::new(values, &Device::Cpu).unwrap()
     }
@@ -187,12 +180,12 @@ mod tests {
     #[test]
     fn a_scale_of_one_saves_its_pass_and_changes_nothing() {
         let of = |text, audio| Guidance::new(text, audio).unwrap();
-        assert_eq!(Guidance::none().branches(), [Branch::Conditioned]);
+        assert_eq!(no_guidance().branches(), [Branch::Conditioned]);
         assert_eq!(of(1.0, 2.0).branches(), [Branch::Conditioned, Branch::DropAudio]);
         assert_eq!(of(5.0, 1.0).branches(), [Branch::Conditioned, Branch::DropText]);
         assert_eq!(of(5.0, 4.0).without_audio().branches(), [Branch::Conditioned, Branch::DropText]);
         assert_eq!(of(5.0, 4.0).branches().len(), 3);
-        assert_eq!(guided(Guidance::none(), &[&[3.0]]), [3.0]);
+        assert_eq!(guided(no_guidance(), &[&[3.0]]), [3.0]);
         assert_eq!(guided(of(1.0, 2.0), &[&[3.0], &[2.0]]), [4.0]);
         assert_eq!(guided(of(3.0, 1.0), &[&[3.0], &[2.0]]), [5.0]);
         // uncond + text (cond - drop_text) + audio (drop_text - uncond), with audio 1 whatever uncond is
@@ -221,8 +214,8 @@ mod tests {
         assert!(Guidance::new(f64::NAN, 1.0).unwrap_err().to_string().contains("text"));
         assert!(Guidance::new(1.0, f64::INFINITY).unwrap_err().to_string().contains("audio"));
         let none = Projection { momentum: 0.0, norm_threshold: 0.0 };
-        assert!(Guidance::none().with_projection(none).unwrap_err().to_string().contains('0'));
+        assert!(no_guidance().with_projection(none).unwrap_err().to_string().contains('0'));
         let one_too_many = [values(&[0.0]), values(&[0.0])];
-        assert!(Guide::new(Guidance::none()).velocity(&one_too_many).is_err());
+        assert!(Guide::new(no_guidance()).velocity(&one_too_many).is_err());
     }
 }

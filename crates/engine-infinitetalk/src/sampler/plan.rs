@@ -33,11 +33,6 @@ impl ChunkShape {
         Ok(Self { frames, motion })
     }
 
-    /// What the weights were trained with: 81 frames, 9 of them motion.
-    pub fn official() -> Self {
-        Self { frames: 81, motion: 9 }
-    }
-
     pub fn frames(self) -> usize {
         self.frames
     }
@@ -153,7 +148,7 @@ mod tests {
     use super::*;
 
     fn plan(sound: u64, limit: Option<u64>) -> ChunkPlan {
-        ChunkPlan::new(ChunkShape::official(), sound, limit).unwrap()
+        ChunkPlan::new(ChunkShape::new(81, 9).unwrap(), sound, limit).unwrap()
     }
 
     #[test]
@@ -205,7 +200,7 @@ mod tests {
         assert!(said(81, 8).contains("motion") && said(81, 8).contains('8'));
         assert!(said(9, 9).contains('9'));
         assert!(said(0, 1).contains('0'));
-        let nothing = ChunkPlan::new(ChunkShape::official(), 0, None).unwrap_err();
+        let nothing = ChunkPlan::new(ChunkShape::new(81, 9).unwrap(), 0, None).unwrap_err();
         assert!(nothing.to_string().contains("no frames"));
     }
 }

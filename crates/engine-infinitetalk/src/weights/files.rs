@@ -176,6 +176,7 @@ impl Files {
                 (DitFiles::Plain { base: base_files, audio }, Umt5Files::Plain(base.file(UMT5)?))
             }
         };
+        warnings.extend(if wish.persons == Persons::Two { of_one(&dit) } else { None });
         base.file(&format!("{TOKENIZER}/tokenizer.json"))?;
         let lora = |lora: &Lora| {
             let path = Named::new(&lora.path, "the LoRA").is_file(lora.file())?;
@@ -220,6 +221,20 @@ impl Files {
         self.loras.iter().for_each(|lora| add("lora", &lora.path));
         all
     }
+}
+
+/// Where a file was named for both: weights for one person and for two have the same keys and shapes, only their names tell them apart.
+fn of_one(dit: &DitFiles) -> Option<Warning> {
+    let path = match dit {
+        DitFiles::Quantised(pair) => &pair.weights,
+        DitFiles::Plain { audio, .. } => audio.as_ref()?,
+    };
+    let mut names = path.iter().rev().take(2).map(|name| name.to_string_lossy());
+    let message = format!(
+        "two persons are to speak by {}, whose name does not say `multi`: weights trained for one cannot tell two apart",
+        path.display()
+    );
+    (!names.any(|name| name.contains("multi"))).then(|| Warning::new("weights_of_one_person", message))
 }
 
 /// A quantised checkpoint and its map, which has the same name with another ending.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::error::BadWeights;
 use super::files::{Base, DitFiles, Files, Pair, Umt5Files, Wav2VecFiles};
 use super::lora::Loras;
-use super::quanto::Quanto;
+use super::quanto::{Kind, Quanto, kind_of};
 use super::shapes::Shapes;
 use super::source::{Quantised, Source};
 use crate::nets::clip_visual::ClipVisual;
@@ -34,13 +34,17 @@ pub struct Form {
 pub struct Opened<C> {
     pub config: C,
     pub weights: VarBuilder<'static>,
+    /// Numbers of the weights that the net asks for.
+    pub parameters: u64,
     pub warnings: Vec<Warning>,
 }
 
 impl<C> Opened<C> {
-    fn new(config: C, source: Source, form: &Form) -> Self {
+    fn new(config: C, (source, asked): (Source, &Inventory), form: &Form) -> Self {
         let weights = source.quantised(form.quantised).into_builder(form.dtype, &form.device);
-        Self { config, weights, warnings: Vec::new() }
+        let count = |shape: &[usize]| shape.iter().map(|&side| side as u64).product::<u64>();
+        let parameters = asked.iter().map(|(_, shape)| count(shape)).sum();
+        Self { config, weights, parameters, warnings: Vec::new() }
     }
 }
 
@@ -69,11 +73,19 @@ impl Files {
         };
         source.check(&asked, &[], "the DiT of this config.json")?;
         if self.loras.is_empty() {
-            return Ok(Opened::new(config, source, form));
+            return Ok(Opened::new(config, (source, &asked), form));
         }
         let mut loras = Loras::open(&self.loras, self.lora_rules, &asked)?;
         let warnings = std::mem::take(&mut loras.warnings);
-        Ok(Opened { warnings, ..Opened::new(config, source.with(loras), form) })
+        Ok(Opened { warnings, ..Opened::new(config, (source.with(loras), &asked), form) })
+    }
+
+    /// Whether umT5's layers lie in int8 here, a byte a number.
+    pub fn umt5_is_int8(&self) -> std::result::Result<bool, BadWeights> {
+        match &self.umt5 {
+            Umt5Files::Plain(_) => Ok(false),
+            Umt5Files::Quantised(pair) => Ok(kind_of(&pair.map)? == Kind::Int8),
+        }
     }
 
     pub fn umt5(&self, form: &Form) -> std::result::Result<Opened<Umt5Config>, BadWeights> {
@@ -85,7 +97,7 @@ impl Files {
         let config = Shapes { source: &source, net }.umt5()?;
         let asked = outline(Outline::new(), |vb| Umt5Encoder::load(&config, vb).map(drop), net)?;
         source.check(&asked, &[], net)?;
-        Ok(Opened::new(config, source, form))
+        Ok(Opened::new(config, (source, &asked), form))
     }
 
     /// The vision tower; the text tower, the last block and what follows it are not asked for.
@@ -97,7 +109,7 @@ impl Files {
         let last = format!("visual.transformer.{}.", config.num_hidden_layers - 1); // checked: there is one
         let unused = ["log_scale", "textual.", last.as_str(), "visual.post_norm.", "visual.head"];
         source.check(&asked, &unused, net)?;
-        Ok(Opened::new(config, source, form))
+        Ok(Opened::new(config, (source, &asked), form))
     }
 
     pub fn vae(&self, form: &Form) -> std::result::Result<Opened<WanVaeConfig>, BadWeights> {
@@ -106,7 +118,7 @@ impl Files {
         let config = Shapes { source: &source, net }.vae()?;
         let asked = outline(Outline::new(), |vb| WanVae::load(&config, vb).map(drop), net)?;
         source.check(&asked, &[], net)?;
-        Ok(Opened::new(config, source, form))
+        Ok(Opened::new(config, (source, &asked), form))
     }
 }
 
@@ -127,7 +139,7 @@ impl Wav2VecFiles {
         let asked = outline(spelling, |vb| Wav2Vec2::load(&config, vb).map(drop), net)?;
         let unused = ["wav2vec2.masked_spec_embed", "quantizer.", "project_hid.", "project_q."];
         source.check(&asked, &unused, net)?;
-        Ok(Opened::new(config, source, form))
+        Ok(Opened::new(config, (source, &asked), form))
     }
 }
 
