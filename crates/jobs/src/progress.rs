@@ -11,7 +11,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Progress {
     watcher: Arc<dyn Watcher>,
-    stage: Option<(Stage, Instant)>,
+    /// When it began, and with how much done: a stage that comes again goes on counting.
+    stage: Option<(Stage, Instant, u64)>,
     told: Option<Instant>,
 }
 
@@ -26,12 +27,12 @@ impl Progress {
 
     pub fn stage(&mut self, stage: Stage, done: u64, of: u64) {
         let now = Instant::now();
-        let begun = match self.stage {
-            Some((current, begun)) if current == stage => begun,
+        let (begun, before) = match self.stage {
+            Some((current, begun, before)) if current == stage => (begun, before),
             _ => {
-                self.stage = Some((stage, now));
+                self.stage = Some((stage, now, done));
                 self.told = None;
-                now
+                (now, done)
             }
         };
         let last = of > 0 && done >= of;
@@ -39,16 +40,19 @@ impl Progress {
             return;
         }
         self.told = Some(now);
-        self.watcher.event(&Event::Stage { stage, done, of, eta: remaining(now - begun, done, of) });
+        self.watcher.event(&Event::Stage {
+            stage,
+            done,
+            of,
+            eta: remaining(now - begun, (before, done, of)),
+        });
     }
 }
 
 /// The time the rest takes if it goes on as before; `None` while there is nothing to go by.
-fn remaining(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
-    if done == 0 || of == 0 {
-        return None;
-    }
-    Some(elapsed.mul_f64(of.saturating_sub(done) as f64 / done as f64))
+fn remaining(elapsed: Duration, (before, done, of): (u64, u64, u64)) -> Option<Duration> {
+    let gained = done.checked_sub(before).filter(|&gained| gained > 0 && of > 0)?;
+    Some(elapsed.mul_f64(of.saturating_sub(done) as f64 / gained as f64))
 }
 
 #[cfg(test)]
@@ -59,14 +63,18 @@ mod tests {
     fn the_rest_is_told_in_proportion() {
         let second = Duration::from_secs(1);
         let rows = [
-            (1, 4, Some(second * 3)),
-            (4, 4, Some(Duration::ZERO)),
-            (0, 4, None),
-            (3, 0, None),
-            (5, 4, Some(Duration::ZERO)),
+            ((0, 1, 4), Some(second * 3)),
+            ((0, 4, 4), Some(Duration::ZERO)),
+            ((0, 0, 4), None),
+            ((0, 3, 0), None),
+            ((0, 5, 4), Some(Duration::ZERO)),
+            // the last of four windows of 25 steps, one step into it
+            ((75, 76, 100), Some(second * 24)),
+            ((75, 75, 100), None),
+            ((4, 3, 100), None),
         ];
-        for (done, of, expected) in rows {
-            assert_eq!(remaining(second, done, of), expected, "{done}/{of}");
+        for (counts, expected) in rows {
+            assert_eq!(remaining(second, counts), expected, "{counts:?}");
         }
     }
 }
