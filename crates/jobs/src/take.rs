@@ -1,6 +1,7 @@
 //! The take on its way out: frames cross a bounded channel to a thread that feeds what writes them, a file or a live
 //! session. That is started when the engine names its format, before the first frame exists.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -72,6 +73,8 @@ pub struct TakeSink {
     seen: Arc<Mutex<Seen>>,
     progress: Progress,
     stop: Stop,
+    /// The writer has given up. An engine that works for hours before its next frame learns it with its next step.
+    broken: Arc<AtomicBool>,
 }
 
 /// What the recipe wants to know afterwards.
@@ -92,11 +95,16 @@ pub struct Writer {
 pub fn open(write: Write, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (TakeSink, Writer) {
     let (frames, messages) = sync_channel(FRAMES_IN_FLIGHT);
     let seen = Arc::new(Mutex::new(Seen::default()));
+    let broken = Arc::new(AtomicBool::new(false));
     let thread = {
-        let stop = stop.clone();
-        // leaves at the first error: the channel closes, and the engine's next frame is answered with `Stopped`
+        let (stop, broken) = (stop.clone(), Arc::clone(&broken));
+        // leaves at the first error: whatever the engine says next is answered with `Stopped`
         std::thread::spawn(move || match messages.recv() {
-            Ok(Message::Begin(format)) => write(format, &Frames { messages, stop }),
+            Ok(Message::Begin(format)) => {
+                let written = write(format, &Frames { messages, stop });
+                broken.store(written.is_err(), Ordering::Relaxed);
+                written
+            }
             _ => Ok(()), // the engine ended before it had a format; it says why
         })
     };
@@ -105,6 +113,7 @@ pub fn open(write: Write, watcher: &Arc<dyn Watcher>, stop: &Stop) -> (TakeSink,
         seen: Arc::clone(&seen),
         progress: Progress::new(Arc::clone(watcher)),
         stop: stop.clone(),
+        broken,
     };
     (sink, Writer { thread, seen })
 }
@@ -171,10 +180,12 @@ impl From<MediaError> for Fault {
 
 impl TakeSink {
     fn send(&self, message: Message) -> Result<(), Stopped> {
-        if self.stop.is_stopped() {
-            return Err(Stopped);
-        }
+        self.go_on()?;
         self.frames.send(message).map_err(|_| Stopped)
+    }
+
+    fn go_on(&self) -> Result<(), Stopped> {
+        if self.stop.is_stopped() || self.broken.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
     }
 
     fn seen(&self, change: impl FnOnce(&mut Seen)) {
@@ -190,7 +201,7 @@ impl FrameSink for TakeSink {
 
     fn stage(&mut self, stage: Stage, done: u64, of: u64) -> Result<(), Stopped> {
         self.progress.stage(stage, done, of);
-        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+        self.go_on()
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), Stopped> {
@@ -203,10 +214,31 @@ impl FrameSink for TakeSink {
     fn warn(&mut self, warning: Warning) -> Result<(), Stopped> {
         self.progress.warn(warning.clone());
         self.seen(|seen| seen.warnings.push(warning));
-        if self.stop.is_stopped() { Err(Stopped) } else { Ok(()) }
+        self.go_on()
     }
 
     fn checkpoint(&mut self, state: &[u8]) -> Result<(), Stopped> {
         self.send(Message::Cut(state.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_learns_of_a_broken_writer_before_its_next_frame() {
+        let full =
+            || MediaError::from(contract::Complaint::new("disk_full", "no space is left", "make room"));
+        let write: Write = Box::new(move |_, _| Err(full()));
+        let nobody: Arc<dyn Watcher> = Arc::new(|_: &crate::Event| {});
+        let (mut sink, writer) = open(write, &nobody, &Stop::default());
+        let size = Size { width: 64, height: 64 };
+        sink.begin(VideoFormat { size, layout: contract::Layout::I420, fps: Fps::whole(25) }).unwrap();
+        while sink.stage(Stage::Rendering, 0, 40).is_ok() {
+            std::thread::yield_now();
+        }
+        drop(sink);
+        assert!(matches!(writer.finish(), Err(Fault::Rejected(told)) if told.code == "disk_full"));
     }
 }
