@@ -1,7 +1,9 @@
 //! What a user may set: crop, size, amplitude, sway. Read once, at the start; an unknown name or a value out of range is told
 //! then, with its range and the remedy.
 
-use contract::{Complaint, Fps, SettingCard, Settings, Value};
+use contract::{Complaint, Fps, Sent, SettingCard, Settings, Value};
+
+const NAMES: [&str; 4] = ["crop", "size", "amplitude", "sway"];
 
 /// Frame rate where nobody names one.
 pub const DEFAULT_FPS: Fps = Fps::whole(25);
@@ -24,6 +26,16 @@ pub enum Crop {
     Face,
 }
 
+impl Crop {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "full" => Some(Self::Full),
+            "face" => Some(Self::Face),
+            _ => None,
+        }
+    }
+}
+
 /// The settings of one session, resolved.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -44,23 +56,15 @@ impl Default for Options {
 
 impl Options {
     pub fn parse(settings: &Settings) -> Result<Self, Complaint> {
-        let mut options = Self::default();
-        for (name, value) in &settings.sent {
-            match name.as_str() {
-                "crop" => options.crop = crop(value)?,
-                "size" => options.size = size(value)?,
-                "amplitude" => options.amplitude = gain("amplitude", value)?,
-                "sway" => options.sway = gain("sway", value)?,
-                _ => {
-                    return Err(Complaint::new(
-                        "unknown_setting",
-                        format!("puppet has no setting `{name}`"),
-                        "puppet knows crop, size, amplitude and sway",
-                    ));
-                }
-            }
-        }
-        Ok(options)
+        let sent = Sent::to("puppet", settings, &NAMES)?;
+        let usual = Self::default();
+        let gain = |name, usual: f32| sent.real(name, usual.into(), (0.0, MAX_GAIN)).map(|gain| gain as f32);
+        Ok(Self {
+            crop: sent.choice("crop", usual.crop, "full or face", Crop::named)?,
+            size: sent.choice("size", usual.size, &sizes(), size)?,
+            amplitude: gain("amplitude", usual.amplitude)?,
+            sway: gain("sway", usual.sway)?,
+        })
     }
 
     /// As the report shows them; `longest` is what the size came to.
@@ -99,50 +103,15 @@ pub fn cards() -> Vec<SettingCard> {
     ]
 }
 
-fn crop(value: &Value) -> Result<Crop, Complaint> {
-    match value {
-        Value::Text(text) if text == "full" => Ok(Crop::Full),
-        Value::Text(text) if text == "face" => Ok(Crop::Face),
-        _ => Err(bad_value("crop", value, "full or face")),
-    }
+fn sizes() -> String {
+    format!("0 (automatic) or {MIN_LONGEST} to {MAX_LONGEST} px")
 }
 
-fn size(value: &Value) -> Result<Option<u32>, Complaint> {
-    let bad = || bad_value("size", value, &format!("0 (automatic) or {MIN_LONGEST} to {MAX_LONGEST} px"));
-    match whole(value).ok_or_else(bad)? {
-        0 => Ok(None),
-        px if (i64::from(MIN_LONGEST)..=i64::from(MAX_LONGEST)).contains(&px) => Ok(Some(px as u32)),
-        _ => Err(bad()),
+fn size(text: &str) -> Option<Option<u32>> {
+    match text.trim().parse().ok()? {
+        0 => Some(None),
+        px => (MIN_LONGEST..=MAX_LONGEST).contains(&px).then_some(Some(px)),
     }
-}
-
-fn gain(name: &str, value: &Value) -> Result<f32, Complaint> {
-    match number(value) {
-        Some(v) if (0.0..=MAX_GAIN).contains(&v) => Ok(v as f32),
-        _ => Err(bad_value(name, value, &format!("a number from 0 to {MAX_GAIN}"))),
-    }
-}
-
-fn whole(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(v) => Some(*v),
-        Value::Float(v) if v.fract() == 0.0 => Some(*v as i64),
-        Value::Text(text) => text.parse().ok(),
-        Value::Float(_) | Value::Bool(_) => None,
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Int(v) => Some(*v as f64),
-        Value::Float(v) => Some(*v),
-        Value::Text(text) => text.parse().ok(),
-        Value::Bool(_) => None,
-    }
-}
-
-fn bad_value(name: &str, value: &Value, range: &str) -> Complaint {
-    Complaint::new("bad_setting", format!("{name} is `{value}`"), format!("{name} takes {range}"))
 }
 
 #[cfg(test)]
@@ -169,16 +138,40 @@ mod tests {
     #[test]
     fn mistakes_name_value_and_range() {
         let rows = [
-            ("crop", Value::Text("nose".into()), "crop is `nose`; crop takes full or face"),
-            ("size", Value::Int(63), "size is `63`; size takes 0 (automatic) or 64 to 1920 px"),
-            ("size", Value::Int(1921), "size is `1921`; size takes 0 (automatic) or 64 to 1920 px"),
-            ("amplitude", Value::Float(1.6), "amplitude is `1.6`; amplitude takes a number from 0 to 1.5"),
-            ("sway", Value::Float(f64::NAN), "sway is `NaN`; sway takes a number from 0 to 1.5"),
-            ("sway", Value::Bool(true), "sway is `true`; sway takes a number from 0 to 1.5"),
+            (
+                "crop",
+                Value::Text("nose".into()),
+                "crop is nose, it must be full or face; correct it, or leave it out",
+            ),
+            (
+                "size",
+                Value::Int(63),
+                "size is 63, it must be 0 (automatic) or 64 to 1920 px; correct it, or leave it out",
+            ),
+            (
+                "size",
+                Value::Int(1921),
+                "size is 1921, it must be 0 (automatic) or 64 to 1920 px; correct it, or leave it out",
+            ),
+            (
+                "amplitude",
+                Value::Float(1.6),
+                "amplitude is 1.6, it must be a number from 0 to 1.5; correct it, or leave it out",
+            ),
+            (
+                "sway",
+                Value::Float(f64::NAN),
+                "sway is NaN, it must be a number from 0 to 1.5; correct it, or leave it out",
+            ),
+            (
+                "sway",
+                Value::Bool(true),
+                "sway is true, it must be a number from 0 to 1.5; correct it, or leave it out",
+            ),
             (
                 "steps",
                 Value::Int(1),
-                "puppet has no setting `steps`; puppet knows crop, size, amplitude and sway",
+                "puppet has no setting `steps`; puppet knows crop, size, amplitude, sway",
             ),
         ];
         for (name, value, expected) in rows {
