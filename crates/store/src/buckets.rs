@@ -36,8 +36,6 @@ const CONTROL: Duration = Duration::from_secs(20);
 const PART_TIME: Duration = Duration::from_secs(120);
 /// After the first attempt.
 const RETRIES: usize = 2;
-/// S3's own limit of a signature.
-const LONGEST_SIGNATURE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Used where the operator names an endpoint but no region: servers that speak like S3 expect it.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -171,11 +169,6 @@ impl Buckets {
         let gone = self.operator(&name.bucket)?.delete_iter(keys).await;
         gone.map_err(|error| refused(Doing::Write, name, &error))?;
         Ok(found)
-    }
-
-    pub(crate) async fn presign(&self, name: &S3Name, valid: Duration) -> Result<String, Complaint> {
-        let signed = self.operator(&name.bucket)?.presign_read(&name.key, valid.min(LONGEST_SIGNATURE)).await;
-        Ok(signed.map_err(|error| refused(Doing::Read, name, &error))?.uri().to_string())
     }
 
     fn operator(&self, bucket: &str) -> Result<Operator, Complaint> {

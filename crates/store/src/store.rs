@@ -208,14 +208,6 @@ impl Store {
         self.0.buckets.upload(local, &S3Name::parse(s3)?).await
     }
 
-    /// A URL under which the key can be read for `valid`, without credentials; `None` for a local store.
-    pub async fn presign(&self, key: &str, valid: Duration) -> Result<Option<String>, Complaint> {
-        match self.remote(&Key::parse(key)?) {
-            Some(name) => self.0.buckets.presign(&name, valid).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// A local path of a request: below a media root after its symbolic links are resolved, else a complaint that
     /// does not tell whether the file exists. Below a root, a file that is not there is `file_missing`.
     pub fn allow_path(&self, path: &str) -> Result<PathBuf, Complaint> {

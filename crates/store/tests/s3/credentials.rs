@@ -30,7 +30,7 @@ fn a_profile() {
 }
 
 /// Serves `answer(request)` on every connection, for as long as the process lives.
-fn serve(answer: fn(&str) -> String) -> u16 {
+pub fn serve(answer: fn(&str) -> String) -> u16 {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -46,7 +46,7 @@ fn serve(answer: fn(&str) -> String) -> u16 {
     port
 }
 
-fn reply(status: &str, body: &str) -> String {
+pub fn reply(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 

@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto::Builder;
 use store::{FetchLimits, Remote, Store, StoreConfig};
 use tokio::net::TcpListener;
 
+mod address;
 mod credentials;
 mod story;
 
@@ -58,6 +59,11 @@ macro_rules! stories {
                 }
             )*
             #[test]
+            #[ignore = "told by the tests of addresses in processes of their own"]
+            fn the_addresses_of_the_table() {
+                super::run(super::story::the_addresses_of_the_table());
+            }
+            #[test]
             #[ignore = "told by the tests of credentials in processes of their own"]
             fn the_credentials_are_right() {
                 super::run(super::story::the_credentials_are_right());
@@ -83,12 +89,10 @@ stories! {
     a_folder_is_brought_whole_and_removed: &KEYS;
     names_of_users_are_read_and_written: &KEYS;
     a_bucket_that_is_not_there_is_named: &KEYS;
-    a_signed_url_needs_no_credentials_and_ends: &KEYS;
     a_wrong_secret_is_denied: &[KEYS[0], ("AWS_SECRET_ACCESS_KEY", "wrong")];
     a_server_may_go_and_come_back: &KEYS;
     an_upload_that_is_given_up_leaves_nothing: &KEYS;
-    endpoints_regions_and_styles: &KEYS;
-    the_endpoint_may_come_from_the_environment: &[KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", "http://127.0.0.1:7"), ("AWS_REGION", "eu-north-1")];
+    no_address_and_bad_names: &KEYS;
 }
 
 /// An S3 server of this test: buckets are folders.
