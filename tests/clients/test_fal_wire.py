@@ -736,7 +736,12 @@ def test_keys(new_talkie, inputs):
     rid = told.headers["x-fal-request-id"]
     assert httpx.get(f"{base}/queue/{APP}/requests/{rid}", headers=other).status_code == 404
     assert httpx.put(f"{base}/queue/{APP}/requests/{rid}/cancel", headers=other).status_code == 404
-    assert httpx.get(f"{base}/queue/{APP}/requests/{rid}", headers={"authorization": "Key id:anna"}).status_code == 200
+    anna = {"authorization": "Key id:anna"}
+    assert httpx.get(f"{base}/queue/{APP}/requests/{rid}", headers=anna).status_code == 200
+    # a token for one app is none for the requests of another
+    for what, method in (("", "GET"), ("/status", "GET"), ("/status/stream", "GET"), ("/cancel", "PUT")):
+        told = httpx.request(method, f"{base}/queue/{PUPPET}/requests/{rid}{what}", headers=anna)
+        assert told.status_code == 404, f"{what}: {told.status_code} {told.text}"
     token = httpx.post(f"{base}/rest/tokens/", json={"allowed_apps": ["puppet"], "token_expiration": 120}, headers=other).json()
     place = base.replace("http", "ws", 1) + f"/run/{PUPPET}/realtime"
     with websockets.sync.client.connect(f"{place}?fal_jwt_token={token}") as ok:

@@ -279,13 +279,20 @@ async fn queue(door: &Door, (owner, target): (&Owner, &Target), request: Request
         let job = queued(door, (owner, target), app, request).await?;
         return submitted(door, (owner, target), &job, webhook).await;
     };
-    if !apps::APPS.iter().any(|known| known.id == app || known.base() == app) {
-        app_of(target)?;
-    }
+    let known = apps::APPS.iter().find(|known| known.id == app || known.base() == app);
+    let base = match known {
+        Some(known) => known.base(),
+        None => app_of(target)?.0.base(),
+    };
+    let found = async || {
+        let view = find(door, owner, id).await?;
+        // whoever holds a token for one app sees the requests of that app
+        if to_wire::app_of(&view).is_none_or(|own| own.base() == base) { Ok(view) } else { Err(unknown()) }
+    };
     let method = request.method().clone();
     match (method, what) {
         (Method::GET, "status") => {
-            let view = find(door, owner, id).await?;
+            let view = found().await?;
             let logs = match wants_logs(target) {
                 true => Some(logs(door, &view).await?),
                 false => None,
@@ -295,11 +302,11 @@ async fn queue(door: &Door, (owner, target): (&Owner, &Target), request: Request
             Ok(named(json(code, &status), id))
         }
         (Method::GET, "status/stream") => {
-            let view = find(door, owner, id).await?;
+            let view = found().await?;
             Ok(named(watched(door, target, &view), id))
         }
-        (Method::GET, "" | "response") => Ok(to_wire::result(find(door, owner, id).await?.as_ref())),
-        (Method::PUT | Method::POST, "cancel") => cancel(door, owner, id).await,
+        (Method::GET, "" | "response") => Ok(to_wire::result(found().await?.as_ref())),
+        (Method::PUT | Method::POST, "cancel") => cancel(door, owner, (id, found().await)).await,
         (_, "status" | "status/stream" | "" | "response" | "cancel") => Err(not_allowed()),
         (_, other) => Err(no_path(&format!("/{other}"))),
     }
@@ -334,7 +341,11 @@ async fn submitted(
 async fn find(door: &Door, Owner(owner): &Owner, id: &str) -> Result<Arc<JobView>, No> {
     let view = door.room.house.desk.job(id, Some(owner)).await.map_err(broken)?;
     let view = view.filter(|view| view.dialect == DIALECT);
-    view.ok_or_else(|| No::said(StatusCode::NOT_FOUND, "Request not found"))
+    view.ok_or_else(unknown)
+}
+
+fn unknown() -> No {
+    No::said(StatusCode::NOT_FOUND, "Request not found")
 }
 
 /// All lines so far.
@@ -343,11 +354,15 @@ async fn logs(door: &Door, view: &JobView) -> Result<Vec<super::wire::Log>, No> 
     Ok(lines.into_iter().map(to_wire::log).collect())
 }
 
-async fn cancel(door: &Door, owner: &Owner, id: &str) -> Result<Response, No> {
+async fn cancel(
+    door: &Door,
+    owner: &Owner,
+    (id, found): (&str, Result<Arc<JobView>, No>),
+) -> Result<Response, No> {
     let told = |status, word: &str| named(json(status, &json!({ "status": word })), id);
-    let Ok(_) = find(door, owner, id).await else {
+    if found.is_err() {
         return Ok(told(StatusCode::NOT_FOUND, "NOT_FOUND"));
-    };
+    }
     Ok(match door.room.house.desk.cancel(id, Some(&owner.0)).await.map_err(broken)? {
         Canceling::Canceled | Canceling::Requested => told(StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
         Canceling::Ended => told(StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),

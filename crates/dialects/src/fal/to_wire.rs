@@ -10,7 +10,7 @@ use jobs::{Blame, Ending, Failure, JobView, Level, LogLine, State, Work};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::apps;
+use super::apps::{self, App};
 use super::files::take_url;
 use super::way::Bases;
 use super::wire::{File, Log, Metrics, Note, Output, Status};
@@ -278,8 +278,7 @@ fn kind_of(code: &str, field: Option<&str>) -> &'static str {
 
 /// The input that a complaint is about: the one it names, or the only one it can be about.
 fn field_of(view: &JobView, code: &str, message: &str) -> Option<&'static str> {
-    let note: Option<Note> = serde_json::from_value(view.note.clone()).ok();
-    let (app, _) = apps::find(&note?.app)?;
+    let app = app_of(view)?;
     let has = |name: &'static str| app.input.fields.iter().any(|field| field.name == name).then_some(name);
     let seen = || has("image_url").or_else(|| has("video_url"));
     let heard = || has("audio_url").or_else(|| has("text_input"));
@@ -338,8 +337,13 @@ pub struct Addresses {
     pub cancel: String,
 }
 
+/// Which app a request was sent to; `None` where the record cannot be read.
+pub fn app_of(view: &JobView) -> Option<&'static App> {
+    view.note["app"].as_str().and_then(apps::find).map(|(app, _)| app)
+}
+
 pub fn addresses(bases: &Bases, view: &JobView) -> Addresses {
-    let app = view.note["app"].as_str().and_then(apps::find).map_or("talkie", |(app, _)| app.base());
+    let app = app_of(view).map_or("talkie", App::base);
     let response = bases.request(app, &view.id);
     Addresses { status: format!("{response}/status"), cancel: format!("{response}/cancel"), response }
 }
