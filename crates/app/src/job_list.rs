@@ -45,7 +45,7 @@ fn list(answer: &Value, json: bool) -> Result<ExitCode, Complaint> {
         return Ok(ExitCode::SUCCESS);
     }
     for job in answer["jobs"].as_array().into_iter().flatten() {
-        say::line(format_args!(
+        let line = format!(
             "{}  {:<9} {:<12} {:<10} {}  {}",
             text(job, "id"),
             text(job, "state"),
@@ -53,7 +53,8 @@ fn list(answer: &Value, json: bool) -> Result<ExitCode, Complaint> {
             text(job, "engine"),
             text(job, "created_at"),
             progress(job)
-        ))?;
+        );
+        say::line(line.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,8 +130,11 @@ fn watch(client: &Client, id: &str, json: bool) -> Result<ExitCode, Complaint> {
     }
 }
 
-/// `rendering 12/40, 3 s left`, or the place in the queue, or nothing.
+/// `rendering 12/40, 3 s left`, or the place in the queue, or nothing; what it did last is no news of a job that has ended.
 fn progress(job: &Value) -> String {
+    if !job["ended_at"].is_null() {
+        return String::new();
+    }
     if let Some(position) = job["position"].as_u64() {
         let wait = job["wait_ms"].as_f64().map(|ms| format!(", about {:.0} s", (ms / 1e3).ceil()));
         return format!("{position} before it{}", wait.unwrap_or_default());

@@ -38,7 +38,7 @@ pub fn job(desk: &Desk, view: &JobView) -> Job {
             Some(Work::Prepare(_)) => "prepare",
             None => "live",
         },
-        engine: view.work.as_ref().map(|work| work.engine().to_owned()),
+        engine: engine(view).map(str::to_owned),
         state: state(view.state),
         position: view.position,
         wait_ms: desk.expected_wait(view).map(|wait| wait.as_millis() as u64),
@@ -57,6 +57,15 @@ pub fn job(desk: &Desk, view: &JobView) -> Job {
             Some(Ending::Prepared(_) | Ending::Failed(_) | Ending::Canceled) | None => None,
         },
         error,
+    }
+}
+
+/// A live session has no ticket to name its engine: its take does.
+fn engine(view: &JobView) -> Option<&str> {
+    match (&view.work, &view.ending) {
+        (Some(work), _) => Some(work.engine()),
+        (None, Some(Ending::Made(made))) => Some(&made.take.engine),
+        (None, _) => None,
     }
 }
 
