@@ -62,7 +62,17 @@ pub fn engines(config: &Config, data: &DataArgs, device: &Device) -> Result<Engi
     #[cfg(feature = "neural")]
     add_neural(&mut engines, &data, (&originals, config, device));
     #[cfg(not(feature = "neural"))]
-    let _ = device;
+    {
+        let _ = device;
+        let why = || {
+            Complaint::new(
+                "no_nets",
+                "this talkie was built without the nets",
+                "`make build` makes one with them",
+            )
+        };
+        engines.absent.extend(["musetalk", "infinitetalk", "wan-i2v", "svd"].map(|name| (name, why())));
+    }
     match crate::huggingface::engine(&originals, config) {
         Ok(engine) => {
             engines.remote = Some(engine.describe());
