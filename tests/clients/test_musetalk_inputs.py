@@ -95,6 +95,13 @@ def test_less_than_a_face_is_none(weights, media, voice, tmp_path):
     assert not (tmp_path / "t.mp4").exists()
 
 
+def test_a_clip_smaller_than_any_face(weights, voice, tmp_path):
+    clip = film([numpy.full((24, 40, 3), 128, numpy.uint8)] * 3, tmp_path / "stamp.mp4", "-preset", "ultrafast")
+    told = generate(weights, tmp_path / "t.mp4", "--video", clip, "--audio", voice(0.2), *FACE)
+    refused(told, "picture_too_small", "40x24, the least for musetalk is 32x32", "larger")
+    assert not (tmp_path / "t.mp4").exists()
+
+
 def test_nobody_for_long(weights, media, voice, tmp_path):
     """Whoever comes into the picture later is not waited for."""
     wall = numpy.full((64, 64, 3), 128, numpy.uint8)

@@ -13,6 +13,7 @@ use crate::avatar::{Cache, Writer};
 use crate::checkpoints::{Checkpoints, Memory, Nets};
 use crate::device::Device;
 use crate::mask::MaskRule;
+use crate::material::MIN_FACE;
 use crate::person::{no_face, view};
 use crate::session::{self, Shared, Take};
 use crate::settings::{DEFAULT_FPS, Options, Profile, cards};
@@ -24,7 +25,6 @@ const LONGEST: u32 = 4096;
 const FPS_RANGE: (f64, f64) = (1.0, 60.0);
 /// Of the profile `default`, whose audio windows are made for these.
 const DEFAULT_FPS_RANGE: (f64, f64) = (12.0, 60.0);
-const MIN_FACE: u32 = 32;
 
 pub struct Musetalk {
     card: EngineCard,

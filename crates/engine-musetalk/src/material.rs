@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use contract::EngineError;
+use contract::{Complaint, EngineError};
 
 use crate::checkpoints::Encoder;
 use crate::face_crop::{FaceCropper, SIDE, to_masked_numbers, to_numbers};
@@ -13,6 +13,9 @@ use crate::mask::{MaskMaker, MaskRule, SoftMask};
 use crate::sight::{Seen, Sight};
 use crate::steady::Placed;
 use pictures::{Plane, Rect, View};
+
+/// Narrowest face, and so the smallest frame, px: the detector halves its picture five times.
+pub const MIN_FACE: u32 = 32;
 
 /// Everything about one face in one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +53,11 @@ impl Maker {
     }
 
     pub fn see(&mut self, frame: View<3>) -> Result<Option<Seen>, EngineError> {
+        let (w, h) = frame.size();
+        if w.min(h) < MIN_FACE as usize {
+            let message = format!("a frame is {w}x{h}, the least for musetalk is {MIN_FACE}x{MIN_FACE}");
+            return Err(Complaint::new("picture_too_small", message, "send a larger picture or clip").into());
+        }
         self.sight.see(frame)
     }
 
