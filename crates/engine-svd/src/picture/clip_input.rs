@@ -14,12 +14,8 @@ const CHANNELS: usize = 3;
 
 /// -> (1, side, side, 3) on about [0, 1]
 pub fn resized(picture: View<'_, CHANNELS>, side: usize) -> Result<Tensor> {
-    let (width, height) = picture.size();
-    let values = picture.rows().flatten().map(|&byte| f32::from(byte) / 255.0 * 2.0 - 1.0).collect();
-    let plane = Plane { values, width, height };
-    let plane = plane.blurred_across(&kernel(width, side))?;
-    let plane = plane.blurred_down(&kernel(height, side))?;
-    let plane = plane.sampled_across(side).sampled_down(side);
+    let (_, height) = picture.size();
+    let plane = Plane::narrowed(picture, side)?.blurred_down(&kernel(height, side))?.sampled_down(side);
     let values = plane.values.into_iter().map(|value| (value + 1.0) / 2.0).collect();
     Tensor::from_vec(values, (1, side, side, CHANNELS), &Device::Cpu)
 }
@@ -52,26 +48,40 @@ struct Plane {
 }
 
 impl Plane {
-    fn blurred_across(self, kernel: &[f32]) -> Result<Self> {
-        let (reach, row) = (kernel.len() / 2, self.width * CHANNELS);
-        self.reaches(self.width, reach)?;
-        let mut values = vec![0.0; self.values.len()];
-        let mut padded = vec![0.0; row + 2 * reach * CHANNELS];
-        for (from, to) in self.values.chunks_exact(row).zip(values.chunks_exact_mut(row)) {
+    /// On [-1, 1], each row blurred and brought to `width`: what is in memory is as wide as that, however large the picture. The reference blurs
+    /// both ways first, which is the same but for the order of sums.
+    fn narrowed(picture: View<'_, CHANNELS>, width: usize) -> Result<Self> {
+        let (from, height) = picture.size();
+        let kernel = kernel(from, width);
+        let (reach, row) = (kernel.len() / 2, from * CHANNELS);
+        reaches(from, reach)?;
+        let taps: Vec<_> = (0..width).map(|place| cubic(place, width, from)).collect();
+        let (mut padded, mut blurred) = (vec![0.0; row + 2 * reach * CHANNELS], vec![0.0; row]);
+        let mut values = Vec::with_capacity(height * width * CHANNELS);
+        for bytes in picture.rows() {
             for (at, pixel) in padded.chunks_exact_mut(CHANNELS).enumerate() {
-                let x = mirrored(at, reach, self.width);
-                pixel.copy_from_slice(&from[x * CHANNELS..][..CHANNELS]);
+                let x = mirrored(at, reach, from);
+                for (value, &byte) in pixel.iter_mut().zip(&bytes[x * CHANNELS..][..CHANNELS]) {
+                    *value = f32::from(byte) / 255.0 * 2.0 - 1.0;
+                }
             }
+            blurred.fill(0.0);
             for (tap, &weight) in kernel.iter().enumerate() {
-                add(&padded[tap * CHANNELS..][..row], weight, to);
+                add(&padded[tap * CHANNELS..][..row], weight, &mut blurred);
+            }
+            for (places, weights) in &taps {
+                for channel in 0..CHANNELS {
+                    let parts = places.iter().zip(weights);
+                    values.push(parts.map(|(&x, &weight)| blurred[x * CHANNELS + channel] * weight).sum());
+                }
             }
         }
-        Ok(Self { values, ..self })
+        Ok(Self { values, width, height })
     }
 
     fn blurred_down(self, kernel: &[f32]) -> Result<Self> {
         let (reach, row) = (kernel.len() / 2, self.width * CHANNELS);
-        self.reaches(self.height, reach)?;
+        reaches(self.height, reach)?;
         let mut values = vec![0.0; self.values.len()];
         for (y, to) in values.chunks_exact_mut(row).enumerate() {
             for (tap, &weight) in kernel.iter().enumerate() {
@@ -80,27 +90,6 @@ impl Plane {
             }
         }
         Ok(Self { values, ..self })
-    }
-
-    fn reaches(&self, length: usize, reach: usize) -> Result<()> {
-        if length <= reach {
-            bail!("a side of {length} pixels cannot be blurred over {reach} of its neighbours");
-        }
-        Ok(())
-    }
-
-    fn sampled_across(self, side: usize) -> Self {
-        let taps: Vec<_> = (0..side).map(|place| cubic(place, side, self.width)).collect();
-        let mut values = Vec::with_capacity(self.height * side * CHANNELS);
-        for row in self.values.chunks_exact(self.width * CHANNELS) {
-            for (places, weights) in &taps {
-                for channel in 0..CHANNELS {
-                    let parts = places.iter().zip(weights);
-                    values.push(parts.map(|(&x, &weight)| row[x * CHANNELS + channel] * weight).sum());
-                }
-            }
-        }
-        Self { values, width: side, height: self.height }
     }
 
     fn sampled_down(self, side: usize) -> Self {
@@ -114,6 +103,13 @@ impl Plane {
         }
         Self { values, width: self.width, height: side }
     }
+}
+
+fn reaches(length: usize, reach: usize) -> Result<()> {
+    if length <= reach {
+        bail!("a side of {length} pixels cannot be blurred over {reach} of its neighbours");
+    }
+    Ok(())
 }
 
 fn add(from: &[f32], weight: f32, to: &mut [f32]) {
