@@ -21,22 +21,22 @@ CONVS = [
         (1, 256, 256, 256, 128, 3), (1, 128, 256, 256, 128, 3), (1, 128, 256, 256, 3, 3)]),
     ("1x1", [(4, 640, 32, 32, 320, 1), (1, 512, 64, 64, 512, 1)]),
 ]
-# our format, op, numbers, peer's kind
+# our format, op, numbers
 OTHERS = [
-    ("f32", "linear", (1024, 320, 320), "f32"), ("f32", "linear", (1024, 320, 2560), "f32"),
-    ("f32", "linear", (4096, 320, 320), "f32"), ("f32", "linear", (1024, 1280, 1280), "f32"),
-    ("f32", "linear", (256, 1280, 10240), "f32"), ("f32", "linear", (1500, 384, 1536), "f32"),
-    ("f32", "linear", (4, 1280, 1280), "f32"),
-    ("bf16", "linear", (1024, 1280, 1280), "f32"), ("q8_0", "linear", (1024, 1280, 1280), "f32"),
-    ("q8_0", "linear", (4, 1280, 1280), "f32"),
-    ("auto", "matmul", (320, 4096, 2880), "f32"),
-    ("auto", "attention", (4, 8, 1024, 1024, 40), "f32"), ("auto", "attention", (4, 8, 256, 256, 80), "f32"),
-    ("auto", "attention", (4, 8, 64, 64, 160), "f32"), ("auto", "attention", (4, 8, 1024, 50, 40), "f32"),
-    ("auto", "attention", (1, 6, 1500, 1500, 64), "f32"), ("auto", "attention", (1, 16, 257, 257, 80), "f32"),
-    ("auto", "attention", (1, 4, 2048, 2048, 128), "f32"), ("auto", "attention", (1, 1, 1024, 1024, 512), "f32"),
-    ("auto", "groupnorm", (1, 128, 256, 256), "f32"), ("auto", "groupnorm", (1, 512, 64, 64), "f32"),
-    ("auto", "groupnorm", (4, 320, 32, 32), "f32"), ("auto", "groupnorm", (4, 1280, 8, 8), "f32"),
-    ("auto", "layernorm", (4096, 320), "f32"), ("auto", "layernorm", (1500, 384), "f32"),
+    ("f32", "linear", (1024, 320, 320)), ("f32", "linear", (1024, 320, 2560)),
+    ("f32", "linear", (4096, 320, 320)), ("f32", "linear", (1024, 1280, 1280)),
+    ("f32", "linear", (256, 1280, 10240)), ("f32", "linear", (1500, 384, 1536)),
+    ("f32", "linear", (4, 1280, 1280)),
+    ("bf16", "linear", (1024, 1280, 1280)), ("q8_0", "linear", (1024, 1280, 1280)),
+    ("q8_0", "linear", (4, 1280, 1280)),
+    ("auto", "matmul", (320, 4096, 2880)),
+    ("auto", "attention", (4, 8, 1024, 1024, 40)), ("auto", "attention", (4, 8, 256, 256, 80)),
+    ("auto", "attention", (4, 8, 64, 64, 160)), ("auto", "attention", (4, 8, 1024, 50, 40)),
+    ("auto", "attention", (1, 6, 1500, 1500, 64)), ("auto", "attention", (1, 16, 257, 257, 80)),
+    ("auto", "attention", (1, 4, 2048, 2048, 128)), ("auto", "attention", (1, 1, 1024, 1024, 512)),
+    ("auto", "groupnorm", (1, 128, 256, 256)), ("auto", "groupnorm", (1, 512, 64, 64)),
+    ("auto", "groupnorm", (4, 320, 32, 32)), ("auto", "groupnorm", (4, 1280, 8, 8)),
+    ("auto", "layernorm", (4096, 320)), ("auto", "layernorm", (1500, 384)),
 ]
 
 
@@ -79,13 +79,23 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", default="strict", choices=["strict", "fast"])
     parser.add_argument("--isa", default="")
+    parser.add_argument("--peers", default="f32,cl,bf16", help="some of f32, cl (f32, channels last), bf16, which a CPU without AMX takes minutes for")
     parser.add_argument("--only", default="", help="rows that begin so: conv, attention, 'attention 4x8x64'")
     options = parser.parse_args()
+    kinds = options.peers.split(",")
     target = os.environ.get("CARGO_TARGET_DIR", "target")
     command = [f"{target}/release/examples/bench", str(options.threads), options.profile]
     ours = Side(command + ([options.isa] if options.isa else []))
     peers = {k: Side(["target/peer-torch/bin/python", "benches/kernels/peer.py", str(options.threads)])
-             for k in ("f32", "cl", "bf16")}
+             for k in kinds}
+    names = {"f32": "PyTorch f32, ms", "cl": "channels last, ms", "bf16": "PyTorch bf16, ms"}
+
+    def head(first, kinds):
+        print(" | ".join([first, *(f"{names[kind]} | ratio" for kind in kinds), ""]).rstrip())
+        print("| --- | --- | --- |" + " --- | --- |" * len(kinds))
+
+    def cells(own, others, digits):
+        return " | ".join(f"{other:.{digits}f} | {other / own:.2f}" for other in others)
 
     def wanted(op, numbers):
         return f"{op} {'x'.join(map(str, numbers))}".startswith(options.only)
@@ -94,25 +104,21 @@ def main():
         shapes = [numbers for numbers in shapes if wanted("conv", numbers)]
         if shapes:
             print(f"\n**{title}**\n")
-            print("| convolution | variant | ours, ms (GF/s) | PyTorch f32, ms | ratio | channels last, ms | ratio | PyTorch bf16, ms | ratio |")
-            print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+            head("| convolution | variant | ours, ms (GF/s)", kinds)
             for numbers in shapes:
-                job = ("auto", "conv", numbers, ("f32", "cl", "bf16"))
-                name, own, (f32, cl, bf16) = compare(ours, peers, job, options)
+                name, own, others = compare(ours, peers, ("auto", "conv", numbers, kinds), options)
                 n, c, h, w, o, k = numbers
                 speed = 2e-6 * n * h * w * c * o * k * k / own
-                print(f"| {n}x{c}x{h}x{w} -> {o} | {name} | {own:.2f} ({speed:.0f}) | {f32:.2f} | {f32 / own:.2f} "
-                      f"| {cl:.2f} | {cl / own:.2f} | {bf16:.2f} | {bf16 / own:.2f} |", flush=True)
-    others = [other for other in OTHERS if wanted(*other[1:3])]
+                print(f"| {n}x{c}x{h}x{w} -> {o} | {name} | {own:.2f} ({speed:.0f}) | {cells(own, others, 2)} |", flush=True)
+    others = [other for other in OTHERS if wanted(*other[1:])]
     if others:
         print("\n**Other operations**\n")
-        print("| operation | ours | ours, ms | PyTorch f32, ms | ratio | PyTorch bf16, ms | ratio |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
-        for variant, op, numbers, kind in others:
-            name, own, (f32, bf16) = compare(ours, peers, (variant, op, numbers, (kind, "bf16")), options)
+        kinds = [kind for kind in kinds if kind != "cl"]
+        head("| operation | ours | ours, ms", kinds)
+        for variant, op, numbers in others:
+            name, own, times = compare(ours, peers, (variant, op, numbers, kinds), options)
             shape = "x".join(map(str, numbers))
-            print(f"| {op} {shape} | {name} | {own:.3f} | {f32:.3f} | {f32 / own:.2f} "
-                  f"| {bf16:.3f} | {bf16 / own:.2f} |", flush=True)
+            print(f"| {op} {shape} | {name} | {own:.3f} | {cells(own, times, 3)} |", flush=True)
 
 
 if __name__ == "__main__":
