@@ -8,7 +8,12 @@ script=${3:-The character waves hello and smiles at the camera}
 
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 quoted() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
-call() { curl --silent --show-error --fail-with-body --max-time 60 "$@"; }
+# a refusal says why in its body: it goes to standard error, past whoever reads fields
+call() {
+  local answer
+  answer=$(curl --silent --show-error --fail-with-body --max-time 60 "$@") || { printf '%s\n' "$answer" >&2; return 1; }
+  printf '%s' "$answer"
+}
 
 url=$(call --request POST "$server/upload-character" --form "character=@$picture" | field imageUrl)
 echo "uploaded as $url"
@@ -21,5 +26,5 @@ while status=$(field status <<<"$generation"); [ "$status" = pending ] || [ "$st
   generation=$(call "$server/generation/$id")
 done
 [ "$status" = completed ] || { echo "$id: $status" >&2; exit 1; }
-call --output "$out" "$server$(field videoUrl <<<"$generation")"
+curl --silent --show-error --fail --output "$out" "$server$(field videoUrl <<<"$generation")"
 echo "$out is ready"

@@ -406,7 +406,7 @@ fn forward(from: Option<impl Read>, mut out: Box<dyn Write + Send>) -> Result<()
     let closed = |e: &std::io::Error| {
         MediaError::new(
             "output_closed",
-            format!("the output does not take the take any more: {e}"),
+            format!("whoever reads the take has stopped reading: {e}"),
             "keep the reader open",
         )
     };
