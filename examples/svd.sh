@@ -11,7 +11,7 @@ quoted() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 # a refusal says why in its body: it goes to standard error, past whoever reads fields
 call() {
   local answer
-  answer=$(curl --silent --show-error --fail-with-body --max-time 60 "$@") || { printf '%s\n' "$answer" >&2; return 1; }
+  answer=$(curl --silent --show-error --fail-with-body --max-time 60 "$@") || { local code=$?; printf '%s\n' "$answer" >&2; return $code; }
   printf '%s' "$answer"
 }
 

@@ -109,7 +109,8 @@ def test_infinitetalk_sh(talkie, media):
 def test_svd_sh(talkie, media, tmp_path):
     told = run(EXAMPLES / "svd.sh", media.jpeg, tmp_path / "film.mp4", env={"SVD_URL": talkie.url("svd")})
     assert "is ready" in told and abs(float(stage.streams(tmp_path / "film.mp4")["video"]["duration"]) - 5) < 0.1
-    run(EXAMPLES / "svd.sh", media.text, tmp_path / "none.mp4", env={"SVD_URL": talkie.url("svd")}, code=22)
+    told = run(EXAMPLES / "svd.sh", media.text, tmp_path / "none.mp4", env={"SVD_URL": talkie.url("svd")}, code=22)
+    assert "File must be an image" in told and not (tmp_path / "none.mp4").exists()
 
 
 def test_svd_client(talkie, media, tmp_path):
