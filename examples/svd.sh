@@ -26,5 +26,5 @@ while status=$(field status <<<"$generation"); [ "$status" = pending ] || [ "$st
   generation=$(call "$server/generation/$id")
 done
 [ "$status" = completed ] || { echo "$id: $status" >&2; exit 1; }
-curl --silent --show-error --fail --output "$out" "$server$(field videoUrl <<<"$generation")"
+curl --silent --show-error --fail --max-time 60 --output "$out" "$server$(field videoUrl <<<"$generation")"
 echo "$out is ready"

@@ -128,6 +128,10 @@ def test_a_clip_moves_and_wans_base_needs_no_voice(weights, scene):
     status, told, said = generate(weights, scene / "wan.mp4", *words, engine="wan-i2v")
     assert status == 0 and (told["frames"], told["fps"], told["engine"]) == (8, 16.0, "wan-i2v"), (told, said)
     assert "audio" not in stage.streams(scene / "wan.mp4")
+    # the original's MODE is of a voice: a clip is as long as it was asked for, not one chunk of 5 frames
+    words[-3] = "frame_num=5"
+    status, told, said = generate(weights, scene / "mode.mp4", *words, engine="wan-i2v", MODE="clip")
+    assert status == 0 and told["frames"] == 8, (told, said)
 
 
 @pytest.mark.slow
@@ -202,6 +206,22 @@ def test_boxes_outside_the_picture_are_refused(weights, scene):
     persons = ["--person", "left=700,top=10,right=900,bottom=150", "--person", "left=308,top=10,right=600,bottom=150"]
     status, told, _ = generate(weights, scene / "never.mp4", "--image", scene / "wide.png", *voices, *persons, *CHUNK)
     assert status == 1 and "608x160" in told["error"]["message"], told
+    # in the pixels of the picture as it was sent, which is scaled down before anybody looks at it
+    large = scene / "large.png"
+    stage.ffmpeg("-i", scene / "wide.png", "-vf", "scale=4864:1280", large)
+    persons = ["--person", "left=4200,top=10,right=4800,bottom=1200", "--person", "left=4900,top=10,right=5000,bottom=1200"]
+    status, told, _ = generate(weights, scene / "never.mp4", "--image", large, *voices, *persons, *CHUNK)
+    assert status == 1 and "person 2" in told["error"]["message"] and "4864x1280" in told["error"]["message"], told
+
+
+def test_two_voices_on_weights_of_one_person_are_warned_about(weights, scene):
+    voices = ["--audio", scene / "anna.wav", "--audio", scene / "ben.wav"]
+    single = next(weights.glob("**/single/infinitetalk.safetensors"))
+    words = ["--image", scene / "wide.png", *voices, *CHUNK, "--set", "mode=clip"]
+    for where, warned in ((single, True), (single.parent.parent, False)):
+        status, told, said = generate(weights, scene / "one.mp4", *words, "--overwrite", INFINITETALK_DIR=str(where))
+        assert status == 0, (told, said)
+        assert ("weights_of_one_person" in [warning["code"] for warning in told["warnings"]]) == warned, told["warnings"]
 
 
 def test_broken_weights_are_named(weights, scene, tmp_path):

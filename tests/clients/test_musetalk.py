@@ -153,6 +153,17 @@ def test_canceling_ends_the_stream(talkie, avatar, media):
     stage.until(lambda: talkie.api("GET", f"/jobs/{job['id']}")["state"] == "canceled", 5, what="canceling")
 
 
+def test_a_session_that_has_ended_names_its_engine(talkie, avatar, media):
+    before = {job["id"] for job in talkie.jobs(dialect="musetalk")}
+    raw = open_stream(talkie, avatar, media.short)
+    assert len(list(raw.chunks())) > 1
+    raw.close()
+    (mine,) = [job for job in talkie.jobs(dialect="musetalk") if job["id"] not in before]
+    stage.until(lambda: talkie.api("GET", f"/jobs/{mine['id']}")["state"] == "done", 10, what="the session's end")
+    told = talkie.api("GET", f"/jobs/{mine['id']}")
+    assert (told["kind"], told["engine"]) == ("live", "puppet"), told
+
+
 def test_a_slow_reader_loses_frames_not_time(talkie, avatar, media):
     """What is shown is the present: a reader that stalls does not get seconds-old frames, and the stream ends when the voice does."""
     raw = open_stream(talkie, avatar, media.mp3)

@@ -146,22 +146,22 @@ impl Model {
         with: impl Fn(usize) -> Plan,
     ) -> Result<(Plan, Option<Warning>), EngineError> {
         let wanted = Some((persons, plan.resident_blocks));
-        let there = self.shelf.look(|loaded| {
+        let laid_out = self.shelf.look(|loaded| {
             let resident = loaded.dit.as_ref().map(|laid_out| laid_out.resident_blocks);
             resident.filter(|_| loaded.planned == wanted)
         });
         let device = &self.setup.device;
-        if let Some(resident) = there {
+        if let Some(resident) = laid_out {
             let plan = if resident == plan.resident_blocks { plan } else { with(resident) };
-            let there = plan.dit_bytes + self.beside(size);
-            make_room(plan.device_bytes.saturating_sub(there), device);
+            let held = plan.dit_bytes + self.beside(size);
+            make_room(plan.device_bytes.saturating_sub(held), device);
             return Ok((plan, None));
         }
         // one that is laid out otherwise makes room before it is counted what is free
         self.shelf.drop_of(|loaded| (loaded.dit, loaded.planned) = (None, wanted));
-        let there = self.beside(size);
-        make_room(plan.device_bytes.saturating_sub(there), device);
-        let Some(free) = of(device).map(|free| free + there) else { return Ok((plan, None)) };
+        let held = self.beside(size);
+        make_room(plan.device_bytes.saturating_sub(held), device);
+        let Some(free) = of(device).map(|free| free + held) else { return Ok((plan, None)) };
         let mut smaller = plan;
         while smaller.device_bytes > free {
             let Some(resident) = smaller.smaller() else {

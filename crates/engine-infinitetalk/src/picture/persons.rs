@@ -9,9 +9,8 @@ use candle_core::{Device, Tensor};
 
 use super::PictureError;
 use super::fit::{Geometry, nearest};
+use crate::nets::dit::PATCH;
 
-/// Latent places of a token's side.
-const PATCH: usize = 2;
 /// Share of a half of the picture that is left free on each side of a default box.
 const FREE: f64 = 0.05;
 
