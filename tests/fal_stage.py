@@ -110,12 +110,13 @@ class Takeover:
 
     def __init__(self, server):
         self.server = server
+        self.data = server.folder / "an operator's own"  # as it may be called: a shell reads what is printed of it
         self.log_path = server.folder / "takeover.log"
         self.process = None
         self.env = {}
 
     def start(self):
-        command = [stage.BINARY, "takeover", f"--data={self.server.data}", f"--server={self.server.url('all')}", "--listen=127.0.0.1:0"]
+        command = [stage.BINARY, "takeover", f"--data={self.data}", f"--server={self.server.url('all')}", "--listen=127.0.0.1:0"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in command],
@@ -146,7 +147,7 @@ class Takeover:
         return host, int(port)
 
     def way(self):
-        web = httpx.Client(proxy=self.env["HTTPS_PROXY"], verify=trusted(self.server.data / "takeover/ca.pem"), timeout=60, trust_env=False)
+        web = httpx.Client(proxy=self.env["HTTPS_PROXY"], verify=trusted(self.data / "takeover/ca.pem"), timeout=60, trust_env=False)
         return Way("takeover", dict(self.env), {}, web)
 
     def stop(self):

@@ -81,12 +81,12 @@ def test_nothing_is_forwarded(takeover):
             stranger.accept()
 
 
-def test_what_it_prints(takeover, fal):
+def test_what_it_prints(takeover):
     """A line for each variable, with files that are there: the bundle holds the public roots besides its own."""
     assert set(takeover.env) >= {"HTTPS_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_USE_ENV_PROXY", "FAL_KEY"}
     assert takeover.env["HTTPS_PROXY"].startswith("http://127.0.0.1:") and takeover.env["NODE_USE_ENV_PROXY"] == "1"
     assert ":" in takeover.env["FAL_KEY"], "the fal SDK takes only id:secret"
-    ca = (fal.data / "takeover/ca.pem").read_text().strip()
+    ca = (takeover.data / "takeover/ca.pem").read_text().strip()
     bundle = open(takeover.env["SSL_CERT_FILE"]).read()
     assert ca in bundle and bundle.count("BEGIN CERTIFICATE") > 50
     assert ca in open(takeover.env["NODE_EXTRA_CA_CERTS"]).read()

@@ -1,5 +1,5 @@
 //! `talkie bench`: what an engine costs on this machine, alone and with decoding, encoding and muxing around it.
-//! Seconds of CPU, not of the clock: they hold on a busy machine too.
+//! Seconds of CPU, not of the clock: they hold on a busy machine too. What a card computes is in the clock's only.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,14 +8,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use contract::{
-    Act, Complaint, Engine, Fps, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage, Stop, Stopped,
-    Subject, VideoFormat, VoiceSource, Warning,
+    Act, Complaint, Engine, EngineCard, Fps, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage,
+    Stop, Stopped, Subject, VideoFormat, VoiceSource, Warning,
 };
 use jobs::{Fault, Source, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec, Watcher};
 use serde_json::json;
 use store::Existing;
 
 use crate::cli::{BenchArgs, DataArgs, MachineArgs};
+use crate::compute::DeviceChoice;
 use crate::config::Config;
 use crate::machine::{self, TtsChoice};
 use crate::samples::Samples;
@@ -42,7 +43,8 @@ struct Pipeline {
 
 pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
     let config = Config::load(machine)?;
-    let engine = machine::engines(&config, &DataArgs::of_environment(), &device::CPU)?.find(&args.engine)?;
+    let device = device::open(config.compute.device)?;
+    let engine = machine::engines(&config, &DataArgs::of_environment(), &device)?.find(&args.engine)?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
     let studio = machine::studio(&config, TtsChoice::default())?;
     let samples = Samples::unpack()?;
@@ -60,23 +62,32 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         let pipeline = pipeline(&config, engine.as_ref(), (picture.clone(), long_voice.clone(), take))?;
         measured.push((size, picture, pipeline));
     }
+    let device = on(engine.card(), config.compute.device);
     let mut rows = Vec::new();
     for (size, picture, pipeline) in measured {
         let alone = alone(&studio, engine.as_ref(), &picture, &long_voice)?;
         if !args.json {
-            say::line(as_text(size, &alone, &pipeline))?;
+            say::line(as_text((size, device), &alone, &pipeline))?;
         }
         rows.push(as_json(size, &alone, &pipeline));
     }
     if args.json {
-        say::line(json!({ "engine": args.engine, "seconds": args.seconds, "sizes": rows }))?;
+        say::line(
+            json!({ "engine": args.engine, "device": device, "seconds": args.seconds, "sizes": rows }),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_text(size: Size, alone: &Alone, whole: &Pipeline) -> String {
+/// What computes its nets.
+fn on(card: &EngineCard, choice: Option<DeviceChoice>) -> &'static str {
+    let learned = card.weights.iter().any(|weights| !weights.embedded);
+    if learned && choice == Some(DeviceChoice::Cuda) { "cuda" } else { "cpu" }
+}
+
+fn as_text((size, device): (Size, &str), alone: &Alone, whole: &Pipeline) -> String {
     [
-        size.to_string(),
+        format!("{size} on {device}"),
         format!("  engine alone    {:6.2} ms CPU a frame", per_frame_ms(alone)),
         format!(
             "  first frame     {:6.1} ms after the inputs were decoded",

@@ -140,6 +140,8 @@ pub enum CudaCommand {
     Generate(Box<GenerateArgs>),
     /// Time every kernel on this card against what its memory and its arithmetic allow
     Kernels(JsonArgs),
+    /// Measure speed and memory of an engine: `talkie bench` gives its place to this where `compute.device` is `cuda`
+    Bench(BenchArgs),
     /// What a server starts for each device; its server is on descriptor 3
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -153,6 +155,7 @@ impl CudaCommand {
             Self::Verify(args) => args.json,
             Self::Generate(args) => args.json,
             Self::Kernels(args) => args.json,
+            Self::Bench(args) => args.json,
             Self::Worker(_) => false,
         }
     }
@@ -217,7 +220,7 @@ pub struct BenchArgs {
     #[arg(default_value = "puppet")]
     pub engine: String,
     /// Seconds of video for each measurement
-    #[arg(long, default_value_t = 20.0, value_parser = seconds_above_zero)]
+    #[arg(long, default_value_t = 20.0, value_parser = |text: &str| seconds_to(text, 3600.0))]
     pub seconds: f64,
     /// A portrait of your own (default: the built-in sample)
     #[arg(long, value_name = "FILE")]
@@ -242,4 +245,10 @@ fn seconds_above_zero(text: &str) -> Result<f64, String> {
         Ok(value) if value > 0.0 => Ok(value),
         _ => Err(format!("`{text}` is not a number of seconds above 0")),
     }
+}
+
+fn seconds_to(text: &str, most: f64) -> Result<f64, String> {
+    seconds_above_zero(text).and_then(|value| {
+        if value <= most { Ok(value) } else { Err(format!("{value} s are too many, it can be up to {most}")) }
+    })
 }

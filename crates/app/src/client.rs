@@ -35,7 +35,9 @@ impl Client {
             };
             let pem = std::fs::read(ca).map_err(|error| wrong(error.to_string()))?;
             let root = Certificate::from_pem(&pem).map_err(|error| wrong(error.to_string()))?;
-            let roots = RootCerts::new_with_certs(&[root]);
+            let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+            let roots: Vec<_> = public.map(|root| Certificate::from_der(root)).chain([root]).collect();
+            let roots = RootCerts::from(roots.into_iter());
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
         let base = args.address.server.trim_end_matches('/').to_owned();

@@ -1,4 +1,4 @@
-//! How the nets compute on this machine's CPU: `[compute]` of the configuration, told to the kernels once.
+//! `[compute]` of the configuration: on what nets compute and how long they stay loaded, and what the kernels of the CPU are told, once.
 
 #[cfg(feature = "neural")]
 use std::time::Duration;

@@ -141,6 +141,7 @@ impl Config {
     fn checked(self) -> Result<Self, Complaint> {
         let (limits, serve, fetch) = (&self.limits, &self.serve, &self.fetch);
         let whole = |value: Option<u64>| value.map(|value| value as f64);
+        let count = |value: Option<usize>| value.map(|value| value as f64);
         let rows = [
             ("the limit audio_seconds (--max-audio-seconds)", limits.audio_seconds, 0.1, 1e6),
             ("the limit clip_seconds", limits.clip_seconds, 0.1, 1e6),
@@ -155,6 +156,14 @@ impl Config {
             ("serve.drain_seconds", whole(serve.drain_seconds), 0.0, 1e8),
             ("serve.keep_alive_seconds", serve.keep_alive_seconds, 0.0, 1e8),
             ("serve.upload_mib", whole(serve.upload_mib), 1.0, 1e9),
+            ("serve.connections", count(serve.connections), 1.0, 1e6),
+            ("serve.slots", count(serve.slots), 1.0, 4096.0),
+            ("serve.live_slots", count(serve.live_slots), 1.0, 4096.0),
+            ("serve.queue_limit", whole(serve.queue_limit), 1.0, 1e9),
+            // to have no limit, leave it out
+            ("serve.requests_per_minute", whole(serve.requests_per_minute.map(u64::from)), 1.0, 1e9),
+            ("musetalk.jpeg_quality", whole(self.musetalk.jpeg_quality.map(u64::from)), 1.0, 100.0),
+            ("fal.webhook_first_retry_seconds", self.fal.webhook_first_retry_seconds, 0.001, 1e6),
             ("fetch.mib", whole(fetch.mib), 1.0, 1e9),
             ("fetch.total_seconds", whole(fetch.total_seconds), 1.0, 1e8),
             ("fetch.idle_seconds", whole(fetch.idle_seconds), 1.0, 1e8),
@@ -182,18 +191,7 @@ impl Config {
         self.serve.check()?;
         self.compute.check()?;
         for (name, hash) in &self.keys {
-            if name == "local" {
-                let message = "an API key cannot be called `local`: that is whoever comes without one";
-                return Err(wrong(message, "choose another name"));
-            }
-            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@');
-            if name.starts_with('.') || !name.bytes().all(plain) || !(1..=64).contains(&name.len()) {
-                let message = format!("`{name}` cannot be the name of an API key: it names a folder too");
-                return Err(wrong(
-                    message,
-                    "use 1 to 64 of a-z, A-Z, 0-9, _, -, . and @, none of them a first dot",
-                ));
-            }
+            check_key_name(name)?;
             let hex = hash.strip_prefix("sha256:").unwrap_or_default();
             if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
                 // the value itself is not shown: somebody may have put the key there
@@ -211,6 +209,20 @@ impl Config {
         self.limits.audio_seconds = args.max_audio_seconds.or(self.limits.audio_seconds);
         self
     }
+}
+
+/// Whether an API key can be called so.
+pub fn check_key_name(name: &str) -> Result<(), Complaint> {
+    if name == "local" {
+        let message = "an API key cannot be called `local`: that is whoever comes without one";
+        return Err(wrong(message, "choose another name"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@');
+    if name.starts_with('.') || !name.bytes().all(plain) || !(1..=64).contains(&name.len()) {
+        let message = format!("`{name}` cannot be the name of an API key: it names a folder too");
+        return Err(wrong(message, "use 1 to 64 of a-z, A-Z, 0-9, _, -, . and @, none of them a first dot"));
+    }
+    Ok(())
 }
 
 /// The variables that are text: what is not (a name of a file in another encoding, say) is none of ours.
@@ -240,12 +252,37 @@ fn parse(text: &str, path: &Path) -> Result<Config, Complaint> {
 }
 
 /// Sets `path` (dotted) in the table. The value is TOML where it reads as such, else a text.
-fn lay_over(table: &mut Table, path: &str, value: &str) -> Result<(), String> {
-    let value = format!("v = {value}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("v"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
+/// Sets a key as TOML has it (`3`, `["svd"]`), or as text where the key takes no such value. The error does not show the value: it
+/// may be a password.
+fn lay_over(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
+    let read = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    let mut why = None;
+    for value in read.into_iter().chain([Value::String(text.to_owned())]) {
+        match fits(path, value.clone()) {
+            Ok(()) => return place(table, path, value),
+            Err(error) => {
+                why.get_or_insert(error);
+            }
+        }
+    }
+    Err(why.unwrap_or_default())
+}
+
+/// Whether there is such a key, for such a value.
+fn fits(path: &str, value: Value) -> Result<(), String> {
+    let mut alone = Table::new();
+    place(&mut alone, path, value)?;
+    let config: Result<Config, toml::de::Error> = alone.try_into();
+    config.map(drop).map_err(|error| match plain(error.message()) {
+        unknown if unknown.starts_with("unknown field") => unknown,
+        wrong => match wrong.split_once("expected ") {
+            Some((_, expected)) => format!("the value is not {expected}"),
+            None => "the value is not one that this key takes".to_owned(),
+        },
+    })
+}
+
+fn place(table: &mut Table, path: &str, value: Value) -> Result<(), String> {
     let mut names: Vec<&str> = path.split('.').collect();
     let key = names.pop().filter(|key| !key.is_empty()).ok_or("no key is named")?;
     let mut place = table;
@@ -287,6 +324,9 @@ mod tests {
             ("serve.only", "[\"svd\"]", "svd"),
             ("keys.anna", "sha256:00", "sha256:00"),
             ("data", "/srv/it's here", "/srv/it's here"),
+            // text, though it reads as a number
+            ("tts.api_key", "12345", "\"12345\""),
+            ("infinitetalk.loras", "[{ path = \"a.safetensors\" }]", "a.safetensors"),
         ];
         for (path, value, expected) in rows {
             let mut table = Table::new();
@@ -298,6 +338,22 @@ mod tests {
         let mut file: Table = "data = \"x\"".parse().unwrap();
         assert!(lay_over(&mut file, "data.deeper", "1").is_err());
         assert!(lay_over(&mut file, "serve.", "1").is_err());
+        assert!(lay_over(&mut file, "serve.slotz", "1").unwrap_err().contains("slotz"));
+        for (path, value) in [("serve.slots", "hunter2"), ("compute.device", "hunter2"), ("serve.tls", "77")]
+        {
+            let why = lay_over(&mut file, path, value).unwrap_err();
+            assert!(why.starts_with("the value is not ") && !why.contains(value), "{why}");
+        }
+    }
+
+    #[test]
+    fn names_of_keys_are_folders_of_their_own() {
+        for name in ["anna", "a.b@example.com", "A_1-2"] {
+            assert!(check_key_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "local", ".", "..", "a/b", "a b", "ä", &"a".repeat(65)] {
+            assert!(check_key_name(name).is_err(), "{name}");
+        }
     }
 
     #[test]
@@ -319,6 +375,11 @@ mod tests {
             ("serve", "drain_seconds", "9223372036854775807"),
             ("fetch", "mib", "9007199254740993"),
             ("serve", "keep_alive_seconds", "nan"),
+            ("serve", "connections", "9000000000000000000"),
+            ("serve", "requests_per_minute", "0"),
+            ("musetalk", "jpeg_quality", "0"),
+            ("musetalk", "jpeg_quality", "101"),
+            ("fal", "webhook_first_retry_seconds", "0.0"),
         ];
         for (section, key, value) in rows {
             let told = check(&format!("[{section}]\n{key} = {value}\n")).unwrap().checked().err().unwrap();

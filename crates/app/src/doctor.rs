@@ -6,6 +6,7 @@ use contract::Complaint;
 use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs};
+use crate::compute::DeviceChoice;
 use crate::config::Config;
 use crate::{device, machine, say};
 
@@ -46,13 +47,15 @@ fn examine(machine: &MachineArgs) -> Vec<Check> {
             checks.push(works("configuration", "in order"));
             media(&config, &mut checks);
             checks.extend(engines(&config));
+            checks.push(gpu(config.compute.device));
         }
-        Err(complaint) => checks.push(broken("configuration", &complaint)),
+        Err(complaint) => {
+            checks.push(broken("configuration", &complaint));
+            checks.push(gpu(None));
+        }
     }
     checks.push(cpu());
     checks.push(disk());
-    checks.push(gpu());
-
     checks
 }
 
@@ -153,7 +156,13 @@ fn disk() -> Check {
     }
 }
 
-fn gpu() -> Check {
+fn gpu(choice: Option<DeviceChoice>) -> Check {
+    if choice == Some(DeviceChoice::Cuda) {
+        return match device::worker_cuda() {
+            Ok(program) => works("gpu", format!("compute.device is cuda, for {}", program.display())),
+            Err(complaint) => broken("gpu", &complaint),
+        };
+    }
     if std::path::Path::new("/dev/nvidia0").exists() {
         works("gpu", "an NVIDIA device is there; puppet does not need it")
     } else {

@@ -91,6 +91,7 @@ pub fn worker_cuda() -> ExitCode {
     let outcome = match cli.command {
         cli::CudaCommand::Verify(args) => verify::run(&cli.machine, &args),
         cli::CudaCommand::Kernels(args) => card_times::run(args.json),
+        cli::CudaCommand::Bench(args) => bench::run(&cli.machine, &args),
         cli::CudaCommand::Generate(args) => generate::run(&cli.machine, *args),
         cli::CudaCommand::Worker(args) => worker::run(&cli.machine, &args),
     };

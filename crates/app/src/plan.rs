@@ -53,7 +53,7 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
         size: Size::new(width as u32, height as u32),
         frame_num: 81,
         motion_frame: if hears { 9 } else { 1 },
-        steps: args.steps.max(1),
+        steps: args.steps as usize,
         forwards_per_step: usize::from(args.forwards.unwrap_or(if hears { 3 } else { 2 })),
         persons: if hears { usize::from(args.persons) } else { 0 },
         moves: false,
@@ -80,8 +80,8 @@ fn card(args: &PlanArgs, gb: f64) -> Result<(Machine, String), Complaint> {
     let tflops = args.tflops.unwrap_or(USUAL_TFLOPS);
     let link = args.link.unwrap_or(USUAL_LINK);
     for (name, value) in [("--vram", gb), ("--tflops", tflops), ("--link", link)] {
-        if !(value > 0.0 && value < 1e6) {
-            let message = format!("{name} is {value}, it must be more than 0");
+        if !(value > 0.0 && value <= 1e6) {
+            let message = format!("{name} is {value}, it can be more than 0, to 1000000");
             return Err(Complaint::new("bad_request", message, "correct it"));
         }
     }

@@ -78,7 +78,7 @@ async fn terminated() {
 
 /// To be evaluated by a shell: `eval "$(talkie takeover …)"` would wait, so they are copied or read from a pipe.
 fn tell(address: SocketAddr, ca: &Path, bundle: &Path) -> Result<(), Complaint> {
-    let (ca, bundle) = (ca.display(), bundle.display());
+    let (ca, bundle) = (quoted(ca), quoted(bundle));
     say::line(format_args!("export HTTPS_PROXY=http://{address}"))?;
     say::line("export NO_PROXY=localhost,127.0.0.1,::1")?;
     say::line(format_args!("export SSL_CERT_FILE={bundle}"))?;
@@ -88,6 +88,11 @@ fn tell(address: SocketAddr, ca: &Path, bundle: &Path) -> Result<(), Complaint> 
     say::line("export FAL_KEY=${FAL_KEY:-talkie}")?;
     say::aside(format_args!("fal's hosts end here, at {address}; any other is refused. End with Ctrl-C."));
     Ok(())
+}
+
+/// As one word of a shell, whatever is in it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 /// The CA and the roots that are trusted anyway: the variable that names it replaces them.

@@ -4,14 +4,13 @@ use contract::{EngineError, FrameSource};
 
 use crate::clip::Follower;
 use crate::search::first_face;
-use crate::settings::DEFAULT_FPS;
 use crate::track::{Kind, Place, Track};
 
 /// `source` ends: a picture after one frame, a clip after its last.
 pub fn measure(source: &mut dyn FrameSource) -> Result<Track, EngineError> {
     let format = source.format();
     let kind = if format.fps.is_some() { Kind::Clip } else { Kind::Picture };
-    let (first, found) = first_face(source, (None, format.fps.unwrap_or(DEFAULT_FPS)), kind)?;
+    let (first, found) = first_face(source, None, kind)?;
     // what comes before the face is shown when the clip runs backwards; nothing is done to it
     let before = Place { seen: false, face: found.face.clone() };
     let mut places = vec![before; found.left_out as usize];

@@ -1,7 +1,7 @@
 //! A clip as a subject: every frame is tracked and warped. The clip's own motion is kept; only where a clip stands still
 //! (a picture made into a video, or its last frame when the voice goes on) sway and blinks come in.
 
-use contract::{EngineError, Fps, Frame, FrameSource};
+use contract::{EngineError, Fps, Frame, FrameSource, Warning};
 use face::{Face, MouthLine, Tracker};
 
 use crate::framing::Framer;
@@ -27,6 +27,8 @@ pub struct Clip {
     /// Frames taken from the source, frames drawn.
     taken: u64,
     drawn: u64,
+    /// Of those taken, the ones without a face.
+    lost: u64,
     ended: bool,
     /// Luma of the last frame, thinned out.
     thumb: Vec<u8>,
@@ -53,6 +55,7 @@ impl Clip {
             rate: own / fps.as_f64(),
             taken: 1,
             drawn: 0,
+            lost: 0,
             ended: false,
             thumb: thumb(first),
             calm: 0.0,
@@ -73,6 +76,7 @@ impl Clip {
             };
             self.taken += 1;
             let (face, seen) = self.follower.follow(&frame);
+            self.lost += u64::from(!seen);
             let thumb = thumb(&frame);
             stood = stood && step(&thumb, &self.thumb) < CALM_STEP;
             self.thumb = thumb;
@@ -98,6 +102,17 @@ impl Clip {
     /// How far speech moves the mouth, 0..1; 0 where the face is lost and the frame passes unchanged.
     pub fn hold(&self) -> f32 {
         self.hold
+    }
+
+    /// What the user should know of the frames so far.
+    pub fn warning(&self) -> Option<Warning> {
+        (self.lost > 0).then(|| {
+            let (lost, taken) = (self.lost, self.taken);
+            let message = format!(
+                "no face was found in {lost} of {taken} frames of the clip: nothing is moved in them"
+            );
+            Warning::new("face_lost", message)
+        })
     }
 }
 

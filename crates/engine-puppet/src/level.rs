@@ -1,8 +1,12 @@
 //! Which instructions this machine has, and `leveled!`, which compiles one body once for each of them. The same arithmetic,
 //! without fused multiply-add, runs on every level; only its width differs, so every level gives the same bits.
 
+/// Instructions that this machine has: `best` and `all` alone make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub struct Level(Instructions);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instructions {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -11,27 +15,33 @@ pub enum Level {
 }
 
 impl Level {
+    pub(crate) const PORTABLE: Self = Self(Instructions::Portable);
+
     /// The widest level of this machine.
     pub fn best() -> Self {
-        Self::all().pop().unwrap_or(Level::Portable)
+        Self::all().pop().unwrap_or(Self::PORTABLE)
     }
 
     /// Every level this machine can run, the widest last.
     pub fn all() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
-        let mut levels = vec![Level::Portable];
+        let mut levels = vec![Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            levels.push(Level::Avx2);
+            levels.push(Self(Instructions::Avx2));
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
             {
-                levels.push(Level::Avx512);
+                levels.push(Self(Instructions::Avx512));
             }
         }
         levels
+    }
+
+    pub(crate) fn instructions(self) -> Instructions {
+        self.0
     }
 }
 
@@ -55,14 +65,14 @@ macro_rules! leveled {
                 portable($($arg),*)
             }
 
-            match level {
-                $crate::level::Level::Portable => portable($($arg),*),
+            match level.instructions() {
+                $crate::level::Instructions::Portable => portable($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level exists only where `Level::all` found its instructions
-                $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::level::Instructions::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above
-                $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::level::Instructions::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };

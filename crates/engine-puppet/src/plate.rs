@@ -67,17 +67,15 @@ impl Plane {
 
 #[derive(Clone)]
 pub struct Plate {
-    pub size: Size,
-    pub y: Plane,
-    pub u: Plane,
-    pub v: Plane,
+    pub(crate) y: Plane,
+    pub(crate) u: Plane,
+    pub(crate) v: Plane,
 }
 
 impl Plate {
     pub fn new(size: Size, planes: Planes<'_>) -> Self {
         let (w, h) = (size.width as usize, size.height as usize);
         Self {
-            size,
             y: Plane::new(w, h, planes.y),
             u: Plane::new(w / 2, h / 2, planes.u),
             v: Plane::new(w / 2, h / 2, planes.v),

@@ -1,7 +1,7 @@
 //! The sampler: Catmull-Rom over 4x4 neighbours in whole numbers, so that every dispatch level gives the same byte.
 //! Positions have 1/64 px; a whole position returns its pixel unchanged.
 
-use crate::level::Level;
+use crate::level::{Instructions, Level};
 use crate::plate::Plane;
 
 /// Steps a pixel.
@@ -34,11 +34,11 @@ static WEIGHTS: [[i8; 4]; STEPS as usize] = {
 /// `qx` and `qy` are at least as long as `out`, their values from `STEPS` to the far border of the picture.
 pub fn fetch(level: Level, plane: &Plane, (qx, qy): (&[i32], &[i32]), out: &mut [u8]) {
     let (qx, qy) = (&qx[..out.len()], &qy[..out.len()]);
-    match level {
-        Level::Portable => portable(plane, qx, qy, out),
+    match level.instructions() {
+        Instructions::Portable => portable(plane, qx, qy, out),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Level` has these variants only on CPUs that have AVX2, which includes SSSE3
-        Level::Avx2 | Level::Avx512 => unsafe { x86::fetch(plane, qx, qy, out) },
+        // SAFETY: a `Level` has these only on CPUs that have AVX2, which includes SSSE3
+        Instructions::Avx2 | Instructions::Avx512 => unsafe { x86::fetch(plane, qx, qy, out) },
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let (qx, qy) = (spread(7919, 40), spread(6131, 30));
         let expected = {
             let mut out = vec![0; 5001];
-            fetch(Level::Portable, &plane, (&qx, &qy), &mut out);
+            fetch(Level::PORTABLE, &plane, (&qx, &qy), &mut out);
             out
         };
         for level in Level::all() {
@@ -199,7 +199,7 @@ mod tests {
         let plane = Plane::new(8, 8, &[201; 64]);
         let mut out = vec![0; 64];
         let q: Vec<i32> = (0..64).map(|f| 7 * STEPS + f).collect();
-        fetch(Level::Portable, &plane, (&q, &q), &mut out);
+        fetch(Level::PORTABLE, &plane, (&q, &q), &mut out);
         assert!(out.iter().all(|&v| v == 201), "{out:?}");
     }
 }

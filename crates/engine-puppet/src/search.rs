@@ -7,6 +7,7 @@ use contract::{
 use face::{Detector, Face};
 
 use crate::engine::MIN_FACE;
+use crate::settings::DEFAULT_FPS;
 use crate::track::{Kind, Track};
 
 /// Seconds at the start of a clip in which a face is waited for, and frames between two looks.
@@ -19,13 +20,14 @@ pub struct Located {
     pub report: FaceReport,
     /// Faces besides.
     pub others: u32,
-    /// Frames before it.
+    /// Frames before it, and how long they are shown.
     pub left_out: u64,
+    pub seconds: f64,
 }
 
 impl Located {
-    /// What the user should know. `fps` is the rate of the frames that were left out.
-    pub fn warnings(&self, fps: Fps) -> Vec<Warning> {
+    /// What the user should know.
+    pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if self.others > 0 {
             let message = format!("{} faces were found, the largest is animated", self.others + 1);
@@ -33,8 +35,8 @@ impl Located {
         }
         warnings.extend(self.face.warnings());
         if self.left_out > 0 {
-            let seconds = fps.seconds_at(self.left_out);
-            let message = format!("the first {seconds:.2} s of the clip show no face and were left out");
+            let message =
+                format!("the first {:.2} s of the clip show no face and were left out", self.seconds);
             warnings.push(Warning::new("late_face", message));
         }
         warnings
@@ -44,39 +46,56 @@ impl Located {
 /// A clip may begin before its person is there: a few seconds of it may be left out.
 pub fn first_face(
     source: &mut dyn FrameSource,
-    (landmarks, fps): (Option<Landmarks>, Fps),
+    landmarks: Option<Landmarks>,
     kind: Kind,
 ) -> Result<(Frame, Located), EngineError> {
+    let format = source.format();
+    let fps = rate(&format);
     let search = match kind {
         Kind::Picture => 0,
         Kind::Clip => (LATE_FACE * fps.as_f64()) as u64,
     };
-    let format = source.format();
     let mut left_out: u64 = 0;
-    loop {
-        let frame = source.next()?.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
-        let looked_at = left_out.is_multiple_of(BETWEEN_LOOKS) || left_out >= search;
-        let found = if looked_at { locate(&frame, &format, landmarks).map(Some) } else { Ok(None) };
-        match found {
-            Ok(Some(found)) => return Ok((frame, Located { left_out, ..found })),
-            Err(EngineError::Rejected(complaint))
-                if complaint.code == "no_face" && left_out >= search && search > 0 =>
-            {
-                let message = format!("in the first {LATE_FACE} s of the clip: {}", complaint.message);
-                return Err(Complaint { message, ..complaint }.into());
+    // why the last frame that was looked at shows none
+    let mut missed: Option<Complaint> = None;
+    while let Some(frame) = source.next()? {
+        if left_out.is_multiple_of(BETWEEN_LOOKS) || left_out >= search {
+            match locate(&frame, &format, landmarks) {
+                Ok(found) => {
+                    let seconds = fps.seconds_at(left_out);
+                    return Ok((frame, Located { left_out, seconds, ..found }));
+                }
+                Err(EngineError::Rejected(complaint)) if complaint.code == "no_face" => {
+                    missed = Some(complaint);
+                }
+                Err(error) => return Err(error),
             }
-            Err(EngineError::Rejected(complaint)) if complaint.code == "no_face" && left_out < search => {
-                left_out += 1
-            }
-            Err(error) => return Err(error),
-            Ok(None) => left_out += 1,
+        }
+        left_out += 1;
+        if left_out > search {
+            break;
         }
     }
+    let complaint = missed.ok_or_else(|| EngineError::Failed("the subject has no picture".into()))?;
+    Err(match kind {
+        Kind::Picture => complaint.into(),
+        Kind::Clip => {
+            let seconds = fps.seconds_at(left_out).min(LATE_FACE);
+            let message = format!("in the first {seconds:.2} s of the clip: {}", complaint.message);
+            Complaint { message, ..complaint }.into()
+        }
+    })
+}
+
+/// Frames a second of a source; a picture has none.
+fn rate(format: &SourceFormat) -> Fps {
+    format.fps.unwrap_or(DEFAULT_FPS)
 }
 
 /// The same of an avatar, whose face is known.
 pub fn of_track(source: &mut dyn FrameSource, track: &Track) -> Result<(Frame, Located), EngineError> {
-    let size = source.format().size;
+    let format = source.format();
+    let size = format.size;
     if size != track.size {
         return Err(Complaint::new(
             "avatar_damaged",
@@ -91,7 +110,8 @@ pub fn of_track(source: &mut dyn FrameSource, track: &Track) -> Result<(Frame, L
     }
     let frame = source.next()?.ok_or_else(|| EngineError::Failed("the avatar has no picture".into()))?;
     let face = track.at(left_out).face.clone();
-    Ok((frame, Located { face, report: track.report, others: track.others, left_out }))
+    let seconds = rate(&format).seconds_at(left_out);
+    Ok((frame, Located { face, report: track.report, others: track.others, left_out, seconds }))
 }
 
 fn locate(frame: &Frame, format: &SourceFormat, given: Option<Landmarks>) -> Result<Located, EngineError> {
@@ -108,7 +128,7 @@ fn locate(frame: &Frame, format: &SourceFormat, given: Option<Landmarks>) -> Res
     };
     let landmarks = moved(face.landmarks(), natural_scale);
     let report = FaceReport { landmarks, confidence: face.confidence, origin };
-    Ok(Located { face, report, others, left_out: 0 })
+    Ok(Located { face, report, others, left_out: 0, seconds: 0.0 })
 }
 
 /// Landmarks of a picture that is `factor` times as large; pixel centres lie at whole numbers.

@@ -65,7 +65,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     };
     let (first, found) = match &track {
         Some(track) => of_track(source.as_mut(), track)?,
-        None => first_face(source.as_mut(), (take.landmarks, take.fps), kind)?,
+        None => first_face(source.as_mut(), take.landmarks, kind)?,
     };
     let framing = Framing::new(first.size(), &found.face, &take.options);
     let planes = first.planes().ok_or_else(|| EngineError::Failed("the picture is not I420".into()))?;
@@ -83,7 +83,7 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
     };
     drop(first);
     out.begin(VideoFormat { size: framing.out, layout: Layout::I420, fps: take.fps })?;
-    for warning in found.warnings(take.fps) {
+    for warning in found.warnings() {
         out.warn(warning)?;
     }
     out.stage(Stage::Preparing, 1, 1)?;
@@ -144,7 +144,8 @@ pub fn run(take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, Eng
         let of = end.or_else(|| voice.as_ref()?.expected_frames());
         out.stage(Stage::Rendering, done, of.map_or(0, |of| of.max(done)))?;
     }
-    if let Some(warning) = voice.as_ref().and_then(Voice::warning) {
+    let at_its_end = [clip.as_ref().and_then(Clip::warning), voice.as_ref().and_then(Voice::warning)];
+    for warning in at_its_end.into_iter().flatten() {
         out.warn(warning)?;
     }
     Ok(Report {

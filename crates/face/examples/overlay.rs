@@ -44,9 +44,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         index += 1;
     }
-    if let Some(tracker) = tracker {
-        eprintln!("{:?}", tracker.summary());
-    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use contract::Frame;
 
 use crate::lab::{Lab, LabTables};
-use crate::model::{CANON_HEIGHT, CANON_WIDTH, Canon, Similarity};
+use crate::model::{CANON_HEIGHT, CANON_WIDTH, Similarity};
 use crate::plane::Plane;
 use crate::resample::{Grid, luma_of};
 
@@ -27,16 +27,4 @@ impl Canonical {
 
 pub(crate) fn canonical_grid(canon: &Similarity) -> Grid {
     Grid { to_grid: *canon, width: CANON_WIDTH, height: CANON_HEIGHT }
-}
-
-impl Canon {
-    /// The face of `frame`, where `canon` takes the frame's pixels to the canonical frame; area-filtered where that shrinks,
-    /// cubic where it enlarges. Beyond the frame its edge goes on.
-    pub fn sample(frame: &Frame, canon: &Similarity) -> Canon {
-        let mut rgb = canonical_grid(canon).rgb(frame);
-        for value in rgb.as_flattened_mut() {
-            *value = value.clamp(0.0, 255.0);
-        }
-        Canon { rgb }
-    }
 }

@@ -24,8 +24,5 @@ mod track;
 
 pub use detect::{Detector, Found, find};
 pub use measure::{measure, with_landmarks};
-pub use model::{
-    CANON_HEIGHT, CANON_WIDTH, Canon, EYE_DISTANCE, EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine,
-    Similarity,
-};
-pub use track::{TrackSummary, Tracked, Tracker};
+pub use model::{CANON_WIDTH, EYE_DISTANCE, EYE_X, EYE_Y, Eye, Face, FaceBox, Gates, MouthLine, Similarity};
+pub use track::{Tracked, Tracker};

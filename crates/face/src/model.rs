@@ -112,15 +112,3 @@ pub struct Face {
     /// 0..1, for the report.
     pub confidence: f32,
 }
-
-/// The face resampled into the canonical frame: R, G, B in 0..255, row by row.
-#[derive(Clone, Debug)]
-pub struct Canon {
-    pub rgb: Vec<[f32; 3]>,
-}
-
-impl Canon {
-    pub fn at(&self, x: usize, y: usize) -> [f32; 3] {
-        self.rgb[y * CANON_WIDTH + x]
-    }
-}

@@ -1,7 +1,7 @@
 //! Follows one face through a clip. The pose comes from aligning the upper face with remembered views of it; the mouth line
 //! and the lids are measured anew in every frame. Without a face the last pose is held and the quality is 0.
 
-use contract::{Frame, Warning};
+use contract::Frame;
 
 use crate::align::{AROUND, LEFT, TOP, Template, VIEW_HEIGHT, VIEW_WIDTH, View};
 use crate::canonical::Canonical;
@@ -39,32 +39,6 @@ pub struct Tracked {
     pub quality: f32,
 }
 
-/// What became of a clip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TrackSummary {
-    /// Frames followed, the first one (given to `new`) not counted.
-    pub frames: u64,
-    /// Frames without a face.
-    pub lost: u64,
-    /// How often another view had to be measured anew (scene cuts, a face that came back).
-    pub restarts: u64,
-}
-
-impl TrackSummary {
-    /// What the user should know about the clip.
-    pub fn warning(&self) -> Option<Warning> {
-        (self.lost > 0).then(|| {
-            Warning::new(
-                "face_lost",
-                format!(
-                    "no face was found in {} of {} frames of the clip: its last place was used there",
-                    self.lost, self.frames
-                ),
-            )
-        })
-    }
-}
-
 /// Follows a face from frame to frame. It owns a detector and stays in its thread.
 pub struct Tracker {
     detector: Detector,
@@ -81,7 +55,8 @@ pub struct Tracker {
     mouth: SteadyMouth,
     /// The box in canonical px: (x, y, side).
     bounds: (f32, f32, f32),
-    summary: TrackSummary,
+    /// Frames followed.
+    frames: u64,
     /// Frames since the face was lost, and the pause until the next search.
     missing: u64,
     pause: u64,
@@ -101,33 +76,28 @@ impl Tracker {
             mouth: SteadyMouth::new(&face.mouth),
             bounds: canonical_bounds(&face),
             face,
-            summary: TrackSummary::default(),
+            frames: 0,
             missing: 0,
             pause: 0,
         }
     }
 
-    pub fn summary(&self) -> TrackSummary {
-        self.summary
-    }
-
     /// The face in the next frame of the clip.
     pub fn follow(&mut self, frame: &Frame) -> Tracked {
-        self.summary.frames += 1;
+        self.frames += 1;
         let quality = self.locate(frame);
         if quality > 0.0 {
             (self.missing, self.pause) = (0, 0);
             self.look_closely(frame);
         } else {
             self.missing += 1;
-            self.summary.lost += 1;
         }
         Tracked { face: self.face.clone(), quality }
     }
 
     /// Finds the pose; 0 where there is no face.
     fn locate(&mut self, frame: &Frame) -> f32 {
-        let due = self.summary.frames.is_multiple_of(CONFIRM_EVERY);
+        let due = self.frames.is_multiple_of(CONFIRM_EVERY);
         let (pose, likeness) = self.align(frame, &self.aligned.clone());
         let cut = likeness < FAMILIAR && self.likeness - likeness > FALL;
         if likeness >= BELIEVED && !cut && (!due || likeness >= FAMILIAR || self.confirmed(frame, &pose)) {
@@ -227,7 +197,6 @@ impl Tracker {
         self.mouth = SteadyMouth::new(&face.mouth);
         self.bounds = canonical_bounds(&face);
         self.face = face;
-        self.summary.restarts += 1;
         1.0
     }
 

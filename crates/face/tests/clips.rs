@@ -48,7 +48,6 @@ fn a_moving_head_is_followed() {
         let off = off(at(i), &tracked);
         assert!(off < start + 1.5, "frame {i}: {off} px off, {start} px at the start");
     }
-    assert_eq!((tracker.summary().frames, tracker.summary().lost), (24, 0));
 }
 
 #[test]
@@ -84,8 +83,6 @@ fn without_a_face_the_last_pose_is_held_and_a_cut_is_survived() {
         let tracked = tracker.follow(&empty());
         assert_eq!((tracked.quality, tracked.face.canon), (0.0, held.canon));
     }
-    assert_eq!(tracker.summary().lost, 3);
-    assert_eq!(tracker.summary().warning().map(|w| w.code), Some("face_lost"));
     // another shot: elsewhere, larger, tilted
     let other = DrawnFace { roll: -10.0, ..DrawnFace::at(190.0, 130.0, 74.0) };
     let shot = picture(PICTURE, &[other]);

@@ -6,6 +6,8 @@ use speech::Viseme;
 use speech::truth::Phoneme;
 
 const FORMAT: &str = "talkie-phonemes-1";
+/// Seconds: what is longer than a day is no recording but a mistake.
+const LONGEST: f64 = 86_400.0;
 const HINT: &str = "the format is described in tools/visnet/README.md";
 
 /// Phonemes in order, without overlaps, and how long the sound is.
@@ -36,9 +38,8 @@ impl Truth {
         if file.format != FORMAT {
             return Err(bad(format!("the truth is in format `{}`, `{FORMAT}` is read", file.format)));
         }
-        // a year of sound is no recording but a mistake
-        if !(file.duration > 0.0 && file.duration < 3.2e7) {
-            return Err(bad(format!("the truth lasts {} s", file.duration)));
+        if !(file.duration > 0.0 && file.duration <= LONGEST) {
+            return Err(bad(format!("the truth lasts {} s, it can last up to {LONGEST}", file.duration)));
         }
         let mut phonemes = Vec::with_capacity(file.phonemes.len());
         let mut end = 0.0;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{DataArgs, seconds_above_zero};
+use super::{DataArgs, seconds_to};
 
 #[derive(Args)]
 pub struct ModelsArgs {
@@ -86,7 +86,7 @@ pub struct PullArgs {
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Give up a connection after so many seconds without a byte
-    #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = |text: &str| seconds_to(text, 86_400.0))]
     pub silence: f64,
     /// No progress
     #[arg(long, short)]

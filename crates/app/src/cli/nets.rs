@@ -29,8 +29,8 @@ pub struct PlanArgs {
     #[arg(long, value_name = "NAME")]
     pub numbers: Option<String>,
     /// Denoising steps a chunk
-    #[arg(long, default_value_t = 40)]
-    pub steps: usize,
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: u32,
     /// Passes through the net in a step (default: 3, of wan-i2v 2): 2 with LoRAs for 8 or 4 steps, 1 with weights distilled without guidance
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub forwards: Option<u8>,

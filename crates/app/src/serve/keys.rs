@@ -5,22 +5,20 @@ use std::process::ExitCode;
 use contract::Complaint;
 use sha2::{Digest, Sha256};
 
+use crate::config::check_key_name;
 use crate::say;
 
 const BYTES: usize = 24;
 
 pub fn run(name: &str) -> Result<ExitCode, Complaint> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-        let message = format!("`{name}` is no name for a key: it may have letters, digits, `-` and `_`");
-        return Err(Complaint::new("bad_request", message, "choose another name"));
-    }
+    check_key_name(name)?;
     let mut secret = [0u8; BYTES];
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Complaint::new("internal", format!("there is no randomness: {error}"), ""))?;
     let key = format!("talkie_{}", hex::encode(secret));
     say::line(&key)?;
     say::aside(format_args!(
-        "shown this once; put this into the configuration file:\n[keys]\n{name} = \"sha256:{}\"",
+        "shown this once; put this into the configuration file:\n[keys]\n\"{name}\" = \"sha256:{}\"",
         hex::encode(Sha256::digest(key.as_bytes()))
     ));
     Ok(ExitCode::SUCCESS)

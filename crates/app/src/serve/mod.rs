@@ -13,6 +13,7 @@ pub mod rooms;
 
 pub mod settings;
 pub mod tls;
+mod webhook_key;
 mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::casting::{self, Casting};
 use super::originals::Originals;
 use super::settings::{Dialect, FalSettings, OnHangup, ServeSettings, StreamPace};
-use super::{Stage, workers};
+use super::{Stage, webhook_key, workers};
 use crate::cli::DataArgs;
 use crate::config::Config;
 use crate::{device, machine};
@@ -290,7 +290,7 @@ fn musetalk(config: &Config, originals: &Originals) -> Result<front_door::MuseTa
             StreamPace::RealTime => jobs::crew::Pace::RealTime,
             StreamPace::AsFastAsPossible => jobs::crew::Pace::AsFastAsPossible,
         },
-        jpeg_quality: config.musetalk.jpeg_quality.unwrap_or(80).clamp(1, 100),
+        jpeg_quality: config.musetalk.jpeg_quality.unwrap_or(80),
     })
 }
 
@@ -323,43 +323,8 @@ fn musetalk_s3(config: &Config, data: &Path, originals: &Originals) -> front_doo
 
 fn fal(config: &Config, data: &Path) -> Result<dialects::fal::Fal, Complaint> {
     let FalSettings { public_url, webhook_first_retry_seconds } = config.fal.clone();
-    let first_retry = match webhook_first_retry_seconds {
-        None => dialects::fal::FIRST_RETRY,
-        Some(seconds) => {
-            Duration::try_from_secs_f64(seconds).ok().filter(|span| !span.is_zero()).ok_or_else(|| {
-                let message = format!("fal.webhook_first_retry_seconds is {seconds}, it must be more than 0");
-                Complaint::new("bad_config", message, "correct it")
-            })?
-        }
-    };
+    let first_retry = webhook_first_retry_seconds.map_or(dialects::fal::FIRST_RETRY, Duration::from_secs_f64);
     let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
-    let signer = dialects::fal::Signer::new(&webhook_seed(data)?)?;
+    let signer = dialects::fal::Signer::new(&webhook_key::seed(data)?)?;
     Ok(dialects::fal::Fal::new(public_url, signer, first_retry))
-}
-
-/// The secret that webhooks are signed with, made on first use.
-fn webhook_seed(data: &Path) -> Result<[u8; 32], Complaint> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = data.join("webhook-key");
-    let failed = |error: std::io::Error| {
-        let message = format!("the webhooks' key {} cannot be read or written: {error}", path.display());
-        Complaint::new(
-            "webhook_key",
-            message,
-            "give the right to write there, or remove a file that is not 32 bytes long",
-        )
-    };
-    match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| failed(std::io::Error::other("it is not 32 bytes long"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut seed = [0; 32];
-            rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-                .map_err(|error| failed(error.into()))?;
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            file.and_then(|mut file| file.write_all(&seed)).map_err(failed)?;
-            Ok(seed)
-        }
-        Err(error) => Err(failed(error)),
-    }
 }

@@ -335,16 +335,6 @@ impl ServeSettings {
         self.dialects()?;
         let names = self.ports.keys().chain(self.engines.keys());
         names.map(|name| named(name)).collect::<Result<Vec<_>, _>>()?;
-        let counts = [
-            ("connections", self.connections.map(|n| n as u64)),
-            ("slots", self.slots.map(|n| n as u64)),
-            ("live_slots", self.live_slots.map(|n| n as u64)),
-            ("queue_limit", self.queue_limit),
-        ];
-        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
-            let message = format!("serve.{name} is 0, it must be at least 1");
-            return Err(Complaint::new("bad_config", message, "correct it"));
-        }
         match (&self.tls.cert, &self.tls.key, self.tls.local) {
             (Some(_), None, _) | (None, Some(_), _) => Err(Complaint::new(
                 "bad_config",

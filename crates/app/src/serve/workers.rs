@@ -82,23 +82,32 @@ pub fn commands(stage: &Stage<'_>, cards: &Cards) -> Result<Vec<WorkerCommand>, 
         return Ok(vec![WorkerCommand { program, args: words(stage), envs: Vec::new() }]);
     };
     let program = device::worker_cuda()?;
+    let given = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let command = |gpu: &u32| {
         let mut args = words(stage);
         args.extend(["--conf".into(), "compute.device=\"cuda\"".into()]);
         // the card that a worker sees is its first; CUDA alone would count the fastest first
-        let card = visible(*gpu, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref());
+        let card = visible(*gpu, given.as_deref())?;
         let order = ("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
         let envs = vec![order, ("CUDA_VISIBLE_DEVICES".into(), card.into())];
-        WorkerCommand { program: program.clone(), args, envs }
+        Ok(WorkerCommand { program: program.clone(), args, envs })
     };
-    Ok(gpus.iter().map(command).collect())
+    gpus.iter().map(command).collect()
 }
 
 /// Of the cards that this program was given, where it was given some, the one of that number.
-fn visible(gpu: u32, given: Option<&str>) -> String {
-    let given = given.filter(|given| !given.trim().is_empty());
-    let card = given.and_then(|given| given.split(',').nth(gpu as usize));
-    card.map_or_else(|| gpu.to_string(), |card| card.trim().to_owned())
+fn visible(gpu: u32, given: Option<&str>) -> Result<String, Complaint> {
+    let Some(given) = given.filter(|given| !given.trim().is_empty()) else {
+        return Ok(gpu.to_string());
+    };
+    let cards: Vec<&str> = given.split(',').map(str::trim).collect();
+    cards.get(gpu as usize).map(|&card| card.to_owned()).ok_or_else(|| {
+        let message = format!(
+            "card {gpu} is to compute, but CUDA_VISIBLE_DEVICES={given} gives this program {} (counted from 0)",
+            cards.len()
+        );
+        Complaint::new("bad_config", message, "name others in compute.gpus, or unset CUDA_VISIBLE_DEVICES")
+    })
 }
 
 fn words(stage: &Stage<'_>) -> Vec<OsString> {
@@ -135,9 +144,12 @@ mod tests {
 
     #[test]
     fn a_card_is_one_of_those_that_were_given() {
-        assert_eq!(visible(1, None), "1");
-        assert_eq!(visible(1, Some("")), "1");
-        assert_eq!(visible(0, Some("3, GPU-1a")), "3");
-        assert_eq!(visible(1, Some("3, GPU-1a")), "GPU-1a");
+        assert_eq!(visible(1, None).unwrap(), "1");
+        assert_eq!(visible(1, Some("")).unwrap(), "1");
+        assert_eq!(visible(0, Some("3, GPU-1a")).unwrap(), "3");
+        assert_eq!(visible(1, Some("3, GPU-1a")).unwrap(), "GPU-1a");
+        // else two workers would share the one card
+        let message = visible(1, Some("1")).unwrap_err().message;
+        assert!(message.contains("card 1") && message.contains("CUDA_VISIBLE_DEVICES=1"), "{message}");
     }
 }

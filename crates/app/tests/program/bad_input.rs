@@ -194,6 +194,44 @@ fn limits_that_make_no_sense() {
 }
 
 #[test]
+fn numbers_have_an_end() {
+    let stage = Stage::new();
+    let rows: [(&[&str], &str); 4] = [
+        (&["bench", "--seconds", "1e9"], "3600"),
+        (&["models", "pull", "svd", "--silence", "1e20"], "86400"),
+        #[cfg(feature = "neural")]
+        (&["plan", "infinitetalk", "--steps", "0"], "1..=10000"),
+        #[cfg(not(feature = "neural"))]
+        (&["models", "pull", "svd", "--connections", "0"], "1..=32"),
+        (&["generate", "--image", "x.png", "--seconds", "1e400", "--out", "y.mp4"], "seconds"),
+    ];
+    for (args, limit) in rows {
+        let run = stage.run(args);
+        assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
+        assert!(run.stderr.contains(limit), "{args:?}: {}", run.stderr);
+    }
+    let truth = r#"{"format": "talkie-phonemes-1", "duration": 3e7, "phonemes": []}"#;
+    let truth = stage.write("truth.json", truth);
+    let video = sample("portrait.png");
+    stage
+        .run(["score", video.to_str().unwrap(), "--truth", truth.to_str().unwrap()])
+        .assert_refused(&["30000000", "86400"]);
+}
+
+#[cfg(feature = "neural")]
+#[test]
+fn a_card_that_is_configured_and_cannot_be_used_is_no_little_thing() {
+    let stage = Stage::new();
+    let run = stage.run(["doctor", "--conf", "compute.device=\"cuda\"", "--json"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let told = run.json();
+    let gpu = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "gpu").unwrap();
+    assert!(gpu["detail"].as_str().unwrap().contains("talkie-worker-cuda"), "{gpu}");
+    // the figures would be another device's
+    stage.run(["bench", "--conf", "compute.device=\"cuda\""]).assert_refused(&["talkie-worker-cuda"]);
+}
+
+#[test]
 fn a_failure_is_json_where_json_was_asked_for() {
     let stage = Stage::new();
     for args in [

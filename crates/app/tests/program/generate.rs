@@ -282,6 +282,22 @@ fn a_clip_may_begin_in_the_dark() {
 }
 
 #[test]
+fn a_person_who_leaves_is_told_of() {
+    let stage = Stage::new();
+    let portrait = stage.small_portrait();
+    let fade = "fade=out:st=0.5:d=0.2,format=yuv420p";
+    let clip = stage.ffmpeg(
+        &["-loop", "1", "-i", portrait.to_str().unwrap(), "-t", "1.2", "-r", "25", "-vf", fade],
+        "leaves.mp4",
+    );
+    let clip = clip.to_str().unwrap();
+    let run = stage.run(["generate", "--video", clip, "--seconds", "1.2", "--out", "take.mp4", "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report = run.json();
+    assert!(warnings(&report).contains(&"face_lost"), "{report}");
+}
+
+#[test]
 fn few_frames_a_second_and_much_sound_go_together() {
     let stage = Stage::new();
     let image = stage.small_portrait();

@@ -268,7 +268,7 @@ fn kind_of(code: &str, field: Option<&str>) -> &'static str {
         "bad_picture" | "picture_damaged" | "no_picture" => "image_load_error",
         "picture_too_large" => "image_too_large",
         "picture_too_small" => "image_too_small",
-        "no_face" | "face_too_small" | "face_lost" => "face_detection_error",
+        "no_face" | "face_too_small" => "face_detection_error",
         "audio_too_long" => "audio_duration_too_long",
         "audio_too_short" | "audio_empty" => "audio_duration_too_short",
         "no_audio" | "audio_broken" | "audio_channels" => "unsupported_audio_format",

@@ -40,6 +40,11 @@ fn clip(frames: Vec<Frame>, fps: u32) -> Subject {
     Subject::Clip(Box::new(Frames { frames, natural: SIZE, fps: Some(Fps::whole(fps)) }))
 }
 
+/// A picture of nothing.
+fn blank() -> Frame {
+    Frame::new(SIZE, Layout::I420, vec![128; Layout::I420.bytes(SIZE)]).unwrap()
+}
+
 /// Syllables: a buzz with two formants, four times a second.
 fn voice(seconds: f32) -> Box<dyn VoiceSource> {
     let mut phase = 0.0f32;
@@ -220,11 +225,24 @@ fn landmarks_are_in_the_users_pixels() {
 #[test]
 fn a_clip_keeps_its_length_and_lost_faces_pass_unchanged() {
     let mut frames = vec![picture(Lips::Shut); 6];
-    let blank = Frame::new(SIZE, Layout::I420, vec![128; Layout::I420.bytes(SIZE)]).unwrap();
+    let blank = blank();
     frames.extend(vec![blank.clone(); 4]);
     let (_, seen) = run(act(clip(frames, 25), vec![voice(0.4)], Length::Voice));
     assert_eq!(seen.frames.len(), 10);
     assert!(seen.frames[6..].iter().all(|f| *f == blank), "frames without a face were changed");
+    assert_eq!(codes(&seen), ["face_lost"]);
+    assert!(seen.warnings[0].message.contains("in 4 of 10 frames"), "{:?}", seen.warnings);
+}
+
+#[test]
+fn what_is_left_out_is_told_in_the_clips_own_seconds() {
+    let mut frames = vec![blank(); 10];
+    frames.extend(vec![picture(Lips::Shut); 2]);
+    // a take of 25 frames a second
+    let act = act(clip(frames, 10), vec![], Length::Frames(2));
+    let (_, seen) = run(Act { landmarks: None, ..act });
+    let told = seen.warnings.iter().find(|warning| warning.code == "late_face");
+    assert!(told.is_some_and(|told| told.message.contains("first 1.00 s")), "{:?}", seen.warnings);
 }
 
 #[test]
@@ -286,7 +304,7 @@ fn what_puppet_cannot_do_is_said_at_the_start() {
 
 #[test]
 fn pictures_without_a_face_are_refused() {
-    let blank = Frame::new(SIZE, Layout::I420, vec![128; Layout::I420.bytes(SIZE)]).unwrap();
+    let blank = blank();
     let subject = Subject::Picture(Box::new(Frames {
         frames: vec![blank.clone()].into_iter(),
         natural: SIZE,
@@ -300,6 +318,14 @@ fn pictures_without_a_face_are_refused() {
         let refused = Puppet::new().prepare(&mut source, &Settings::default(), &mut NoAvatar);
         assert!(matches!(refused, Err(EngineError::Rejected(c)) if c.code == "no_face"), "{fps:?}");
         assert!(source.frames.len() > 100, "it looked for too long");
+    }
+    let mut short = Frames { frames: vec![blank; 12].into_iter(), natural: SIZE, fps: Some(Fps::whole(25)) };
+    match Puppet::new().prepare(&mut short, &Settings::default(), &mut NoAvatar) {
+        Err(EngineError::Rejected(complaint)) => {
+            assert_eq!(complaint.code, "no_face");
+            assert!(complaint.message.starts_with("in the first 0.48 s of the clip"), "{complaint}");
+        }
+        other => panic!("{other:?}"),
     }
 }
 
