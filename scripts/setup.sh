@@ -84,6 +84,7 @@ clients() {
   packages wrk wrk
   packages faketime faketime
   packages openssl openssl
+  packages /usr/lib/postgresql postgresql
   client_packages
   fal_sdk
   fal_js
@@ -101,7 +102,7 @@ packages ffmpeg ffmpeg
 packages python3 python3
 case "${1:?run, test, clients, full, deny, quality or visnet}" in
   run) ;;
-  test) clients; packages /usr/lib/postgresql postgresql; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
+  test) clients; cargo_tool nextest cargo-nextest; cargo_tool deny cargo-deny ;;
   clients) clients ;;
   full) packages curl curl; packages /usr/bin/time time ;;
   deny) cargo_tool deny cargo-deny ;;

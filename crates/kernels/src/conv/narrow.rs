@@ -99,32 +99,46 @@ impl Op for Dots<'_> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut pixel = 0;
-        while pixel < self.starts.len() {
-            let four = pixel + 4 <= self.starts.len();
-            let mut o = 0;
-            while o < self.o {
-                // SAFETY: pixel and o stay within the strip and the weights.
-                unsafe {
-                    match (four, self.o - o) {
-                        (true, 1) => self.dots::<S, 4, 1>(pixel, o),
-                        (true, 2) => self.dots::<S, 4, 2>(pixel, o),
-                        (true, 3) => self.dots::<S, 4, 3>(pixel, o),
-                        (true, _) => self.dots::<S, 4, 4>(pixel, o),
-                        (false, 1) => self.dots::<S, 1, 1>(pixel, o),
-                        (false, 2) => self.dots::<S, 1, 2>(pixel, o),
-                        (false, 3) => self.dots::<S, 1, 3>(pixel, o),
-                        (false, _) => self.dots::<S, 1, 4>(pixel, o),
-                    }
+        let mut o = 0;
+        while o < self.o {
+            // SAFETY: o stays within the weights.
+            unsafe {
+                match self.o - o {
+                    1 => self.columns::<S, 8, 8, 1>(o),
+                    2 => self.columns::<S, 8, 6, 2>(o),
+                    3 => self.columns::<S, 8, 4, 3>(o),
+                    _ => self.columns::<S, 6, 3, 4>(o),
                 }
-                o += 4;
             }
-            pixel += if four { 4 } else { 1 };
+            o += 4;
         }
     }
 }
 
 impl Dots<'_> {
+    /// `N` channels of all pixels, as many pixels at once as keep their sums in registers: `MANY` with 32 of them, `FEW` with 16.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const MANY: usize, const FEW: usize, const N: usize>(&self, o: usize) {
+        // SAFETY: handed on to the caller.
+        unsafe { if S::LANES == 16 { self.pixels::<S, MANY, N>(o) } else { self.pixels::<S, FEW, N>(o) } }
+    }
+
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const R: usize, const N: usize>(&self, o: usize) {
+        let mut pixel = 0;
+        // SAFETY: pixels stay within the strip.
+        unsafe {
+            while pixel + R <= self.starts.len() {
+                self.dots::<S, R, N>(pixel, o);
+                pixel += R;
+            }
+            while pixel < self.starts.len() {
+                self.dots::<S, 1, N>(pixel, o);
+                pixel += 1;
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn dots<S: Simd, const R: usize, const N: usize>(&self, pixel: usize, o: usize) {
         // SAFETY: whole vectors are read only where a run has them.
