@@ -7,11 +7,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Vitals;
 use crate::{JobId, ProgressView};
 
 /// Jobs whose duration counts for an estimate.
 const REMEMBERED: usize = 32;
+
+/// For health, `/metrics` and the start screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    pub queued: u64,
+    pub running: u64,
+    pub live: u64,
+    pub workers: u64,
+    pub slots: u64,
+}
 
 #[derive(Default)]
 pub struct Running {

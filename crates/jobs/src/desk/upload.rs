@@ -1,11 +1,12 @@
 //! An upload on its way into the store: the record knows its key before the file is there, so that no file is nobody's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::Complaint;
 use store::Writing;
 
-use super::{Inner, Received};
+use super::Inner;
 use crate::Source;
 use crate::order::Role;
 use crate::record::keep::UploadAge;
@@ -13,6 +14,19 @@ use crate::record::{broken, keep};
 
 /// Longest file name that is kept, in bytes.
 const NAME_LIMIT: usize = 100;
+
+/// An upload that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub source: Source,
+    /// `uploads/<ulid>/<safe file name>`.
+    pub key: String,
+    pub bytes: u64,
+    /// hex
+    pub sha256: String,
+    /// Where it lies on this machine.
+    pub path: PathBuf,
+}
 
 /// An upload that is being written. Dropped before `finish`, it leaves nothing.
 pub struct Upload {
