@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -265,6 +266,32 @@ def test_a_lora_by_configuration_or_variable_and_a_mistake_in_it(weights, scene,
     idle = ["--image", scene / "wide.png", "--seconds", "0.2"]
     status, told, _ = generate(weights, tmp_path / "puppet.mp4", *idle, engine="puppet", **wrong)
     assert "lora" not in json.dumps(told).lower(), told
+
+
+def with_words_for_a_text_encoder(source, target):
+    """The LoRA with a matrix more, of a net that this model does not have."""
+    whole = source.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    header, data = json.loads(whole[8 : 8 + length]), whole[8 + length :]
+    header["lora_te_text_model.lora_down.weight"] = {"dtype": "F32", "shape": [4, 4], "data_offsets": [len(data), len(data) + 64]}
+    words = json.dumps(header).encode()
+    target.write_bytes(struct.pack("<Q", len(words)) + words + data + bytes(64))
+    return target
+
+
+def test_what_is_left_out_of_a_lora_is_told_with_every_take(weights, scene, tmp_path):
+    """The second is made by the nets that the first has loaded."""
+    lora = with_words_for_a_text_encoder(stage.ROOT / "goldens/infinitetalk/lora_peft/kohya_underscore.safetensors", tmp_path / "more.safetensors")
+    env = {"TALKIE_MODELS": str(weights), "LORA_DIR": str(lora), "FRAME_NUM": "5", "MOTION_FRAME": "1", "MODE": "clip"}
+    with stage.Talkie(tmp_path / "server", env=env, only=("infinitetalk",)) as server:
+        for name in ("wide.png", "anna.wav"):
+            shutil.copy(scene / name, server.media / name)
+        body = {"audio_path": str(server.media / "anna.wav"), "image_path": str(server.media / "wide.png"), "diffusion_steps": 1, "motion_frame": 1}
+        for seed in (1, 2):
+            answer = requests.post(server.url("infinitetalk", "/api/generate-video"), json=body | {"seed": seed}, timeout=300)
+            assert answer.status_code == 200, (answer.text, server.log())
+        told = [" ".join(job["take"]["warnings"]) for job in server.jobs()]
+    assert len(told) == 2 and all(lora.name in words and "text encoder" in words for words in told), told
 
 
 def test_a_quantised_model_plays(weights, scene, tmp_path):
