@@ -28,7 +28,12 @@ fn make(path: &Path) -> Result<[u8; BYTES], Error> {
     let mut seed = [0; BYTES];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let draft = path.with_extension("draft");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    // one that a crash left, whoever may read it
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     file.write_all(&seed)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;

@@ -202,9 +202,13 @@ fn a_key_opens_and_nothing_else_does() {
     let made = stage.run(["key", "anna"]);
     let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
     let line = made.stderr.lines().find(|line| line.starts_with("anna = ")).unwrap().to_owned();
-    stage.write("talkie.toml", format!("[keys]\n{line}\n"));
+    let other = stage.run(["key", "ben@example.com"]);
+    let bens = other.stderr.lines().last().unwrap().to_owned();
+    stage.write("talkie.toml", format!("[keys]\n{line}\n{bens}\n"));
     let server = Server::start(&stage, &["--config", "talkie.toml"]);
     assert_eq!(server.get("all", "/v1/jobs").0, 401);
+    let bens = String::from_utf8(other.stdout).unwrap().trim().to_owned();
+    assert_eq!(stage.run(["jobs", "list", "--server", &server.url("all", ""), "--key", &bens]).code, 0);
     let all = server.url("all", "");
     stage.run(["jobs", "list", "--server", &all]).assert_refused(&["uthenticat"]);
     stage.run(["jobs", "list", "--server", &all, "--key", "wrong"]).assert_refused(&["key"]);
