@@ -22,7 +22,7 @@ pub fn engine(
 ) -> Result<Musetalk, Complaint> {
     let files = checkpoints(places, originals)?;
     let defaults = defaults(originals, &config.musetalk.settings)?;
-    let memory = Memory { idle_unload: config.compute.idle_unload(), free: layers::free_memory::free };
+    let memory = Memory { idle_unload: config.compute.idle_unload(), free: layers::free_memory::of };
     Musetalk::new(files, device.clone(), (defaults, memory))
 }
 

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::{AvatarSink, AvatarSource, Complaint, EngineError, Size, Value};
+use contract::{AvatarSink, AvatarSource, Complaint, EngineError, Settings, Size, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::material::{Material, pack, unpack};
-use crate::settings::{Options, Profile, Version};
+use crate::settings::{Options, Profile};
 
 pub const CARD: &str = "card";
 /// Of card and frames.
@@ -55,6 +55,9 @@ const PREPARED: [&str; 7] = [
     "detector",
     "face",
 ];
+
+/// The profile whose preparation no other can use, by its name.
+const CLASSIC: &str = "classic";
 
 /// Writes an avatar, frame after frame.
 pub struct Writer<'a> {
@@ -137,8 +140,22 @@ pub fn open(source: &mut dyn AvatarSource, vae: &str) -> Result<Card, EngineErro
 }
 
 impl Card {
-    pub fn version(&self) -> Option<Version> {
-        [Version::V1, Version::V15].into_iter().find(|version| version.name() == self.version)
+    /// A take's settings as they hold for this person: what was prepared goes before defaults. `sent` is what the take itself asks for, which
+    /// stays, and is checked.
+    pub fn over(&self, settings: Settings, sent: &Settings) -> Settings {
+        let asked = |name: &str| sent.sent.contains_key(name);
+        let mut all = settings.sent;
+        all.retain(|name, _| asked(name) || !PREPARED.contains(&name.as_str()));
+        let version = ("version".to_owned(), self.version.clone());
+        let rows = self.settings.iter().cloned().chain([version]);
+        // the profile says how the mouth is parsed where it is classic, and there is no such mode to ask for
+        let rows = rows.filter(|(name, value)| !asked(name) && (name != "parsing_mode" || value != CLASSIC));
+        all.extend(rows.map(|(name, value)| (name, Value::Text(value))));
+        let profile = all.get("profile").map(Value::to_string);
+        if !asked("profile") && (profile.as_deref() == Some(CLASSIC)) != (self.profile == CLASSIC) {
+            all.insert("profile".to_owned(), Value::Text(self.profile.clone()));
+        }
+        Settings { sent: all }
     }
 
     /// A take must fit what was prepared. `sent`: the take's own settings.
@@ -157,8 +174,7 @@ impl Card {
         if self.version != options.version.name() {
             return Err(prepared("version", &self.version, options.version.name()));
         }
-        let classic = |name: &str| name == Profile::Classic.name();
-        if classic(&self.profile) != classic(options.profile.name()) {
+        if (self.profile == CLASSIC) != (options.profile == Profile::Classic) {
             return Err(prepared("profile", &self.profile, options.profile.name()));
         }
         for (name, value) in sent {
@@ -266,11 +282,12 @@ impl Chunks {
 mod tests {
     use std::collections::BTreeMap;
 
-    use contract::{FrameSource, Settings, SourceError, Stopped};
+    use contract::{FrameSource, SourceError, Stopped};
 
     use super::*;
     use crate::generator::LATENTS;
     use crate::mask::SoftMask;
+    use crate::settings::Version;
     use pictures::{Plane, Rect};
 
     #[derive(Default)]
@@ -317,6 +334,47 @@ mod tests {
         assert_eq!(writer.counts(), (frames, frames - 1));
         writer.finish((Size::new(20, 10), &options(&[])), "vae").unwrap();
         parts
+    }
+
+    fn settings(rows: &[(&str, &str)]) -> Settings {
+        let text = |text: &str| Value::Text(text.to_owned());
+        Settings { sent: rows.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect() }
+    }
+
+    #[test]
+    fn what_was_prepared_goes_before_defaults_and_what_is_asked_for_is_checked() {
+        let made = |rows: &[(&str, &str)]| {
+            let mut parts = Parts::default();
+            let options = Options::parse(&settings(rows), Version::V15).unwrap();
+            Writer::new(&mut parts).finish((Size::new(20, 10), &options), "vae").unwrap();
+            let card = Card { frames: 1, ..serde_json::from_slice(&parts.parts[CARD]).unwrap() };
+            (card, options)
+        };
+        let defaults =
+            settings(&[("version", "v15"), ("extra_margin", "7"), ("detector", "face"), ("batch_size", "3")]);
+        let (card, prepared) = made(&[("version", "v1"), ("bbox_shift", "5"), ("face", "2")]);
+        let nothing = Settings::default();
+        let options = Options::parse(&card.over(defaults.clone(), &nothing), Version::V15).unwrap();
+        assert_eq!(options, Options { batch_size: 3, ..prepared });
+        card.check(&options, nothing.sent.iter()).unwrap();
+        let asked = settings(&[("version", "v15")]);
+        let mut all = defaults.clone();
+        all.sent.extend(asked.sent.clone());
+        let options = Options::parse(&card.over(all, &asked), Version::V15).unwrap();
+        let refused = card.check(&options, asked.sent.iter()).unwrap_err();
+        assert_eq!(refused.code, "avatar_settings");
+        // a classic preparation, and a server whose takes are not
+        let (card, prepared) = made(&[("version", "v1"), ("profile", "classic")]);
+        let options = Options::parse(&card.over(defaults.clone(), &nothing), Version::V15).unwrap();
+        assert_eq!(options, Options { batch_size: 3, ..prepared });
+        // and the other way round; strict and default are one preparation
+        let (card, _) = made(&[("profile", "strict")]);
+        for (default, played) in [("classic", Profile::Strict), ("default", Profile::Default)] {
+            let defaults = settings(&[("version", "v1"), ("profile", default)]);
+            let options = Options::parse(&card.over(defaults, &nothing), Version::V1).unwrap();
+            assert_eq!((options.version, options.profile), (Version::V15, played));
+            card.check(&options, nothing.sent.iter()).unwrap();
+        }
     }
 
     #[test]

@@ -87,8 +87,14 @@ impl Checkpoints {
             DetectorKind::Official => self.face.iter().flat_map(FaceFiles::each).collect(),
             DetectorKind::Face => Vec::new(),
         };
-        let all = [self.unet(options.version)?, &self.vae, &self.whisper].into_iter().chain(face);
-        Ok(all.map(|file| file.card.clone()).collect())
+        let mut all = self.of_faces(options.version)?;
+        all.extend(face.into_iter().map(|file: &File| file.card.clone()));
+        Ok(all)
+    }
+
+    /// Those that make faces: what a prepared person is shown with.
+    pub fn of_faces(&self, version: Version) -> Result<Vec<Weights>, Complaint> {
+        Ok([self.unet(version)?, &self.vae, &self.whisper].map(|file| file.card.clone()).into())
     }
 }
 
@@ -112,7 +118,7 @@ pub struct Memory {
     /// After how long without work they leave it; `None`: never.
     pub idle_unload: Option<Duration>,
     /// Bytes that weights may still take, where that is known.
-    pub free: fn() -> Option<u64>,
+    pub free: fn(&Device) -> Option<u64>,
 }
 
 /// The nets that are in memory.
@@ -215,7 +221,7 @@ impl Nets {
         // rather than be ended by the system half-way
         let needed = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
         make_room(needed, &self.device);
-        if let Some(free) = (self.memory.free)().filter(|&free| free < needed) {
+        if let Some(free) = (self.memory.free)(&self.device).filter(|&free| free < needed) {
             return Err(no_memory(file, needed, free));
         }
         let opened = match key {

@@ -163,16 +163,16 @@ impl Person for Filmed {
     }
 
     fn remark(&self) -> Option<Warning> {
-        let (out, missed) = (self.out, self.missed);
-        (missed > 0).then(|| {
-            Warning::new(
-                "face_missing",
-                format!(
-                    "no face was found in {missed} of {out} frames of the clip: they are shown as they were"
-                ),
-            )
-        })
+        faces_missing(self.missed, self.out)
     }
+}
+
+fn faces_missing(missed: u64, out: u64) -> Option<Warning> {
+    (missed > 0).then(|| {
+        let message =
+            format!("no face was found in {missed} of {out} frames of the clip: they are shown as they were");
+        Warning::new("face_missing", message)
+    })
 }
 
 /// What is known of a frame with a face that was seen.
@@ -213,10 +213,19 @@ impl Memory {
 
 /// A prepared one.
 pub struct Prepared {
-    pub roll: Roll,
-    pub source: Box<dyn AvatarSource>,
-    pub card: Card,
-    pub cache: Arc<Cache>,
+    roll: Roll,
+    source: Box<dyn AvatarSource>,
+    card: Card,
+    cache: Arc<Cache>,
+    /// Frames so far, and those without a face.
+    out: u64,
+    missed: u64,
+}
+
+impl Prepared {
+    pub fn new(roll: Roll, (source, card): (Box<dyn AvatarSource>, Card), cache: Arc<Cache>) -> Self {
+        Self { roll, source, card, cache, out: 0, missed: 0 }
+    }
 }
 
 impl Person for Prepared {
@@ -229,6 +238,12 @@ impl Person for Prepared {
             return Err(Complaint::new("avatar_damaged", message, "make it anew").into());
         }
         let material = self.cache.frame((self.source.as_mut(), &self.card), index)?;
+        self.out += 1;
+        self.missed += u64::from(material.is_none());
         Ok(Shot { frame, material: material.map(Arc::new) })
+    }
+
+    fn remark(&self) -> Option<Warning> {
+        faces_missing(self.missed, self.out)
     }
 }

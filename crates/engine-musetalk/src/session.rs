@@ -32,6 +32,8 @@ use pictures::{View, ViewMut};
 
 /// How often the sink is asked while nothing is ready.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Bytes of frames that wait for the painter.
+const AHEAD: usize = 512 << 20;
 /// Half of the silence whose middle is what a closed mouth hears.
 const SILENCE: usize = RATE_HZ as usize;
 
@@ -81,13 +83,19 @@ struct Summary {
 
 /// Runs in the session's own thread, until the take is complete.
 pub fn run(shared: &Shared, take: Take, mut out: Box<dyn FrameSink + Send>) -> Result<Report, EngineError> {
-    // two batches: one that is being made, one that waits
-    let (cues, coming) = sync_channel(2 * take.batch);
+    let (subject, card) = known(take.subject, &shared.nets)?;
+    let size = match (&subject, &card) {
+        (Subject::Avatar(_), Some(card)) => Size::new(card.width, card.height),
+        (Subject::Picture(source) | Subject::Clip(source), _) => source.format().size,
+        (Subject::Avatar(_), None) => unreachable!("an avatar has a card, or is refused"),
+    };
+    let (cues, coming) = sync_channel(ahead(take.batch, size));
+    let take = Take { subject, ..take };
     let shared = shared.clone();
     std::thread::Builder::new()
         .name("musetalk-drive".into())
         .spawn(move || {
-            if let Err(error) = drive(&shared, take, &cues) {
+            if let Err(error) = drive(&shared, (take, card), &cues) {
                 // a painter that has left needs no reason
                 let _ = cues.send(Err(error));
             }
@@ -96,21 +104,35 @@ pub fn run(shared: &Shared, take: Take, mut out: Box<dyn FrameSink + Send>) -> R
     paint(&coming, out.as_mut())
 }
 
+/// Frames that wait for the painter: two batches, one that is being made and one that waits, as far as memory allows.
+fn ahead(batch: usize, size: Size) -> usize {
+    let frame = Layout::Rgb24.bytes(size).max(1);
+    (2 * batch).min(AHEAD / frame).max(2)
+}
+
 type Cues = SyncSender<Result<Cue, EngineError>>;
 
 fn tell(cues: &Cues, cue: Cue) -> Result<(), EngineError> {
     cues.send(Ok(cue)).map_err(|_| EngineError::Stopped)
 }
 
-fn drive(shared: &Shared, take: Take, cues: &Cues) -> Result<(), EngineError> {
+fn drive(
+    shared: &Shared,
+    (take, card): (Take, Option<avatar::Card>),
+    cues: &Cues,
+) -> Result<(), EngineError> {
     let nets = &shared.nets;
     let _in_use = nets.in_use();
-    let (mut subject, card) = known(take.subject, nets)?;
-    let usual = card.as_ref().and_then(avatar::Card::version).unwrap_or(nets.files().usual_version());
-    let options = Options::parse(&take.settings, usual)?;
+    let mut subject = take.subject;
+    let settings = match &card {
+        Some(card) => card.over(take.settings, &take.sent),
+        None => take.settings,
+    };
+    let options = Options::parse(&settings, nets.files().usual_version())?;
     if let Some(card) = &card {
         card.check(&options, take.sent.sent.iter())?;
     }
+    let prepared = card.is_some();
     let mut clock = Clock::default();
     tell(cues, Cue::Stage(Stage::Loading))?;
     let generator = clock.time(Stage::Loading, || nets.generator(options.version))?;
@@ -159,7 +181,10 @@ fn drive(shared: &Shared, take: Take, cues: &Cues) -> Result<(), EngineError> {
     if let Some(warning) = person.remark() {
         tell(cues, Cue::Warning(warning))?;
     }
-    let weights = nets.files().used(&options)?;
+    let weights = match prepared {
+        true => nets.files().of_faces(options.version)?,
+        false => nets.files().used(&options)?,
+    };
     let summary = Summary { settings: options.report(), weights, timings: clock.timings };
     tell(cues, Cue::Done(Box::new(summary)))
 }
@@ -195,7 +220,7 @@ fn person(
     match (subject, frames, card) {
         (Subject::Avatar(source), Some(frames), Some(card)) => {
             let roll = Roll::new(frames, turning, Some(card.frames));
-            Ok(Box::new(Prepared { roll, source, card, cache: Arc::clone(&shared.cache) }))
+            Ok(Box::new(Prepared::new(roll, (source, card), Arc::clone(&shared.cache))))
         }
         (Subject::Picture(source) | Subject::Clip(source), _, _) => {
             let rule = match options.profile {
@@ -389,4 +414,18 @@ fn painted(
     let mut whole = ViewMut::new(&mut bytes, sides).map_err(|error| failed(error.to_string()))?;
     paster.paste(&mut whole, face, material.place, &material.mask);
     Frame::new(size, Layout::Rgb24, bytes).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_frames_wait_in_smaller_numbers() {
+        assert_eq!(ahead(8, Size::new(1280, 720)), 16);
+        let large = Size::new(3840, 2160);
+        assert_eq!(ahead(64, large), AHEAD / (3 * 3840 * 2160));
+        assert!(ahead(64, large) * Layout::Rgb24.bytes(large) <= AHEAD);
+        assert_eq!(ahead(1, Size::new(8192, 8192)), 2);
+    }
 }

@@ -38,7 +38,7 @@ pub struct Config {
     pub choice: Choice,
     /// bytes that transformed weights may take beyond what the plain ones would
     pub weight_budget: usize,
-    /// what the machine has left, in bytes: transformed weights leave free what was set aside (`Context::keep_free`)
+    /// what the machine has left, in bytes: transformed weights take no more, and leave free what was set aside (`Context::keep_free`)
     pub free_memory: Option<fn() -> Option<u64>>,
 }
 
@@ -153,14 +153,12 @@ impl Context {
         KeptFree { context: self.clone(), bytes }
     }
 
-    /// Books bytes of transformed weights, unless they would exceed the budget, or take what is to stay free.
+    /// Books bytes of transformed weights, unless they would exceed the budget, are not free, or take what is to stay free.
     pub(crate) fn book(&self, bytes: usize) -> Option<Booking> {
         let budget = self.inner.config.weight_budget;
         let kept = self.inner.kept_free.load(Ordering::Relaxed);
-        if kept > 0
-            && let Some(free) = self.inner.config.free_memory.and_then(|free| free())
-            && free < kept.saturating_add(bytes as u64)
-        {
+        let free = self.inner.config.free_memory.and_then(|free| free());
+        if bytes > 0 && free.is_some_and(|free| free < kept.saturating_add(bytes as u64)) {
             return None;
         }
         self.inner
@@ -229,12 +227,14 @@ mod tests {
     fn transformed_weights_leave_free_what_was_set_aside() {
         let free_memory: Option<fn() -> Option<u64>> = Some(|| Some(1000));
         let context = Context::new(Config { free_memory, weight_budget: 5000, ..Config::default() }).unwrap();
-        assert!(context.book(3000).is_some(), "nothing was set aside");
+        assert!(context.book(1001).is_none(), "there is no such room, whatever the budget");
+        assert!(context.book(1000).is_some(), "nothing was set aside");
         let kept = context.keep_free(600);
         assert!(context.book(401).is_none());
         let booked = context.book(400).unwrap();
         assert_eq!(context.transformed_bytes(), 400);
         drop((kept, booked));
+        let context = Context::new(Config { weight_budget: 5000, ..Config::default() }).unwrap();
         assert!(context.book(5000).is_some() && context.book(5001).is_none());
     }
 }

@@ -179,6 +179,8 @@ mod tests {
         let inner = strictly(|| {
             let caught = std::panic::catch_unwind(|| strictly(|| panic!("a load that breaks off")));
             assert!(caught.is_err());
+            // the usual context is strict already
+            assert!(STRICT.get());
             context_of_layer().unwrap().profile()
         });
         assert_eq!(inner, kernels::Profile::Strict);

@@ -14,7 +14,7 @@ const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Bytes of what `device` computes in; `None` where nothing tells.
 pub fn of(device: &Device) -> Option<u64> {
-    if device.is_cpu() { free() } else { card::free_memory() }
+    if device.is_cpu() { free() } else { card::free_memory(device) }
 }
 
 /// Bytes of the machine's memory; `None` where nothing tells.

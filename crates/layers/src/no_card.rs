@@ -12,7 +12,7 @@ pub fn open(_ordinal: usize) -> std::result::Result<Device, CardError> {
     Err(CardError::NotBuilt)
 }
 
-pub fn free_memory() -> Option<u64> {
+pub fn free_memory(_device: &Device) -> Option<u64> {
     None
 }
 

@@ -108,7 +108,19 @@ fn a_hostile_pickle_takes_memory_in_proportion_to_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.pth");
     let head = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}U\x0dlittle_endian\x88s.\x80\x02";
+    // one dict of many pairs, under many names: to be looked at once
+    let times = |item: &[u8]| item.repeat(200_000);
+    let names = [&b"}(U\x01a}q\x00("[..], &times(b"NN"), b"u", &times(b"Nh\x00"), b"u.\x80\x02]."].concat();
+    // tensors that share a shape of a million axes
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n\
+        ((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01NtQK\x00h\x00h\x00\x89NtR";
+    let tensors: Vec<u8> = (b'a'..=b'z').flat_map(|name| [&[b'U', 1, name], &tensor[..]].concat()).collect();
+    let storage = [&1u64.to_le_bytes()[..], &1f32.to_le_bytes()].concat();
+    let shape = b"K\x01".repeat(1 << 20);
+    let axes = [&b"}("[..], &shape, b"tq\x000(", &tensors, b"u.\x80\x02]U\x010a.", &storage].concat();
     for (name, body) in [
+        ("names of a dict", names),
+        ("axes", axes),
         ("lists", vec![b']'; 1 << 20]),
         ("marks", vec![b'('; 1 << 20]),
         ("a copied top", [&b"]"[..], &vec![b'2'; 1 << 20]].concat()),

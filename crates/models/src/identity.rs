@@ -25,12 +25,8 @@ struct Remembered {
 pub fn identity(root: &Path, found: &Found, hashing: &mut dyn FnMut(&Path)) -> Result<String, Complaint> {
     let path = std::fs::canonicalize(&found.path).map_err(|error| unreadable(&found.path, &error))?;
     let metadata = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
-    let changed = Some((metadata.mtime(), metadata.mtime_nsec()));
-    let known = found
-        .receipt
-        .as_ref()
-        .filter(|receipt| receipt.bytes == metadata.len() && receipt.changed == changed)
-        .and_then(|receipt| receipt.sum());
+    let known =
+        found.receipt.as_ref().filter(|receipt| receipt.is_of(&metadata)).and_then(|receipt| receipt.sum());
     if let Some(Sum::Sha256(sum)) = known {
         return Ok(sum);
     }

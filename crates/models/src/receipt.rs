@@ -1,6 +1,8 @@
 //! What `pull` writes down of each file it fetched: where it came from and the hub's own checksum, so that `check` has
 //! something to compare with where the catalogue knows no checksum.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use contract::Complaint;
@@ -37,6 +39,11 @@ impl Receipt {
         let fresh = Fresh::create(&path)?;
         serde_json::to_writer_pretty(&fresh.file, self).map_err(|error| unwritable(&path, &error.into()))?;
         fresh.finish()
+    }
+
+    /// Whether the file is still as it had come.
+    pub fn is_of(&self, file: &Metadata) -> bool {
+        self.bytes == file.len() && self.changed == Some((file.mtime(), file.mtime_nsec()))
     }
 
     pub fn sum(&self) -> Option<Sum> {

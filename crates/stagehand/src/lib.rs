@@ -59,14 +59,21 @@ fn relayed<T: Send + 'static>(
 ) -> Result<(Result<(), Stopped>, Maker<T>), EngineError> {
     let (cues, coming) = sync_channel(IN_FLIGHT);
     let stagehand = Stagehand { cues, stop: Stop::new() };
-    let stop = stagehand.stop.clone();
+    let heard = Heard(stagehand.stop.clone());
     let maker = std::thread::Builder::new().name(name.into()).spawn(move || make(&stagehand));
     let maker = maker.map_err(|error| EngineError::Failed(format!("no thread could be started: {error}")))?;
     let relayed = relay(&coming, out);
-    if relayed.is_err() {
-        stop.stop();
-    }
+    drop(heard);
     Ok((relayed, maker))
+}
+
+/// As long as it lives, somebody hears the maker; one that is still at it then, because the sink left or broke, is to stop.
+struct Heard(Stop);
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 fn ended<T>(maker: Maker<T>) -> Result<T, EngineError> {
@@ -254,6 +261,42 @@ mod tests {
         assert_eq!(broken.unwrap_err().to_string(), "the engine failed: why");
         let panicked = perform_to_the_end("test", &mut out, |_| -> Result<(), _> { panic!("for the test") });
         assert!(panicked.unwrap_err().to_string().contains("panicked"));
+    }
+
+    #[test]
+    fn a_sink_that_breaks_stops_its_maker() {
+        struct Broken;
+        impl FrameSink for Broken {
+            fn begin(&mut self, _: VideoFormat) -> Result<(), Stopped> {
+                Ok(())
+            }
+            fn stage(&mut self, _: Stage, _: u64, _: u64) -> Result<(), Stopped> {
+                panic!("for the test")
+            }
+            fn frame(&mut self, _: Frame) -> Result<(), Stopped> {
+                Ok(())
+            }
+            fn warn(&mut self, _: Warning) -> Result<(), Stopped> {
+                Ok(())
+            }
+            fn checkpoint(&mut self, _: &[u8]) -> Result<(), Stopped> {
+                Ok(())
+            }
+        }
+        let (left, heard) = channel();
+        let make = move |stage: &Stagehand| {
+            stage.tell(Cue::Stage(Stage::Denoising, 0, 1))?;
+            // it computes, and says nothing for long
+            while !stage.is_gone() {
+                std::thread::yield_now();
+            }
+            left.send(()).unwrap();
+            Ok(())
+        };
+        let caught =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform("test", &mut Broken, make)));
+        assert!(caught.is_err());
+        heard.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -223,7 +223,8 @@ mod here {
     /// the block's rows and columns of `sums` and, if there is one, of `init` exist.
     #[inline(always)]
     pub(crate) unsafe fn block(_: &Configured, block: Block) {
-        debug_assert!(!block.steps.is_empty());
+        // without one it would not end
+        assert!(!block.steps.is_empty());
         let rest = block.steps.len().saturating_sub(super::ROWS);
         let given = Given { a: block.a, init: block.init, sums: block.sums, rest };
         // SAFETY: the caller's promise; tiles are configured, of which there is proof.

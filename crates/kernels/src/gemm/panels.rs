@@ -80,7 +80,7 @@ impl<E: Element> Panels<E> {
         layout: Layout,
         get: impl Fn(usize, usize, usize) -> E + Sync,
     ) -> Self {
-        debug_assert!(layout.k.is_multiple_of(E::STEP));
+        assert!(layout.k.is_multiple_of(E::STEP));
         let mut data = Aligned::<E>::zeros(count * layout.len());
         let shared = Shared::new(&mut data);
         let panels = layout.panels();

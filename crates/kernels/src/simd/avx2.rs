@@ -54,12 +54,13 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> __m256 {
         // SAFETY: see above; lanes outside the mask are not read.
-        unsafe { _mm256_maskload_ps(p, mask(n)) }
+        unsafe { if n == Self::LANES { Self::load(p) } else { _mm256_maskload_ps(p, mask(n)) } }
     }
     #[inline(always)]
     unsafe fn store_part(p: *mut f32, v: __m256, n: usize) {
+        // a store by mask is dozens of instructions inside AMD's cores, and most parts are whole
         // SAFETY: see above; lanes outside the mask are not written.
-        unsafe { _mm256_maskstore_ps(p, mask(n), v) }
+        unsafe { if n == Self::LANES { Self::store(p, v) } else { _mm256_maskstore_ps(p, mask(n), v) } }
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {

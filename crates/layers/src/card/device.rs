@@ -71,7 +71,9 @@ fn check_driver(ordinal: usize) -> Result<(), CardError> {
     Ok(())
 }
 
-/// Bytes that are free on the card whose context is current: the one that was opened.
-pub fn free_memory() -> Option<u64> {
+/// Bytes that are free on the card of `device`.
+pub fn free_memory(device: &Device) -> Option<u64> {
+    // the driver tells it of a thread's current context, and one that has computed nothing yet has none
+    device.as_cuda_device().ok()?.cuda_stream().context().bind_to_thread().ok()?;
     driver::result::mem_get_info().ok().map(|(free, _)| free as u64)
 }

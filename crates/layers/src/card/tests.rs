@@ -254,3 +254,12 @@ fn a_machine_without_a_card_is_told_what_it_lacks() {
     let error = open_card(0).unwrap_err();
     assert!(!error.remedy().is_empty() && error.to_string().contains("driver"), "{error}");
 }
+
+/// A session asks before it has computed anything, in a thread of its own.
+#[test]
+#[ignore = "needs a card"]
+fn free_memory_is_told_to_any_thread() {
+    let card = open_card(0).unwrap();
+    let told = std::thread::spawn(move || crate::free_memory::of(&card)).join().unwrap();
+    assert!(told.is_some_and(|bytes| bytes > 1 << 20), "{told:?}");
+}

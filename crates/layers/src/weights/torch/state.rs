@@ -23,6 +23,9 @@ pub(super) struct NotUnderstood {
 /// How deep a state dict may lie in other dicts.
 const DEPTH: usize = 4;
 
+/// Axes of a tensor. Nets have up to 5; a file that has more costs more memory than it has bytes.
+const MOST_AXES: usize = 16;
+
 /// Wrappings of a tensor: a parameter of a tensor of a type.
 const WRAPPINGS: usize = 4;
 
@@ -100,7 +103,8 @@ fn only_state_dict(heap: &Heap, root: Id) -> Result<Vec<(Id, Id)>, String> {
                 continue;
             }
             for &(key, value) in &pairs {
-                if heap.mapping(value).is_some() && seen.insert(value) {
+                if !seen.contains(&value) && heap.mapping(value).is_some() {
+                    seen.insert(value);
                     next.push((value, join(path, heap.text(key).unwrap_or("?"))));
                 }
             }
@@ -241,7 +245,7 @@ fn tensor(heap: &Heap, mut id: Id, storages: &Storages) -> Result<Entry, String>
     // flags such as `conj` and `neg`: the numbers mean something else then
     if let Some(&extra) = extra
         && !matches!(heap.get(extra), Value::None)
-        && heap.mapping(extra).is_none_or(|flags| !flags.is_empty())
+        && !matches!(heap.get(extra), Value::Dict(flags) if flags.is_empty())
     {
         return Err("it carries flags that are not understood".into());
     }
@@ -287,6 +291,9 @@ fn lay_out(
     };
     let counts = |id: Id, what: &str| -> Result<Vec<u64>, String> {
         let ids = heap.tuple(id).ok_or_else(|| format!("its {what} is {}", heap.what(id)))?;
+        if ids.len() > MOST_AXES {
+            return Err(format!("its {what} has {} axes, {MOST_AXES} are the most that are read", ids.len()));
+        }
         let count = |&id: &Id| heap.int(id).and_then(|n| u64::try_from(n).ok());
         ids.iter()
             .map(count)
