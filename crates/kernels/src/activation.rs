@@ -21,8 +21,6 @@ pub enum Act {
     GeluTanh,
     /// x * sigmoid(1.702 x)
     QuickGelu,
-    Sigmoid,
-    Tanh,
 }
 
 /// Applies an activation to every value.
@@ -119,11 +117,6 @@ pub(crate) unsafe fn apply<S: Simd>(act: Act, x: S::V) -> S::V {
                 S::mul(x, sigmoid::<S>(inner))
             }
             Act::QuickGelu => S::mul(x, sigmoid::<S>(S::mul(x, S::splat(1.702)))),
-            Act::Sigmoid => sigmoid::<S>(x),
-            Act::Tanh => {
-                let two = S::splat(2.0);
-                S::sub(S::mul(two, sigmoid::<S>(S::mul(two, x))), S::splat(1.0))
-            }
         }
     }
 }

@@ -24,7 +24,6 @@ mod matmul;
 mod memory;
 mod norm;
 mod simd;
-mod softmax;
 mod turn;
 mod upsample;
 
@@ -46,6 +45,5 @@ pub use linear::{Linear, Weight};
 pub use matmul::{Matmul, Right};
 pub use memory::room;
 pub use norm::{GroupNorm, Pictures, RowKind, RowNorm};
-pub use softmax::softmax;
 pub use turn::{Pairs, Rms, Turn};
 pub use upsample::upsample2;

@@ -78,16 +78,9 @@ pub struct View<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Mask<'a> {
     All,
-    /// added to the scaled scores
+    /// added to the scaled scores; minus infinity hides a key, and a query that sees none gets zeros
     Additive {
         data: &'a [f32],
-        batch: usize,
-        head: usize,
-        query: usize,
-    },
-    /// true: seen
-    Keep {
-        data: &'a [bool],
         batch: usize,
         head: usize,
         query: usize,
@@ -201,7 +194,6 @@ impl Attention<'_> {
         match self.mask {
             Mask::All => {}
             Mask::Additive { data, batch, head, query } => mask(data.len(), batch, head, query)?,
-            Mask::Keep { data, batch, head, query } => mask(data.len(), batch, head, query)?,
         }
         if let Some(lengths) = self.lengths {
             check_len("key lengths", lengths.len(), shape.batch)?;

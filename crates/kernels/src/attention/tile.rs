@@ -289,9 +289,6 @@ impl Tile<'_> {
             Mask::Additive { data, batch, head, query } => {
                 MaskRows::Additive(data[item * batch + n * head + self.start * query + key..].as_ptr(), query)
             }
-            Mask::Keep { data, batch, head, query } => {
-                MaskRows::Keep(data[item * batch + n * head + self.start * query + key..].as_ptr(), query)
-            }
         }
     }
 }
@@ -301,7 +298,6 @@ impl Tile<'_> {
 enum MaskRows {
     All,
     Additive(*const f32, usize),
-    Keep(*const bool, usize),
 }
 
 /// Scores, which are powers of two, to weights; sums so far are corrected where the peak rose.
@@ -397,13 +393,6 @@ impl Weigh {
                         let added = S::load_part(mask.add(row * stride + i), n);
                         let v = S::fma(added, S::splat(std::f32::consts::LOG2_E), S::load_part(s, n));
                         S::store_part(s, v, n);
-                    }
-                    MaskRows::Keep(mask, stride) => {
-                        for lane in 0..n {
-                            if !*mask.add(row * stride + i + lane) {
-                                *s.add(lane) = f32::NEG_INFINITY;
-                            }
-                        }
                     }
                 }
             }
