@@ -447,6 +447,16 @@ def test_a_pointer_in_place_of_a_model_is_told(hub, models):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
     row = json.loads(models.run("check", "lora-fusionx", "--json", code=1)[0])["files"][0]
     assert row["verdict"] == "damaged" and "LFS pointer" in row["detail"]
+    data = safetensors(1000)
+    hub.add(*FUSION, data)
+    error = models.refused("lora-fusionx")
+    assert error["code"] == "wrong_file" and "LFS pointer" in error["message"] and "--replace" in error["hint"]
+    models.pull("--replace", "lora-fusionx")
+    assert path.read_bytes() == data
+    path.write_bytes(safetensors(1000, seed=1))
+    assert of(models.pull("lora-fusionx"), "present"), "it is not read whole where nothing would be replaced"
+    models.pull("--replace", "lora-fusionx")
+    assert path.read_bytes() == data
 
 
 def test_nothing_is_fetched_offline(hub, tmp_path):

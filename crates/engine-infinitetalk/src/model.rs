@@ -295,7 +295,7 @@ impl Model {
     pub fn prompts(&self, files: &Files) -> Result<Prompts, EngineError> {
         let longest = self.dit_config(files)?.text_len;
         Prompts::open(&files.tokenizer.join("tokenizer.json"), longest).map_err(|error| {
-            let hint = "`talkie models pull infinitetalk` fetches it anew";
+            let hint = "`talkie models pull infinitetalk --replace` fetches it anew";
             EngineError::Rejected(Complaint::new("wrong_weights", error.to_string(), hint))
         })
     }

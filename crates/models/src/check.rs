@@ -116,24 +116,26 @@ pub enum Progress<'p, 'a> {
     Done(&'p Checked<'a>),
 }
 
-fn judge(
+/// What is wrong with a file as far as its size, its head and its end tell.
+pub fn glance(wanted: Wanted<'_>, found: &Found) -> Option<Verdict> {
+    if let Some(should) = found.should_have(wanted).filter(|should| *should != found.bytes) {
+        return Some(Verdict::WrongSize { is: found.bytes, should });
+    }
+    whole::check(&found.path).err().map(Verdict::Damaged)
+}
+
+/// Reads the whole file where anybody knows its checksum.
+pub fn judge(
     wanted: Wanted<'_>,
     found: &Found,
     stop: &Stop,
     read: &mut dyn FnMut(u64),
 ) -> Result<Verdict, Complaint> {
+    if let Some(wrong) = glance(wanted, found) {
+        return Ok(wrong);
+    }
     let receipt = found.receipt.as_ref();
-    // where the user trusted the source, the catalogue has nothing to say
-    let trusted = receipt.is_some_and(|receipt| receipt.trusted);
-    let (known_bytes, known_sum) =
-        if trusted { (None, None) } else { (wanted.file.bytes, wanted.file.sha256.as_ref()) };
-    let should = known_bytes.or(receipt.map(|receipt| receipt.bytes));
-    if let Some(should) = should.filter(|should| *should != found.bytes) {
-        return Ok(Verdict::WrongSize { is: found.bytes, should });
-    }
-    if let Err(why) = whole::check(&found.path) {
-        return Ok(Verdict::Damaged(why));
-    }
+    let known_sum = wanted.file.sha256.as_ref().filter(|_| !found.is_trusted());
     let hub = || found.hub_sha256.clone().map(Sum::Sha256).or_else(|| receipt.and_then(Receipt::sum));
     let (sum, witness) = match (known_sum, hub()) {
         (Some(known), _) if known.len() == 64 => (Sum::Sha256(known.clone()), Witness::Catalogue),

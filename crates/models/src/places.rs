@@ -60,17 +60,28 @@ impl Found {
         Some(Self { path, kind, bytes: metadata.len(), hub_sha256, receipt: None })
     }
 
-    /// Whether what can be told without reading it agrees with the catalogue.
+    /// Whether what can be told without opening it agrees with the catalogue and with what was pulled.
     pub fn fits(&self, wanted: Wanted<'_>) -> bool {
-        if let Some(receipt) = self.receipt.as_ref().filter(|receipt| receipt.trusted) {
-            return receipt.bytes == self.bytes;
+        let size = self.should_have(wanted).is_none_or(|bytes| bytes == self.bytes);
+        if self.is_trusted() {
+            return size;
         }
-        let size = wanted.file.bytes.is_none_or(|bytes| bytes == self.bytes);
         let sum = match (&wanted.file.sha256, &self.hub_sha256) {
             (Some(known), Some(blob)) => blob.starts_with(known.as_str()),
             _ => true,
         };
         size && sum
+    }
+
+    /// The size it must have: the catalogue's, else that of what was pulled.
+    pub fn should_have(&self, wanted: Wanted<'_>) -> Option<u64> {
+        let pulled = self.receipt.as_ref().map(|receipt| receipt.bytes);
+        if self.is_trusted() { pulled } else { wanted.file.bytes.or(pulled) }
+    }
+
+    /// Where the user trusted the source, the catalogue has nothing to say.
+    pub fn is_trusted(&self) -> bool {
+        self.receipt.as_ref().is_some_and(|receipt| receipt.trusted)
     }
 }
 
@@ -79,7 +90,8 @@ impl Places {
     pub fn find(&self, wanted: Wanted<'_>) -> Option<Found> {
         let mut misfit = None;
         for mut found in self.candidates(wanted) {
-            if found.kind == Kind::Models {
+            // of the file that it wrote, not of one that lies under another of its names
+            if found.kind == Kind::Models && found.path == wanted.file.place.under(&self.root) {
                 found.receipt = Receipt::read(&self.root, &wanted.file.place);
             }
             if found.fits(wanted) {

@@ -37,7 +37,7 @@ impl BadWeights {
                 "correct {by}; `talkie models path infinitetalk` shows what is where, `talkie models pull infinitetalk` fetches it"
             ),
             Self::Unusable(_) | Self::Wrong(_) | Self::NotThat { .. } => {
-                "`talkie models check infinitetalk` says which files are wrong, `talkie models pull infinitetalk` fetches them anew".into()
+                "`talkie models check infinitetalk` says which files are wrong, `talkie models pull infinitetalk --replace` fetches them anew".into()
             }
             Self::Quantised { .. } => {
                 "weights and map belong together: fetch both anew with `talkie models pull infinitetalk-fp8 --replace`".into()

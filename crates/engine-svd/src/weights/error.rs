@@ -26,7 +26,7 @@ impl BadFiles {
                 "`talkie models list` names the sets of svd, `talkie models path NAME` shows what is where, `talkie models pull NAME` fetches it"
             }
             Self::NotThat { .. } | Self::Unusable(_) | Self::Wrong(_) => {
-                "`talkie models check NAME` says which files of a set are wrong (svd, svd-xt, svd-xt-1-1), `talkie models pull NAME` fetches them anew"
+                "`talkie models check NAME` says which files of a set are wrong (svd, svd-xt, svd-xt-1-1), `talkie models pull NAME --replace` fetches them anew"
             }
         }
     }

@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::catalogue::{Component, File, Selection, Source, Wanted};
+use crate::check::{glance, judge};
 use crate::fresh::unwritable;
 use crate::hub::{Access, Facts, Fault, Hub};
 use crate::listed;
 use crate::name::Name;
 use crate::part::{Before, Identity, Part, usable_bytes};
-use crate::places::{Found, Kind, Places};
+use crate::places::{Found, Places};
 use crate::receipt::Receipt;
 use crate::room;
 use crate::sum::{Sum, is_sha256};
@@ -59,7 +60,7 @@ pub enum Checksums {
 
 #[derive(Debug)]
 pub enum PullEvent<'a> {
-    /// It is there already.
+    /// It is there already, and nothing is wrong with it as far as was looked.
     Present {
         label: &'a str,
         found: &'a Found,
@@ -241,19 +242,30 @@ impl Pull<'_> {
         Ok(all)
     }
 
+    /// Whether the file need not be fetched. It is read whole only where a wrong one would be replaced.
     fn is_present(&self, wanted: Wanted<'_>) -> Result<bool, Complaint> {
         let Some(found) = self.places.find(wanted) else { return Ok(false) };
-        if found.fits(wanted) {
-            self.teller.tell(PullEvent::Present { label: &wanted.label(), found: &found });
+        let label = wanted.label();
+        let wrong = match self.order.existing {
+            OnMisfit::Refuse => glance(wanted, &found),
+            OnMisfit::Replace => {
+                self.teller.tell(PullEvent::Verifying { label: &label, bytes: found.bytes });
+                let verdict = judge(wanted, &found, self.stop, &mut |_| {}).map_err(as_canceled)?;
+                Some(verdict).filter(|verdict| !verdict.is_good())
+            }
+        };
+        if wrong.is_none() && found.fits(wanted) {
+            self.teller.tell(PullEvent::Present { label: &label, found: &found });
             return Ok(true);
         }
         let ours = found.path == wanted.file.place.under(&self.places.root);
-        if found.kind != Kind::Models || !ours || self.order.existing == OnMisfit::Replace {
-            return Ok(false);
+        match wrong {
+            Some(wrong) if ours && self.order.existing == OnMisfit::Refuse => {
+                let message = format!("{} is not the file that was published: {wrong}", found.path.display());
+                Err(Complaint::new("wrong_file", message, "remove it, or replace it with --replace"))
+            }
+            _ => Ok(false),
         }
-        let should = wanted.file.bytes.map(|bytes| format!(", should have {bytes}")).unwrap_or_default();
-        let message = format!("{} has {} bytes{should}", found.path.display(), found.bytes);
-        Err(Complaint::new("wrong_file", message, "remove it, or replace it with --replace"))
     }
 
     /// Asks the source, then its mirrors, what the file is.
@@ -519,6 +531,11 @@ fn source_name(source: &Source) -> String {
 
 fn canceled() -> Complaint {
     Complaint::new("canceled", "canceled; what is there already stays", "the same command goes on from here")
+}
+
+/// A reading that was broken off, in the words of a pull.
+fn as_canceled(complaint: Complaint) -> Complaint {
+    if complaint.code == "canceled" { canceled() } else { complaint }
 }
 
 /// Held until it is dropped.
