@@ -252,6 +252,29 @@ impl<'a> Selection<'a> {
             self.listings.push(component);
         }
     }
+
+    /// The same with the files that the hub's listings name, each place once. Where both name a file the catalogue's entry stays,
+    /// unless it knows neither size nor checksum and the listing's does.
+    pub fn with(&self, listed: &'a [(&'a Component, File)]) -> Selection<'a> {
+        let mut files = self.files.clone();
+        let mut at: BTreeMap<&Name, usize> =
+            files.iter().enumerate().map(|(index, wanted)| (&wanted.file.place, index)).collect();
+        for (component, file) in listed {
+            match at.get(&file.place) {
+                Some(&index) => {
+                    let known = files[index].file;
+                    if known.bytes.is_none() && known.sha256.is_none() && file.sha256.is_some() {
+                        files[index] = Wanted { component, file };
+                    }
+                }
+                None => {
+                    at.insert(&file.place, files.len());
+                    files.push(Wanted { component, file });
+                }
+            }
+        }
+        Selection { files, listings: Vec::new() }
+    }
 }
 
 impl Component {

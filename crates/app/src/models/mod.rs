@@ -10,7 +10,7 @@ use std::sync::Arc;
 use contract::{Complaint, Stop};
 use models::{
     Catalogue, Checksums, Component, File, OnMisfit, Places, Progress, PullOrder, Scale, SeedEvent,
-    Selection, Teller, Wanted, check, pull, seed,
+    Selection, Teller, check, pull, seed,
 };
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complai
         ModelsAction::Path { names } => {
             let selection = catalogue.select(names)?;
             let listed = listed(&selection, &places)?;
-            listing::paths(&with(&selection, &listed), &places, args.json)
+            listing::paths(&selection.with(&listed), &places, args.json)
         }
         ModelsAction::Pull(wish) => {
             fetch(&catalogue.select(&wish.names)?, &places, wish, (args.json, &config))
@@ -41,7 +41,7 @@ pub fn run(machine: &MachineArgs, args: &ModelsArgs) -> Result<ExitCode, Complai
         ModelsAction::Check { names } => {
             let selection = chosen(&catalogue, names, &places)?;
             let listed = listed(&selection, &places)?;
-            compare(&with(&selection, &listed), &places, args.json)
+            compare(&selection.with(&listed), &places, args.json)
         }
         ModelsAction::Seed { names, out, salt, scale } => {
             let (selection, scale) = match scale {
@@ -130,11 +130,6 @@ fn listed<'a>(selection: &Selection<'a>, places: &Places) -> Result<Vec<(&'a Com
         all.extend(files.into_iter().map(|file| (component, file)));
     }
     Ok(all)
-}
-
-fn with<'a>(selection: &Selection<'a>, listed: &'a [(&'a Component, File)]) -> Selection<'a> {
-    let listed = listed.iter().map(|(component, file)| Wanted { component, file });
-    Selection { files: selection.files.iter().copied().chain(listed).collect(), listings: Vec::new() }
 }
 
 fn compare(selection: &Selection<'_>, places: &Places, json: bool) -> Result<ExitCode, Complaint> {

@@ -171,9 +171,8 @@ struct Ready<'a> {
 impl Pull<'_> {
     async fn run(&self, selection: &Selection<'_>) -> Result<(), Complaint> {
         let listed = self.or_stopped(self.list(&selection.listings)).await?;
-        let listed = listed.iter().map(|(component, file)| Wanted { component, file });
         let mut missing = Vec::new();
-        for wanted in selection.files.iter().copied().chain(listed) {
+        for wanted in selection.with(&listed).files {
             if !self.is_present(wanted)? {
                 missing.push(wanted);
             }
