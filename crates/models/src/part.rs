@@ -109,7 +109,7 @@ impl Part {
         self.state().done.bytes()
     }
 
-    pub fn missing(&self, piece: u64) -> Vec<Range<u64>> {
+    pub fn missing(&self, piece: u64) -> impl Iterator<Item = Range<u64>> + use<> {
         let state = self.state();
         state.done.missing(state.identity.bytes, piece)
     }
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(usable_bytes(&name, &identity("a", 6)), 3);
 
         let (part, before) = Part::open(&name, &identity("a", 6)).unwrap();
-        assert_eq!((before, part.missing(2)), (Before::Bytes(3), vec![0..2, 2..3]));
+        assert_eq!((before, part.missing(2).collect::<Vec<_>>()), (Before::Bytes(3), vec![0..2, 2..3]));
         assert_eq!(part.entity().as_deref(), Some("\"e\""));
         part.write(0, b"abc").unwrap();
         part.finish().unwrap();

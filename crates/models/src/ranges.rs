@@ -28,19 +28,25 @@ impl Ranges {
         self.0.iter().map(|(start, end)| end - start).sum()
     }
 
-    /// What lacks of `0..bytes`, cut into pieces of at most `piece` bytes.
-    pub fn missing(&self, bytes: u64, piece: u64) -> Vec<Range<u64>> {
-        let mut pieces = Vec::new();
+    /// What lacks of `0..bytes`, cut into pieces of at most `piece` bytes. They are cut as they are asked for: how many there are is
+    /// for whoever told the size to say.
+    pub fn missing(&self, bytes: u64, piece: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+        let mut gaps = Vec::new();
         let mut at = 0;
         for (start, end) in self.0.iter().copied().chain([(bytes, bytes)]) {
-            while at < start {
-                let stop = start.min(at + piece);
-                pieces.push(at..stop);
-                at = stop;
+            if at < start {
+                gaps.push(at..start);
             }
             at = at.max(end);
         }
-        pieces
+        gaps.into_iter().flat_map(move |gap| {
+            let mut at = gap.start;
+            std::iter::from_fn(move || {
+                let start = at;
+                at = gap.end.min(start.saturating_add(piece));
+                (start < gap.end).then_some(start..at)
+            })
+        })
     }
 
     /// Sorted, apart from each other and within `0..bytes`: what a state that was read must be.
@@ -77,9 +83,13 @@ mod tests {
     fn what_is_missing_is_cut_into_pieces() {
         let mut ranges = Ranges::default();
         ranges.add(3..5);
-        assert_eq!(ranges.missing(10, 4), [0..3, 5..9, 9..10]);
-        assert_eq!(ranges.missing(5, 2), [0..2, 2..3]);
-        assert_eq!(Ranges::default().missing(0, 4), []);
+        let missing = |bytes, piece| ranges.missing(bytes, piece).collect::<Vec<_>>();
+        assert_eq!(missing(10, 4), [0..3, 5..9, 9..10]);
+        assert_eq!(missing(5, 2), [0..2, 2..3]);
+        assert_eq!(Ranges::default().missing(0, 4).count(), 0);
+        // more pieces than memory holds, and an end behind which nothing can be counted
+        assert_eq!(ranges.missing(u64::MAX, 1).nth(3), Some(5..6));
+        assert_eq!(ranges.missing(u64::MAX, u64::MAX - 1).last(), Some(5..u64::MAX));
         assert_eq!(ranges.bytes(), 2);
         assert!(!ranges.is_sound(4));
         assert!(!Ranges(vec![(4, 6), (0, 2)]).is_sound(9));

@@ -73,7 +73,7 @@ impl Download {
         let mut patience = Patience::new(&self.label, &self.teller);
         // the first piece shows whether the server has ranges
         loop {
-            let Some(piece) = self.part.missing(PIECE).into_iter().next() else { return Ok(()) };
+            let Some(piece) = self.part.missing(PIECE).next() else { return Ok(()) };
             let fault = match self.ask(&piece).await {
                 Ok(Answer::Piece(answer)) => {
                     match self.read_on(answer, &mut piece.clone(), &mut patience).await {
@@ -94,7 +94,7 @@ impl Download {
             };
             self.again(fault, &mut patience).await?;
         }
-        let queue = Arc::new(Mutex::new(self.part.missing(PIECE).into_iter()));
+        let queue = Arc::new(Mutex::new(self.part.missing(PIECE)));
         let mut workers = JoinSet::new();
         for _ in 0..connections {
             let (own, queue) = (Arc::clone(self), Arc::clone(&queue));

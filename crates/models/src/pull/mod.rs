@@ -189,7 +189,9 @@ impl Pull<'_> {
         for wanted in missing {
             plan.push(self.or_stopped(self.ready(wanted)).await?);
         }
-        let needed: u64 = plan.iter().map(|ready| ready.bytes - self.usable(ready)).sum();
+        // sizes are told by whoever answers: together they may be more than can be counted
+        let needed =
+            plan.iter().fold(0_u64, |sum, ready| sum.saturating_add(ready.bytes - self.usable(ready)));
         self.teller.tell(PullEvent::Plan { files: plan.len(), bytes: needed });
         room::check(&self.places.root, needed)?;
         for ready in &plan {

@@ -25,3 +25,18 @@ fn a_file_that_a_component_and_a_listing_name_comes_once() {
     }
     assert_eq!(events.len(), 7, "{events:?}");
 }
+
+#[test]
+fn sizes_that_cannot_be_added_up_fill_no_disk() {
+    let text = CATALOGUE.replace("bytes=5\n", "");
+    let catalogue = Catalogue::parse(&text).unwrap();
+    let all = [("q/a.txt", b"a".to_vec()), ("q/b.txt", b"words".to_vec())];
+    for size in [1 << 63, u64::MAX] {
+        let hub = Hub::start(Files { all: all.clone().into(), size: Some(size) });
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places { root: folder.path().to_owned(), ..Places::default() };
+        let complaint = hub.pull((&catalogue, &["one"]), &places, OnMisfit::Refuse).unwrap_err();
+        assert_eq!(complaint.code, "disk_full", "{complaint}");
+        assert!(hub.asked().iter().all(|line| line.starts_with("HEAD")), "{:?}", hub.asked());
+    }
+}
