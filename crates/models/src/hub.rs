@@ -12,7 +12,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, Method, NoProxy, Proxy, Response, StatusCode};
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use crate::catalogue::Source;
 use crate::sum::{is_git_blob, is_sha256};
@@ -109,6 +109,18 @@ impl Hub {
                 "it is not http or https".to_owned(),
             ));
         }
+        let clear = endpoint.scheme() == "http";
+        if clear && access.token.is_some() && !is_loopback(&endpoint) {
+            let message = format!(
+                "the endpoint is {}: the token would cross the network in clear",
+                shown(&access.endpoint)
+            );
+            return Err(Complaint::new(
+                "bad_config",
+                message,
+                "use https:, or a server on this machine; to fetch without a token unset HF_TOKEN and set HF_TOKEN_PATH=/dev/null",
+            ));
+        }
         let token = access.token.as_ref().map(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
                 // the token itself is not shown
@@ -125,9 +137,13 @@ impl Hub {
             .read_timeout(access.silence)
             .no_proxy();
         if let Some(choice) = &access.proxy {
+            // in clear, a token goes to this machine and through nobody else
+            let own = endpoint.host_str().filter(|_| clear && access.token.is_some());
+            let own = own.map(|host| host.trim_matches(['[', ']']));
+            let except: Vec<&str> = choice.except.as_deref().into_iter().chain(own).collect();
             let proxy = Proxy::all(&choice.url)
                 .map_err(|error| wrong(&format!("the proxy {}", shown(&choice.url)), error.to_string()))?
-                .no_proxy(choice.except.as_deref().and_then(NoProxy::from_string));
+                .no_proxy(NoProxy::from_string(&except.join(",")));
             client = client.proxy(proxy);
         }
         let client = client.build().map_err(|error| wrong("the HTTP client", error.to_string()))?;
@@ -313,6 +329,15 @@ fn extend(url: &mut Url, path: &str) {
     }
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
 fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let to = location.and_then(|location| from.join(location).ok());
@@ -412,6 +437,56 @@ mod tests {
         }
         let url = Source::Url("https://h/x/".to_owned());
         assert_eq!(hub("https://h").address(&url, "main", "a.pth").unwrap().as_str(), "https://h/x/a.pth");
+    }
+
+    #[test]
+    fn a_token_crosses_no_network_in_clear() {
+        let open = |endpoint: &str, token: Option<&str>| {
+            let access = Access {
+                endpoint: endpoint.to_owned(),
+                token: token.map(str::to_owned),
+                proxy: None,
+                silence: Duration::from_secs(1),
+            };
+            Hub::new(&access).map(drop)
+        };
+        for endpoint in ["https://m", "http://localhost:8", "http://127.0.0.2", "HTTP://[::1]:8/x"] {
+            open(endpoint, Some("hf_Secret1")).expect(endpoint);
+        }
+        for endpoint in ["http://m:8", "HTTP://mirror.lan/x", "http://10.0.0.1", "http://localhost.example"] {
+            let complaint = open(endpoint, Some("hf_Secret1")).unwrap_err();
+            let shown = complaint.to_string();
+            assert_eq!(complaint.code, "bad_config", "{shown}");
+            assert!(shown.contains(endpoint) && shown.contains("in clear"), "{shown}");
+            assert!(!shown.contains("Secret1"), "{shown}");
+            open(endpoint, None).expect(endpoint);
+        }
+    }
+
+    #[test]
+    fn a_token_in_clear_passes_no_proxy() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        // ends with the test's process
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+                let answer =
+                    b"HTTP/1.1 200 X\r\ncontent-length: 6\r\netag: \"a\"\r\nconnection: close\r\n\r\n";
+                let _ = std::io::Write::write_all(&mut stream, answer);
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (token, reached) in [(Some("hf_x".to_owned()), true), (None, false)] {
+            // nobody listens there
+            let proxy = Some(ProxyChoice { url: "http://127.0.0.1:1".to_owned(), except: None });
+            let access = Access { endpoint: endpoint.clone(), token, proxy, silence: Duration::from_secs(5) };
+            let hub = Hub::new(&access).unwrap();
+            let asked = hub.address(&Source::Hub("o/n".to_owned()), "main", "a.bin").unwrap();
+            let facts = runtime.block_on(hub.facts(asked));
+            assert_eq!(facts.is_ok(), reached, "{facts:?}");
+        }
     }
 
     #[test]
