@@ -460,8 +460,12 @@ def test_a_pointer_in_place_of_a_model_is_told(hub, models):
 
 
 def test_nothing_is_fetched_offline(hub, tmp_path):
-    assert Models(tmp_path, hub, HF_HUB_OFFLINE="1").refused("lora-fusionx")["code"] == "offline"
+    for word in ("1", "on", "Yes", "TRUE"):
+        assert Models(tmp_path, hub, HF_HUB_OFFLINE=word).refused("lora-fusionx")["code"] == "offline"
     assert not hub.requests
+    hub.add(*FUSION, safetensors(1000))
+    for word in ("False", "OFF", "No", "0"):
+        Models(tmp_path, hub, HF_HUB_OFFLINE=word).pull("lora-fusionx")
 
 
 def test_what_the_hubs_own_client_fetched_is_used_in_place(hub, models, tmp_path):

@@ -293,6 +293,11 @@ impl Facts {
     }
 }
 
+/// A switch such as `HF_HUB_OFFLINE` as the hub's own library reads it (`huggingface_hub.constants`): four words are on, all else is off.
+pub fn is_on(value: &str) -> bool {
+    ["1", "ON", "YES", "TRUE"].iter().any(|word| word.eq_ignore_ascii_case(value))
+}
+
 /// The range an answer brings, and the size of the file it is of.
 pub fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
@@ -437,6 +442,16 @@ mod tests {
         }
         let url = Source::Url("https://h/x/".to_owned());
         assert_eq!(hub("https://h").address(&url, "main", "a.pth").unwrap().as_str(), "https://h/x/a.pth");
+    }
+
+    #[test]
+    fn switches_are_read_as_the_hubs_own_library_reads_them() {
+        for value in ["1", "ON", "on", "YES", "Yes", "TRUE", "true"] {
+            assert!(is_on(value), "{value}");
+        }
+        for value in ["", "0", "OFF", "off", "No", "False", "false", "2", "y"] {
+            assert!(!is_on(value), "{value}");
+        }
     }
 
     #[test]

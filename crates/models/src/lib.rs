@@ -23,7 +23,7 @@ mod whole;
 
 pub use catalogue::{Catalogue, Component, File, Form, Seeding, Selection, Set, Source, Wanted};
 pub use check::{Checked, Progress, Verdict, Witness, check};
-pub use hub::{Access, ProxyChoice};
+pub use hub::{Access, ProxyChoice, is_on};
 pub use identity::{identity, sample};
 pub use name::Name;
 pub use places::{Found, Kind, Places};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::Complaint;
-use models::{Access, Places, ProxyChoice};
+use models::{Access, Places, ProxyChoice, is_on};
 
 use crate::cli::PullArgs;
 use crate::config::Config;
@@ -21,8 +21,8 @@ pub fn places(models: Option<PathBuf>, config: &Config, data: &Path) -> Places {
 }
 
 pub fn access(args: &PullArgs, config: &Config) -> Result<Access, Complaint> {
-    if text("HF_HUB_OFFLINE").is_some_and(|value| !matches!(value.as_str(), "0" | "false" | "no" | "off")) {
-        let message = "HF_HUB_OFFLINE is set: nothing is fetched";
+    if let Some(value) = text("HF_HUB_OFFLINE").filter(|value| is_on(value)) {
+        let message = format!("HF_HUB_OFFLINE is {value}: nothing is fetched");
         return Err(Complaint::new(
             "offline",
             message,
