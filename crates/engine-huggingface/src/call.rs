@@ -169,7 +169,8 @@ impl Caller<'_> {
                 Ok(Err(complaint)) => complaint,
                 Err(_) => return Err(self.too_late("the provider's store of videos").into()),
             };
-            let passes = matches!(complaint.code, "url_broken" | "url_timeout" | "url_unreachable");
+            let passes =
+                matches!(complaint.code, "url_broken" | "url_busy" | "url_timeout" | "url_unreachable");
             let complaint = Complaint {
                 // the address is the provider's words
                 message: words::plain(

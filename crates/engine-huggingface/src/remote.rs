@@ -70,7 +70,8 @@ pub struct Proxy {
 
 pub type Fetching<'a> = BoxFuture<'a, Result<PathBuf, Complaint>>;
 
-/// Fetches an address that a provider named, under the house's guard and without any header of ours. Within a tokio runtime.
+/// Fetches an address that a provider named, under the house's guard and without any header of ours. Within a tokio runtime. What may pass
+/// is told by one of the codes `url_broken`, `url_busy`, `url_timeout` and `url_unreachable`.
 pub trait Download: Send + Sync {
     fn download<'a>(&'a self, url: &'a str, folder: &'a Path) -> Fetching<'a>;
 }

@@ -119,11 +119,12 @@ impl Fetcher {
         let status = answer.status().as_u16();
         if status != 200 {
             let message = format!("`{}` is answered with status {status} by its server", told(url));
-            return Err(Complaint::new(
-                "url_status",
-                message,
-                "check that the URL can be read without logging in",
-            ));
+            let (code, hint) = match status {
+                // it may pass; whoever can wait tells these by their code
+                408 | 425 | 429 | 500.. => ("url_busy", "try again later, or upload the file"),
+                _ => ("url_status", "check that the URL can be read without logging in"),
+            };
+            return Err(Complaint::new(code, message, hint));
         }
         if let Some(coding) = answer.headers().get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
             let message = format!(

@@ -82,6 +82,9 @@ async fn answer(mut socket: TcpStream, port: u16) -> Option<()> {
         "/gone" => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
         "/part" => "HTTP/1.1 206 Partial\r\ncontent-length: 1\r\n\r\nx".into(),
         "/broken" => "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n".into(),
+        "/408" | "/425" | "/429" | "/503" | "/403" => {
+            format!("HTTP/1.1 {} Oh\r\ncontent-length: 0\r\n\r\n", &path[1..])
+        }
         "/nonsense" => "this is no HTTP\r\n\r\n".into(),
         "/hang-up" => String::new(),
         "/silent" => {
@@ -174,7 +177,12 @@ async fn what_the_guard_or_a_limit_refuses_leaves_nothing() {
         ("/gzip", "url_encoded"),
         ("/gone", "url_status"),
         ("/part", "url_status"),
-        ("/broken", "url_status"),
+        ("/403", "url_status"),
+        ("/broken", "url_busy"),
+        ("/408", "url_busy"),
+        ("/425", "url_busy"),
+        ("/429", "url_busy"),
+        ("/503", "url_busy"),
         ("/nonsense", "url_broken"),
         ("/hang-up", "url_broken"),
         ("/silent", "url_timeout"),

@@ -136,6 +136,29 @@ fn what_goes_wrong_in_the_queue_is_told() {
 }
 
 #[test]
+fn a_video_whose_host_is_busy_is_asked_for_again() {
+    let busy = |status: u16| Answer::Whole(status, vec![], Vec::new());
+    // what the host says, so often, and how often it is asked
+    for (status, times, asked, outcome) in
+        [(503, 2, 3, Ok(14)), (503, 9, 3, Err("url_busy")), (404, 9, 1, Err("url_status"))]
+    {
+        let provider = Provider::start(move |n, seen| {
+            // mapping, submit, state and result come first
+            if seen.line.contains(".mp4") && n < 4 + times { busy(status) } else { usual(seen, 2) }
+        });
+        let (report, told) = run(fal(&provider.url), act(&[]));
+        match outcome {
+            Ok(frames) => assert_eq!(report.unwrap().frames, frames),
+            Err(code) => assert_eq!(complaint(report).code, code),
+        }
+        let of = |what: &str| provider.seen().iter().filter(|seen| seen.line.contains(what)).count();
+        assert_eq!((of(".mp4"), of("POST")), (asked, 1), "the request is not sent twice");
+        let retries = told.warnings.iter().filter(|warning| warning.code == "provider_retry").count();
+        assert_eq!(retries, asked - 1, "{:?}", told.warnings);
+    }
+}
+
+#[test]
 fn a_model_that_may_fail_is_used_with_a_warning() {
     let staging = MAPPING.replace("live", "staging");
     let provider =

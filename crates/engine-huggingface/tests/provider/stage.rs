@@ -124,6 +124,11 @@ impl Download for Plain {
                 .send()
                 .await
                 .map_err(broken)?;
+            let status = answer.status().as_u16();
+            if status != 200 {
+                let code = if status >= 500 { "url_busy" } else { "url_status" };
+                return Err(Complaint::new(code, format!("status {status}"), ""));
+            }
             let bytes = answer.bytes().await.map_err(broken)?;
             let path = folder.join("fetched");
             std::fs::write(&path, bytes).unwrap();
