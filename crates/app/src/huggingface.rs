@@ -57,10 +57,8 @@ pub fn engine(originals: &Originals, config: &Config) -> Result<HuggingFace, Com
         allowed_networks: config.fetch.allowed_networks.clone(),
         ..FetchLimits::default()
     })?;
-    // as for the hub: the variables curl reads, for what goes over TLS; in clear, a token and a picture go to this machine and through nobody else
-    let clear = |url: &Option<String>| url.as_deref().is_some_and(|url| url.starts_with("http:"));
-    let proxy =
-        surroundings::proxy("https:").filter(|_| !clear(&settings.base_url) && !clear(&settings.hub_url));
+    // as for the hub: the variables curl reads, for what goes over TLS; the engine uses it for nothing else
+    let proxy = surroundings::proxy("https:");
     HuggingFace::new(Setup {
         form,
         model: settings.model.clone(),

@@ -25,7 +25,7 @@ const TASK: &str = "image-to-video";
 const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 const REST_GROWS: f64 = 1.3;
-/// Of an answer in JSON; a video may be in it as a `data:` URL.
+/// Of an answer in JSON, which is held in memory; a video may be in it as a `data:` URL.
 const JSON_BYTES: usize = 64 << 20;
 
 #[derive(Deserialize)]

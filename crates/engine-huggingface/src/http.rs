@@ -142,12 +142,12 @@ pub async fn beginning(answer: &mut Response, most: usize) -> Vec<u8> {
     body
 }
 
-/// The whole body in memory.
+/// The whole body in memory; with a bound of ours, which no setting raises.
 pub async fn whole(answer: &mut Response, most: usize) -> Result<Vec<u8>, Trouble> {
     let mut body = Vec::new();
     while let Some(piece) = piece(answer, body.len() as u64).await? {
         if body.len() + piece.len() > most {
-            return Err(too_large(answer.url(), (body.len() + piece.len()) as u64, most as u64));
+            return Err(too_long(answer.url(), body.len() + piece.len(), most));
         }
         body.extend_from_slice(&piece);
     }
@@ -199,6 +199,19 @@ async fn piece(answer: &mut Response, so_far: u64) -> Result<Option<Bytes>, Trou
         Ok(Err(error)) => Err(cut(host(answer.url()), innermost(&error.without_url()))),
         Err(_) => Err(cut(host(answer.url()), format!("no byte came for {} s", SILENCE.as_secs()))),
     }
+}
+
+fn too_long(url: &Url, bytes: usize, most: usize) -> Trouble {
+    let message = format!(
+        "the answer of {} has {bytes} bytes of JSON or more, the limit is {most}: a video inside it may have {} MiB",
+        host(url),
+        (most / 4 * 3) >> 20
+    );
+    Trouble::Refused(Complaint::new(
+        "answer_too_large",
+        message,
+        "ask for a shorter or smaller clip, or choose a model that answers with the address of its video",
+    ))
 }
 
 fn too_large(url: &Url, bytes: u64, most: u64) -> Trouble {

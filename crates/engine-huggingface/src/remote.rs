@@ -92,6 +92,7 @@ pub struct Setup {
 
 /// What a take is made with, and what it may cost.
 pub struct Means {
+    /// Not used where a host is asked in clear.
     pub proxy: Option<Proxy>,
     /// From the first request to the last byte.
     pub deadline: Duration,
@@ -152,6 +153,11 @@ impl Remote {
                 "correct it, or leave it out",
             ));
         }
+        let mut means = setup.means;
+        if [&base, &hub].into_iter().any(|url| url.scheme() == "http") {
+            // in clear, a token and a picture go to this machine and through nobody else
+            means.proxy = None;
+        }
         let usual = (model == DEFAULT_MODEL).then_some(DEFAULT_MODEL_FRAMES);
         Ok(Self {
             form: setup.form,
@@ -160,7 +166,7 @@ impl Remote {
             base,
             hub,
             token: setup.token,
-            means: setup.means,
+            means,
         })
     }
 
@@ -285,6 +291,25 @@ pub(crate) mod tests {
         }
         assert_eq!(check(&|setup| setup.means.tries = 0, Some("hf_x")), Err("bad_config"));
         assert_eq!(check(&|setup| setup.max_frames = Some(0), Some("hf_x")), Err("bad_config"));
+    }
+
+    #[test]
+    fn what_goes_in_clear_goes_through_no_proxy() {
+        let rows = [
+            ("https://h.example", None, true),
+            ("HTTPS://h.example", None, true),
+            ("http://127.0.0.1:9", None, false),
+            ("HTTP://127.0.0.1:9", None, false),
+            ("\thttp://127.0.0.1:9", None, false),
+            ("https://h.example", Some("Http://[::1]:9"), false),
+        ];
+        for (base, hub, used) in rows {
+            let mut setup = setup(Some("hf_x"));
+            (setup.base, setup.hub) = (Some(base.to_owned()), hub.map(str::to_owned));
+            setup.means.proxy = Some(Proxy { url: "http://proxy.example:3128".to_owned(), except: None });
+            let remote = Remote::check(setup).expect(base);
+            assert_eq!(remote.means.proxy.is_some(), used, "{base} {hub:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::call::{self, Video};
 use crate::forms::Order;
 use crate::remote::Remote;
-use crate::settings::{SIDES, Wish};
+use crate::settings::Wish;
 
 /// Of the picture that is sent: nobody sees the difference.
 const JPEG_QUALITY: u8 = 95;
@@ -131,7 +131,8 @@ fn show(
             Complaint::new("clip_too_long", message, "raise clip_seconds in the configuration").into()
         );
     }
-    let spec = FramesSpec { layout: Layout::I420, longest: SIDES.1 as u32 };
+    // the clip has the size it came with: what the probe lets through is not made smaller
+    let spec = FramesSpec { layout: Layout::I420, longest: limits.picture_side };
     let mut source = media::frames(tools, &video.path, spec, limits, stop).map_err(unfit)?;
     let format = source.format();
     let fps = format.fps.ok_or_else(|| EngineError::Failed("the video has no frame rate".into()))?;

@@ -85,11 +85,8 @@ fn token() -> Result<Option<String>, Complaint> {
 /// The variables curl reads; a proxy for everything else comes last.
 pub fn proxy(endpoint: &str) -> Option<ProxyChoice> {
     let either = |upper: &str, lower: &str| text(lower).or_else(|| text(upper));
-    let own = if endpoint.starts_with("https:") {
-        either("HTTPS_PROXY", "https_proxy")
-    } else {
-        text("http_proxy")
-    };
+    let secure = endpoint.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    let own = if secure { either("HTTPS_PROXY", "https_proxy") } else { text("http_proxy") };
     let url = own.or_else(|| either("ALL_PROXY", "all_proxy"))?;
     Some(ProxyChoice { url, except: either("NO_PROXY", "no_proxy") })
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use contract::{EngineError, Stage};
 use engine_huggingface::{Form, Setup};
 
@@ -133,6 +134,23 @@ fn what_goes_wrong_in_the_queue_is_told() {
         let complaint = complaint(run(fal(&provider.url), act(&[])).0);
         assert!(complaint.code == code && complaint.message.contains(told), "{complaint:?}");
     }
+}
+
+#[test]
+fn a_video_inside_an_answer_is_taken_up_to_a_bound_that_is_told() {
+    let inside = |film: &[u8]| {
+        let film = base64::engine::general_purpose::STANDARD.encode(film);
+        json(200, &format!(r#"{{"video":{{"url":"data:video/mp4;base64,{film}"}}}}"#))
+    };
+    let answer = inside(&vec![7; 49 << 20]);
+    let provider = Provider::start(move |_, seen| match seen.line.contains("/r1?") {
+        true => answer.clone(),
+        false => usual(seen, 2),
+    });
+    let complaint = complaint(run(fal(&provider.url), act(&[])).0);
+    assert_eq!(complaint.code, "answer_too_large");
+    assert!(complaint.message.contains("67108864: a video inside it may have 48 MiB"), "{complaint}");
+    assert!(!complaint.hint.contains("answer_mib"), "no setting raises it: {complaint}");
 }
 
 #[test]

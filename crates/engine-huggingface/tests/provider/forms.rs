@@ -55,6 +55,21 @@ fn the_router_is_sent_json_and_the_take_is_honest() {
 }
 
 #[test]
+fn a_clip_keeps_the_size_it_came_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.mp4");
+    let words =
+        "-v error -f lavfi -i testsrc2=size=2560x64:rate=7 -frames:v 14 -c:v libx264 -pix_fmt yuv420p";
+    let made = std::process::Command::new("ffmpeg").args(words.split(' ')).arg(&path).status().unwrap();
+    assert!(made.success());
+    let wide = std::fs::read(path).unwrap();
+    let provider = Provider::start(move |_, _| video(&wide));
+    let (report, told) = run(setup(Form::Router, &provider.url), act(&[]));
+    assert_eq!(report.unwrap().frames, 14);
+    assert_eq!(told.format.unwrap().size, Size::new(2560, 64));
+}
+
+#[test]
 fn the_classic_form_is_a_form_with_a_file() {
     let provider = Provider::start(|_, _| video(film()));
     let (report, _) = run(setup(Form::Classic, &format!("{}/", provider.url)), act(&[]));
