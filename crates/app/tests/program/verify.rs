@@ -71,6 +71,9 @@ fn what_is_not_here_is_said() {
     std::fs::rename(kit.join("keys/svd_vae.json"), kit.join("keys/a_net_to_come.json")).unwrap();
     let run = verify(&stage, &kit, &[]);
     assert_eq!(run.code, 1, "a net that is missing is not proven: {}", told(&run));
+    assert_eq!(verify(&stage, &kit, &["--allow-missing"]).code, 1, "nothing at all was proven");
+    let known = some(&stage, &["keys/svd_vae.json"]).join("keys/svd_vae.json");
+    assert!(known.exists() && kit.join("keys/a_net_to_come.json").exists());
     assert_eq!(verify(&stage, &kit, &["--allow-missing"]).code, 0);
     verify(&stage, &stage.path("nowhere"), &[]).assert_refused(&["nowhere"]);
     // no kit in the folder it is run in
