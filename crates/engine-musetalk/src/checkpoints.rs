@@ -244,8 +244,7 @@ fn config<T: DeserializeOwned>(file: &File, official: impl FnOnce() -> T) -> Res
     serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
 }
 
-const HINT: &str =
-    "`talkie models check` says what is wrong with the files, `talkie models pull --replace` fetches them anew";
+const HINT: &str = "`talkie models check` says what is wrong with the files, `talkie models pull --replace` fetches them anew";
 
 fn no_memory(file: &File, needed: u64, free: u64) -> EngineError {
     let (name, needed, free) = (&file.card.name, needed.div_ceil(1 << 20), free >> 20);

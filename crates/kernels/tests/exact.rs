@@ -164,6 +164,14 @@ fn convolutions_of_other_kernels() {
         (ConvSpec::new(64, 64, [1, 3]).stride([1, 2]).padding(Padding::sides(1)), (1, 1, 51)),
         (ConvSpec::new(1, 33, [1, 10]).stride([1, 5]), (1, 1, 103)),
         (ConvSpec::new(64, 32, [1, 2]).stride([1, 2]), (1, 1, 31)),
+        // lines that are longer than what is done at a time
+        (ConvSpec::new(64, 12, [1, 3]).stride([1, 2]).padding(Padding::sides(1)), (1, 1, 12_001)),
+        (ConvSpec::new(64, 5, [1, 3]).padding(Padding::sides(1)), (2, 1, 6_000)),
+        (
+            ConvSpec::new(64, 16, [1, 5]).dilation([1, 3]).padding(Padding::sides(500)).groups(2),
+            (1, 1, 12_000),
+        ),
+        (ConvSpec::new(40, 12, [3, 3]).padding(Padding::all(1)), (1, 2, 6_001)),
         // groups
         (ConvSpec::new(48, 48, [1, 128]).padding(Padding::sides(64)).groups(4), (1, 1, 40)),
         (ConvSpec::new(24, 36, [3, 3]).padding(Padding::all(1)).groups(3), (2, 6, 5)),

@@ -8,8 +8,9 @@ use crate::gemm::panels::{FromF32, Layout, Panel, Panels};
 use crate::gemm::product::CHUNK;
 use crate::gemm::tile::{Block, Element, Init, RowStarts};
 use crate::memory::Shared;
+use std::ops::Range;
 
-/// Bytes a strip takes at most, unless a single row is longer: it stays in the second-level cache.
+/// Bytes a strip takes at most, or twice so many where that is a row of the output: it stays in the second-level cache.
 const STRIP_BYTES: usize = 640 << 10;
 /// Pixels a strip takes at most: more do not make the weights' way to the core any cheaper.
 const STRIP_PIXELS: usize = 768;
@@ -68,15 +69,14 @@ impl<E: Element + FromF32> Direct<E> {
         let rows = out.n * out.h;
         let plan = Plan::new::<E>(ctx, call);
         let layout = self.panels.layout();
-        let strips = rows.div_ceil(plan.strip_rows);
+        let strips = plan.strips(rows);
         let shares =
             if strips * spec.groups >= 2 * ctx.threads() { 1 } else { layout.panels().min(ctx.threads()) };
         let share = layout.panels().div_ceil(shares);
         ctx.parallel(strips * spec.groups * shares, |task| {
             let (strip, group, first) =
                 (task / shares / spec.groups, task / shares % spec.groups, task % shares * share);
-            let rows = strip * plan.strip_rows..((strip + 1) * plan.strip_rows).min(rows);
-            let strip = Strip::<E>::copy(ctx, call, &plan, (rows, group));
+            let strip = Strip::<E>::copy(ctx, call, plan.strip(strip, call.output), group);
             for i in first..(first + share).min(layout.panels()) {
                 // SAFETY: tasks differ in rows, group or panels; the rest is the caller's promise.
                 unsafe { self.panel(ctx, call, &strip, layout.panel(i)) };
@@ -151,23 +151,48 @@ impl<E: Element + FromF32> Direct<E> {
 /// How a call is cut into strips.
 pub(crate) struct Plan {
     /// output rows of a strip; rows of all pictures are counted through
-    pub strip_rows: usize,
-    /// columns of a strip
-    width: usize,
+    strip_rows: usize,
+    /// output columns of a strip: all, unless a row is as long as a sound
+    columns: usize,
+    /// strips side by side
+    parts: usize,
+}
+
+/// Output rows and columns.
+type Part = (Range<usize>, Range<usize>);
+
+/// Input columns that so many output columns see.
+fn width(spec: &ConvSpec, columns: usize) -> usize {
+    (columns - 1) * spec.stride[1] + spec.dilation[1] * (spec.kernel[1] - 1) + 1
 }
 
 impl Plan {
     pub fn new<E: Element>(ctx: &Context, call: &Call) -> Self {
         let (spec, out) = (call.spec, call.output);
-        let width = (out.w - 1) * spec.stride[1] + spec.dilation[1] * (spec.kernel[1] - 1) + 1;
-        let row_bytes = width * padded::<E>(spec) * size_of::<E>();
+        let row_bytes = width(spec, out.w) * padded::<E>(spec) * size_of::<E>();
         let reach = spec.dilation[0] * (spec.kernel[0] - 1);
+        let rows = out.n * out.h;
+        if row_bytes * (reach + 1) > 2 * STRIP_BYTES {
+            let parts = (row_bytes * (reach + 1)).div_ceil(STRIP_BYTES).max(out.w.div_ceil(STRIP_PIXELS));
+            let by_threads = (2 * ctx.threads()).div_ceil(rows * spec.groups);
+            let columns = out.w.div_ceil(parts.max(by_threads)).max(96).min(out.w);
+            return Self { strip_rows: 1, columns, parts: out.w.div_ceil(columns) };
+        }
         let by_memory = (STRIP_BYTES / row_bytes).saturating_sub(reach) / spec.stride[0];
         let by_pixels = STRIP_PIXELS.div_ceil(out.w);
-        let rows = out.n * out.h;
         let by_threads = (rows * spec.groups).div_ceil(2 * ctx.threads());
         let strip_rows = by_memory.min(by_pixels).min(by_threads.max(96usize.div_ceil(out.w))).max(1);
-        Self { strip_rows, width }
+        Self { strip_rows, columns: out.w, parts: 1 }
+    }
+
+    /// So many are all rows of the output.
+    pub fn strips(&self, rows: usize) -> usize {
+        rows.div_ceil(self.strip_rows) * self.parts
+    }
+
+    pub fn strip(&self, i: usize, out: Size) -> Part {
+        let (row, column) = (i / self.parts * self.strip_rows, i % self.parts * self.columns);
+        (row..(row + self.strip_rows).min(out.n * out.h), column..(column + self.columns).min(out.w))
     }
 }
 
@@ -182,14 +207,10 @@ pub(crate) struct Strip<'a, E: Element> {
 }
 
 impl<'a, E: Element + FromF32> Strip<'a, E> {
-    pub fn copy(
-        ctx: &'a Context,
-        call: &Call,
-        plan: &Plan,
-        (rows, group): (std::ops::Range<usize>, usize),
-    ) -> Self {
+    pub fn copy(ctx: &'a Context, call: &Call, (rows, columns): Part, group: usize) -> Self {
         let (spec, input, out) = (call.spec, call.input, call.output);
-        let (cp, width) = (padded::<E>(spec), plan.width);
+        let (cp, width) = (padded::<E>(spec), width(spec, columns.len()));
+        let from = columns.start * spec.stride[1];
         let reach = spec.dilation[0] * (spec.kernel[0] - 1);
         // parts of the strip that belong to one picture each: (picture, first output row, rows)
         let mut parts = Vec::new();
@@ -203,11 +224,11 @@ impl<'a, E: Element + FromF32> Strip<'a, E> {
         let height = |count: usize| (count - 1) * spec.stride[0] + reach + 1;
         let lines: usize = parts.iter().map(|p| height(p.2)).sum();
         let mut data = ctx.scratch().take::<E>(lines * width * cp);
-        let mut starts = Vec::with_capacity(rows.len() * out.w);
+        let mut starts = Vec::with_capacity(rows.len() * columns.len());
         let mut line = 0;
         for (picture, y, count) in parts {
             for r in 0..count {
-                for x in 0..out.w {
+                for x in 0..columns.len() {
                     starts.push((((line + r * spec.stride[0]) * width + x * spec.stride[1]) * cp) as u32);
                 }
             }
@@ -216,27 +237,29 @@ impl<'a, E: Element + FromF32> Strip<'a, E> {
                 match (y * spec.stride[0] + h).checked_sub(spec.padding.top).filter(|y| *y < input.h) {
                     Some(y) => {
                         let source = &call.x[(picture * input.h + y) * input.w * spec.in_channels..];
-                        copy_line(ctx, spec, (&source[..input.w * spec.in_channels], group), target);
+                        copy_line(ctx, spec, (&source[..input.w * spec.in_channels], group), (from, target));
                     }
                     None => target.fill(E::default()),
                 }
                 line += 1;
             }
         }
-        Self { data, starts, width, group, first_pixel: rows.start * out.w }
+        Self { data, starts, width, group, first_pixel: rows.start * out.w + columns.start }
     }
 }
 
-/// One input line of one group, with padding left and right and behind the channels.
+/// One input line of one group from a padded column on, with padding left and right and behind the channels.
 fn copy_line<E: Element + FromF32>(
     ctx: &Context,
     spec: &ConvSpec,
     (source, group): (&[f32], usize),
-    target: &mut [E],
+    (from, target): (usize, &mut [E]),
 ) {
     let (c, cp, channels) = (spec.group_in(), padded::<E>(spec), spec.in_channels);
     let width = target.len() / cp;
-    let left = spec.padding.left.min(width);
+    let left = spec.padding.left.saturating_sub(from).min(width);
+    let passed = from.saturating_sub(spec.padding.left).min(source.len() / channels);
+    let source = &source[passed * channels..];
     let seen = (source.len() / channels).min(width - left);
     target[..left * cp].fill(E::default());
     target[(left + seen) * cp..].fill(E::default());

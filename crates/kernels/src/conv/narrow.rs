@@ -52,9 +52,8 @@ impl Narrow {
         let spec = call.spec;
         let rows = call.output.n * call.output.h;
         let plan = Plan::new::<f32>(ctx, call);
-        ctx.parallel(rows.div_ceil(plan.strip_rows), |i| {
-            let rows = i * plan.strip_rows..((i + 1) * plan.strip_rows).min(rows);
-            let strip = Strip::<f32>::copy(ctx, call, &plan, (rows, 0));
+        ctx.parallel(plan.strips(rows), |i| {
+            let strip = Strip::<f32>::copy(ctx, call, plan.strip(i, call.output), 0);
             let offset = strip.first_pixel * spec.out_channels;
             // SAFETY: each task has its own pixels; the rest is the caller's promise.
             unsafe {
