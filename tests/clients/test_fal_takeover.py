@@ -92,10 +92,10 @@ def test_what_it_prints(takeover):
     assert ca in open(takeover.env["NODE_EXTRA_CA_CERTS"]).read()
 
 
-def test_its_key_is_its_own(takeover, fal):
+def test_its_key_is_its_own(takeover):
     """Nobody else reads the key that signs."""
-    keys = [path for path in (fal.data / "takeover").rglob("*") if path.is_file() and "PRIVATE KEY" in path.read_text()]
-    assert keys, list((fal.data / "takeover").iterdir())
+    keys = [path for path in (takeover.data / "takeover").rglob("*") if path.is_file() and "PRIVATE KEY" in path.read_text()]
+    assert keys, list((takeover.data / "takeover").iterdir())
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
 
 
@@ -103,9 +103,9 @@ def openssl(*words):
     return subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, text=True, timeout=30).stdout
 
 
-def test_its_certificates_are_worth_nothing_elsewhere(takeover, fal, tmp_path):
+def test_its_certificates_are_worth_nothing_elsewhere(takeover, tmp_path):
     """Who trusts this authority trusts it for fal's names alone: a certificate that it signed for another is refused."""
-    folder = fal.data / "takeover"
+    folder = takeover.data / "takeover"
     public = openssl("x509", "-in", folder / "ca.pem", "-noout", "-pubkey")
     keys = [path for path in folder.rglob("*") if path.is_file() and "PRIVATE KEY" in path.read_text()]
     (key,) = [path for path in keys if openssl("pkey", "-in", path, "-pubout") == public]
