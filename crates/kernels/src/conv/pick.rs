@@ -84,7 +84,8 @@ impl Variant {
         (!able).then_some(why)
     }
 
-    /// The farthest a variant may be from the exact result, as relative RMS over a layer.
+    /// The farthest a variant may be from the exact result, as relative RMS over a layer: held against it on the layer that picks. What was picked
+    /// is taken over by layers of the same geometry, whose weights may be worse conditioned; whole nets are held by the golden cases.
     pub fn bound(self) -> f64 {
         match self {
             Variant::PointwiseF32 | Variant::Depthwise | Variant::Narrow | Variant::DirectF32 => 3e-6,
