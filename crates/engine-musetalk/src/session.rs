@@ -33,7 +33,7 @@ use pictures::{View, ViewMut};
 /// How often the sink is asked while nothing is ready.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Bytes of frames that wait for the painter.
-const AHEAD: usize = 512 << 20;
+const AHEAD: u64 = 512 << 20;
 /// Half of the silence whose middle is what a closed mouth hears.
 const SILENCE: usize = RATE_HZ as usize;
 
@@ -106,8 +106,9 @@ pub fn run(shared: &Shared, take: Take, mut out: Box<dyn FrameSink + Send>) -> R
 
 /// Frames that wait for the painter: two batches, one that is being made and one that waits, as far as memory allows.
 fn ahead(batch: usize, size: Size) -> usize {
-    let frame = Layout::Rgb24.bytes(size).max(1);
-    (2 * batch).min(AHEAD / frame).max(2)
+    // an avatar's card may claim any size; that no frame has it is told when one comes
+    let frame = u64::from(size.width).saturating_mul(3).saturating_mul(u64::from(size.height)).max(1);
+    (2 * batch).min((AHEAD / frame) as usize).max(2)
 }
 
 type Cues = SyncSender<Result<Cue, EngineError>>;
@@ -424,8 +425,10 @@ mod tests {
     fn large_frames_wait_in_smaller_numbers() {
         assert_eq!(ahead(8, Size::new(1280, 720)), 16);
         let large = Size::new(3840, 2160);
-        assert_eq!(ahead(64, large), AHEAD / (3 * 3840 * 2160));
-        assert!(ahead(64, large) * Layout::Rgb24.bytes(large) <= AHEAD);
+        assert_eq!(ahead(64, large) as u64, AHEAD / (3 * 3840 * 2160));
+        assert!((ahead(64, large) * Layout::Rgb24.bytes(large)) as u64 <= AHEAD);
         assert_eq!(ahead(1, Size::new(8192, 8192)), 2);
+        assert_eq!(ahead(64, Size::new(u32::MAX, u32::MAX)), 2);
+        assert_eq!(ahead(8, Size::new(0, 0)), 16);
     }
 }
