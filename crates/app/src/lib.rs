@@ -53,9 +53,8 @@ use contract::Complaint;
 
 use cli::{Cli, Command};
 
-/// A request is hundreds of small allocations, a net's step some large ones: libc's gives both back too eagerly.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
 
 /// `talkie`
 pub fn talkie() -> ExitCode {

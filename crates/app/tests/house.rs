@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Room -> rooms it may use. Everything not listed here does not exist yet: add it to ARCHITECTURE.md first.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
     ("contract", &[]),
     ("media", &["contract"]),
     ("store", &["contract"]),
@@ -14,14 +15,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("damage", &[]),
     ("pictures", &[]),
     ("stagehand", &["contract"]),
-    ("kernels", &[]),
+    ("kernels", &["allocator"]),
     ("cuda-kernels", &[]),
     ("jobs", &["contract", "media", "store"]),
     ("dialects", &["contract", "jobs"]),
     ("engine-puppet", &["contract", "face", "speech"]),
     ("engine-huggingface", &["contract", "media", "stagehand"]),
     ("score", &["contract", "face", "media", "speech"]),
-    ("layers", &["cuda-kernels", "kernels"]),
+    ("layers", &["allocator", "cuda-kernels", "kernels"]),
     ("golden", &["layers"]),
     ("encoders", &["golden", "layers"]),
     ("engine-infinitetalk", &["contract", "encoders", "golden", "layers", "pictures", "stagehand"]),
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "allocator",
             "contract",
             "dialects",
             "encoders",
@@ -53,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Builds and tests without a tensor framework; the rest is the neural half. `app` is light without its feature `neural`.
 const LIGHT: &[&str] = &[
+    "allocator",
     "contract",
     "media",
     "store",

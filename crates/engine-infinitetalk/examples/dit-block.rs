@@ -11,7 +11,7 @@ use layers::kernels::{Config, Profile};
 
 /// The allocator of the programs that users run.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
 
 /// Most memory the process has held so far, in GiB.
 fn peak() -> f64 {

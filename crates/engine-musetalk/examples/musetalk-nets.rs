@@ -13,7 +13,7 @@ use layers::kernels::{Config, Profile};
 
 /// The allocator of the programs that users run.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
 
 /// CPU time of the process, in milliseconds.
 fn cpu_ms() -> f64 {

@@ -5,11 +5,15 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use candle_core::{DType, Device, Error, Result, Storage, Tensor, WithDType, bail};
 use kernels::{Config, Context, KeptFree};
 
 use crate::weights::is_outline;
+
+/// How long freed memory stays with a process that computes nets: each step wants what the last one let go, and a step takes up to minutes.
+const FREED_STAYS: Duration = Duration::from_secs(120);
 
 static CONTEXT: OnceLock<Context> = OnceLock::new();
 
@@ -21,6 +25,7 @@ pub fn configure(config: Config) -> Result<()> {
             "the kernels are configured once, before the first net is loaded, and they are running already"
         );
     }
+    allocator::keep_freed(FREED_STAYS);
     Ok(())
 }
 
@@ -52,11 +57,12 @@ pub fn each<T: Send>(parts: Vec<T>, task: impl Fn(T) + Send + Sync) -> Result<()
     Ok(())
 }
 
-/// Gives back the memory that calls have borrowed from; nets that come later borrow anew.
-pub(crate) fn release_scratch() {
+/// Gives back the memory that calls have borrowed from, and all that is free; nets that come later borrow anew.
+pub(crate) fn release_memory() {
     if let Some(context) = CONTEXT.get() {
         context.release_scratch();
     }
+    allocator::give_back();
 }
 
 pub(crate) fn context() -> Result<&'static Context> {

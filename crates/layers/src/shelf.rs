@@ -81,7 +81,12 @@ impl<T: Default + Send + 'static> Shelf<T> {
 
 /// Before `bytes` are loaded: where `device` has no such room left, whatever nobody uses leaves memory, whichever engine's it is.
 pub fn make_room(bytes: u64, device: &Device) {
-    if of(device).is_some_and(|free| free >= bytes) {
+    let enough = || of(device).is_some_and(|free| free >= bytes);
+    if enough() {
+        return;
+    }
+    allocator::give_back();
+    if enough() {
         return;
     }
     let shelves = SHELVES.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -101,7 +106,7 @@ impl<T: Default + Send> Emptied for Held<T> {
             && contents.uses == 0
         {
             contents.nets = T::default();
-            cpu::release_scratch();
+            cpu::release_memory();
         }
     }
 }
@@ -110,15 +115,21 @@ impl<T: Default + Send + 'static> Drop for Use<T> {
     fn drop(&mut self) {
         let mut contents = self.held.lock();
         contents.uses -= 1;
-        let Some(after) = self.held.idle_unload.filter(|_| contents.uses == 0) else { return };
-        contents.idle_since = Some(Instant::now());
-        if contents.watched {
+        if contents.uses > 0 {
             return;
         }
-        let held = Arc::clone(&self.held);
-        let watch = std::thread::Builder::new().name("idle-nets".into()).spawn(move || held.unload(after));
-        // without a thread they stay, which costs memory and nothing else
-        contents.watched = watch.is_ok();
+        if let Some(after) = self.held.idle_unload {
+            contents.idle_since = Some(Instant::now());
+            if !contents.watched {
+                let held = Arc::clone(&self.held);
+                let watch = std::thread::Builder::new().name("idle-nets".into());
+                // without a thread they stay, which costs memory and nothing else
+                contents.watched = watch.spawn(move || held.unload(after)).is_ok();
+            }
+        }
+        drop(contents);
+        // the nets stay for now, what their steps were made in does not
+        allocator::give_back();
     }
 }
 
@@ -134,7 +145,7 @@ impl<T: Default> Held<T> {
             let mut contents = self.lock();
             if contents.idle_since.is_some_and(|since| since.elapsed() >= after) {
                 *contents = Contents::default();
-                cpu::release_scratch();
+                cpu::release_memory();
                 return;
             }
         }

@@ -168,6 +168,8 @@ impl Conv2d {
             picked
         });
         *weights = Weights::Picked(picked);
+        // the weights as they came and as other candidates had them: several times as much as what stays
+        allocator::give_back();
     }
 
     /// Packs, if the budget allows it.
