@@ -1,5 +1,5 @@
 # Every target does its own set-up; `make demo` and `make test` are all a newcomer needs.
-.PHONY: demo test build lint deny quality bench bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-start bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults soak fuzz dist visnet clean
+.PHONY: demo test build lint deny quality bench bench-all bench-cycle bench-http bench-kernels bench-nets bench-pictures bench-pipeline bench-start bench-load musetalk-full svd-full infinitetalk-block cuda test-cuda verify-cuda clients faults soak fuzz dist visnet clean
 
 TALKIE := target/release/talkie
 
@@ -37,6 +37,11 @@ quality: build
 bench: build
 	@scripts/setup.sh run
 	@benches/puppet.sh
+
+## every table of docs/bench.md in one run, on standard output (slow: an hour, with nothing beside it)
+bench-all: build
+	@scripts/setup.sh clients
+	@benches/all.sh
 
 ## edit-to-test time of the light half
 bench-cycle:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real clients against a real server: pytest on tests/. Usage: clients.sh [clients|faults|everyday|long] [pytest options]
-#   everyday   what `make test` runs: all clients, few examples, 10 rounds of kill -9; not the tests marked slow
+#   everyday   what `make test` runs: all clients, few examples, 10 rounds of kill -9; not the tests marked slow;
+#              TALKIE_TEST_WORKERS (2) files at a time: most of a test is waiting
 #   clients    only tests/clients        faults   only tests/faults
 #   long       both, with 200 examples of each operation and 100 rounds
 set -euo pipefail
@@ -9,7 +10,7 @@ part=${1:-everyday}
 shift || true
 where=(tests/clients tests/faults)
 case $part in
-  everyday) set -- -m "not slow" "$@" ;;
+  everyday) set -- -m "not slow" --numprocesses "${TALKIE_TEST_WORKERS:-2}" --dist loadfile "$@" ;;
   clients) where=(tests/clients) ;;
   faults) where=(tests/faults) ;;
   long)
