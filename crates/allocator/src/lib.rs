@@ -9,7 +9,10 @@ pub use mimalloc::MiMalloc;
 /// mimalloc's `mi_option_purge_delay`, which libmimalloc-sys has no name for.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// From now on freed memory stays with the process for so long before the system has it back, which is a second otherwise. Taken from the system anew, each
+/// How long freed memory stays with a process that says nothing.
+pub const USUAL: Duration = Duration::from_secs(1);
+
+/// From now on freed memory stays with the process for so long before the system has it back. Taken from the system anew, each
 /// page is zeroed first, at about the speed of memory.
 pub fn keep_freed(time: Duration) {
     let milliseconds = std::ffi::c_long::try_from(time.as_millis()).unwrap_or(std::ffi::c_long::MAX);
@@ -43,7 +46,11 @@ mod tests {
         const LARGE: usize = 256 << 20;
         // SAFETY: reads a number.
         let delay = unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
-        assert_eq!(delay, 1000, "another option than the delay: its number has changed");
+        assert_eq!(
+            u128::try_from(delay).unwrap(),
+            USUAL.as_millis(),
+            "another option than the delay: its number has changed"
+        );
         keep_freed(Duration::from_secs(600));
         let before = resident();
         drop(std::hint::black_box(vec![1u8; LARGE]));

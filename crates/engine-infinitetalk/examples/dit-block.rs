@@ -36,6 +36,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let profile = if rest.get(1).is_some_and(|p| p == "fast") { Profile::Fast } else { Profile::Strict };
     let threads = rest.first().map_or(Ok(2), |threads| threads.parse())?;
     layers::configure(Config { threads, profile, ..Config::default() })?;
+    let _steps = layers::Steps::begin(); // as in a take
     let size = [frames.parse()?, height.parse()?, width.parse()?];
     run(DitConfig { num_layers: blocks.parse()?, ..DitConfig::infinitetalk_14b() }, (dtype, form), size)?;
     Ok(())

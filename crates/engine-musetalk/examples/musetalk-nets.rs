@@ -63,6 +63,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         _ => Profile::Strict,
     };
     layers::configure(Config { threads: args[1].parse()?, profile, ..Config::default() })?;
+    let _steps = layers::Steps::begin(); // as in a take
     let mut current: Option<Job> = None;
     let mut last = None;
     for line in std::io::stdin().lock().lines() {

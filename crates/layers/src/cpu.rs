@@ -5,15 +5,11 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use candle_core::{DType, Device, Error, Result, Storage, Tensor, WithDType, bail};
 use kernels::{Config, Context, KeptFree};
 
 use crate::weights::is_outline;
-
-/// How long freed memory stays with a process that computes nets: each step wants what the last one let go, and a step takes up to minutes.
-const FREED_STAYS: Duration = Duration::from_secs(120);
 
 static CONTEXT: OnceLock<Context> = OnceLock::new();
 
@@ -25,7 +21,6 @@ pub fn configure(config: Config) -> Result<()> {
             "the kernels are configured once, before the first net is loaded, and they are running already"
         );
     }
-    allocator::keep_freed(FREED_STAYS);
     Ok(())
 }
 

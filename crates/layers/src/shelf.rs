@@ -8,6 +8,7 @@ use candle_core::Device;
 
 use crate::cpu;
 use crate::free_memory::of;
+use crate::steps::Steps;
 
 static SHELVES: Mutex<Vec<Weak<dyn Emptied>>> = Mutex::new(Vec::new());
 
@@ -32,6 +33,7 @@ struct Contents<T> {
 /// As long as it lives, nothing leaves the shelf.
 pub struct Use<T: Default + Send + 'static> {
     held: Arc<Held<T>>,
+    _steps: Steps,
 }
 
 impl<T: Default + Send + 'static> Shelf<T> {
@@ -49,7 +51,7 @@ impl<T: Default + Send + 'static> Shelf<T> {
         let mut contents = self.held.lock();
         contents.uses += 1;
         contents.idle_since = None;
-        Use { held: Arc::clone(&self.held) }
+        Use { held: Arc::clone(&self.held), _steps: Steps::begin() }
     }
 
     /// What `there` finds, or makes it and puts it there; two that ask at once do not make it twice.
@@ -127,9 +129,6 @@ impl<T: Default + Send + 'static> Drop for Use<T> {
                 contents.watched = watch.spawn(move || held.unload(after)).is_ok();
             }
         }
-        drop(contents);
-        // the nets stay for now, what their steps were made in does not
-        allocator::give_back();
     }
 }
 
