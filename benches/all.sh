@@ -4,10 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-benches/kernels/peer.sh
+benches/kernels/peer.sh diffusers transformers opencv-python-headless pillow
 peer=target/peer-torch/bin/python
-"$peer" -c 'import cv2, diffusers, transformers, PIL' 2> /dev/null ||
-  "$peer" -m pip install --quiet diffusers transformers opencv-python-headless pillow
 cargo build --quiet --release --locked --package kernels --example bench
 cargo build --quiet --release --locked --package layers --example load
 cargo build --quiet --release --locked --package engine-musetalk --example musetalk-nets --example musetalk-pictures

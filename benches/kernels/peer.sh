@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs the peer, PyTorch, from PyPI into target/peer-torch. The Linux wheel wants gigabytes of CUDA libraries that a CPU
+# Installs the peer, PyTorch, from PyPI into target/peer-torch, and packages named as arguments beside it. The Linux wheel wants gigabytes of CUDA libraries that a CPU
 # comparison never calls: they are left out, and empty libraries with their names and functions stand in, so that it loads.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 version=${TORCH_VERSION:-2.15.0}
 home=target/peer-torch
 python=$home/bin/python
-if [ -e "$home/ready-$version" ]; then exit 0; fi
+beside() { [ $# -eq 0 ] || "$python" -m pip install --quiet --disable-pip-version-check "$@"; }
+if [ -e "$home/ready-$version" ]; then beside "$@"; exit; fi
 python3 -m venv "$home"
 # in this order: with torch there already, pip would complain of the libraries left out
 "$python" -m pip install --quiet numpy typing_extensions filelock sympy networkx jinja2 fsspec
@@ -35,3 +36,4 @@ for name in $needed; do
 done
 "$python" -c 'import torch; assert not torch.cuda.is_available(); torch.ones(2, 2) @ torch.ones(2, 2)'
 touch "$home/ready-$version"
+beside "$@"

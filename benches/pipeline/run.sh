@@ -2,14 +2,11 @@
 # Installs the peer (PyTorch, diffusers, transformers, OpenCV), seeds MuseTalk's weights at full size (4 GB), compares. Arguments go to run.py.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-benches/kernels/peer.sh
-python=target/peer-torch/bin/python
-"$python" -c 'import cv2, diffusers, transformers, PIL' 2> /dev/null ||
-	"$python" -m pip install --quiet diffusers transformers opencv-python-headless pillow
+benches/kernels/peer.sh diffusers transformers opencv-python-headless pillow
 weights=target/musetalk-seeded
 if [ ! -e "$weights/ready" ]; then
 	rm -rf "$weights"
 	target/release/talkie models seed musetalk-v15 --out "$weights"
 	touch "$weights/ready"
 fi
-exec "$python" benches/pipeline/run.py "$@"
+exec target/peer-torch/bin/python benches/pipeline/run.py "$@"
