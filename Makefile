@@ -38,7 +38,7 @@ bench: build
 	@scripts/setup.sh run
 	@benches/puppet.sh
 
-## every table of docs/bench.md in one run, on standard output (slow: an hour, with nothing beside it)
+## every table of docs/bench.md in one run, on standard output (slow: more than an hour, with nothing beside it)
 bench-all: build
 	@scripts/setup.sh clients
 	@benches/all.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every table of docs/bench.md in one run, with the machine and the versions of what is compared. Markdown on standard output. Everything is built before anything
-# is measured, and nothing else should run beside it: an hour. A bench that misses a limit does not end the run; what ended so is told at the end.
+# is measured, and nothing else should run beside it: more than an hour. A bench that misses a limit does not end the run; what ended so is told at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
