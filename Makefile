@@ -41,6 +41,7 @@ bench: build
 ## every table of docs/bench.md in one run, on standard output (slow: more than an hour, with nothing beside it)
 bench-all: build
 	@scripts/setup.sh clients
+	@scripts/setup.sh quality
 	@benches/all.sh
 
 ## edit-to-test time of the light half

@@ -11,6 +11,8 @@ cargo build --quiet --release --locked --package layers --example load
 cargo build --quiet --release --locked --package engine-musetalk --example musetalk-nets --example musetalk-pictures
 cargo build --quiet --release --locked --package engine-infinitetalk --example infinitetalk-nets --example dit-block
 cargo build --quiet --release --locked --package engine-svd --example svd-nets
+cargo build --quiet --release --locked --package engine-puppet --example sheet
+scripts/seeded.sh musetalk-v15 > /dev/null
 
 versions() { "$1" -m pip list --format freeze | grep -E "^($2)==" | paste -s -d ' '; }
 echo "commit $(git describe --always --dirty), $(date -u +%F)"
@@ -25,6 +27,9 @@ measure() {  # measure NAME COMMAND...
   "$@" || missed="$missed; $* ($?)"
 }
 measure puppet benches/puppet.sh
+measure 'instruction sets' benches/levels.sh
+measure 'a background that stands still' benches/still.sh
+measure 'quality on held-out voices' scripts/quality.sh
 measure HTTP benches/http/run.sh
 measure start benches/start/run.sh
 measure pictures benches/pictures/run.sh

@@ -1,19 +1,14 @@
 #!/usr/bin/env bash
-# MuseTalk at its true size, without its checkpoints: seeded weights in the official layout (4 GB, kept in target/musetalk-seeded), then the
+# MuseTalk at its true size, without its checkpoints: seeded weights in the official layout (4 GB), then the
 # command line and the server's dialect. Prints what each took. CLIP and VOICE name other media than the sample's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 talkie=$PWD/target/release/talkie
-weights=$PWD/target/musetalk-seeded
+weights=$(scripts/seeded.sh musetalk-v15)
 work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$work"' EXIT
 
-if [ ! -e "$weights/ready" ]; then
-	rm -rf "$weights"
-	"$talkie" models seed musetalk-v15 --out "$weights"
-	touch "$weights/ready"
-fi
 clip=${CLIP:-$work/clip.mp4}
 voice=${VOICE:-$work/voice.wav}
 [ -n "${CLIP:-}" ] || ffmpeg -v error -loop 1 -t 1 -r 25 -i assets/portrait.png -vf "scale=720:-2,crop=640:640:x='40+8*sin(t*3)':y=60" -pix_fmt yuv420p "$clip"

@@ -1,19 +1,14 @@
 #!/usr/bin/env bash
-# Stable Video Diffusion at its true size, without its weights: seeded ones in the official layout (4.5 GB, kept in target/svd-seeded), then the server's
+# Stable Video Diffusion at its true size, without its weights: seeded ones in the official layout (4.5 GB), then the server's
 # dialect with the calls of its web client, 8 frames of 512x320 in 4 steps, and the command line. Prints what each took. PICTURE names another than the sample.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 talkie=$PWD/target/release/talkie
-weights=$PWD/target/svd-seeded
+weights=$(scripts/seeded.sh svd-xt)
 work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$work"' EXIT
 
-if [ ! -e "$weights/ready" ]; then
-	rm -rf "$weights"
-	"$talkie" models seed svd-xt --out "$weights"
-	touch "$weights/ready"
-fi
 ffmpeg -v error -i "${PICTURE:-assets/portrait.png}" -vf "scale=800:-2,crop=800:500:0:0" "$work/picture.png"
 
 echo "dialect:"

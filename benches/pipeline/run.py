@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--profile", default="strict", choices=["strict", "fast"])
-    parser.add_argument("--seeded", type=pathlib.Path, default=ROOT / "target/musetalk-seeded", help="what scripts/musetalk-full.sh leaves there")
+    parser.add_argument("--seeded", type=pathlib.Path, required=True, help="the folder that scripts/seeded.sh prints")
     options = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pipeline-"))
     try:
