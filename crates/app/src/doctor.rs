@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::cli::{DataArgs, MachineArgs};
 use crate::compute::DeviceChoice;
 use crate::config::Config;
-use crate::{device, machine, say};
+use crate::machine::{self, TtsChoice};
+use crate::{device, say};
 
 /// Free space below which a render may fail half-way.
 const LITTLE_SPACE: u64 = 512 << 20;
@@ -69,22 +70,13 @@ fn media(config: &Config, checks: &mut Vec<Check>) {
         Ok(encoder) => works("encoder", encoder.name()),
         Err(complaint) => broken("encoder", &complaint),
     });
-    let voices: Vec<&str> = [
-        (config.tts.url.is_some(), "endpoint"),
-        (tools.has_flite(), "flite"),
-        (tools.espeak().is_some(), "espeak-ng"),
-    ]
-    .into_iter()
-    .filter_map(|(there, name)| there.then_some(name))
-    .collect();
-    checks.push(if voices.is_empty() {
-        without(
-            "speech",
-            "no speech synthesis: --text does not work",
-            "apt install espeak-ng, or set [tts] url",
-        )
-    } else {
-        works("speech", voices.join(", "))
+    let speaker = machine::tts(config, TtsChoice::default()).manner(&tools);
+    checks.push(match speaker {
+        Ok(manner) => works("speech", manner),
+        Err(error) => {
+            let complaint = error.complaint();
+            without("speech", format!("--text does not work: {}", complaint.message), &complaint.hint)
+        }
     });
     let cage = tools.sandbox();
     let walls = [

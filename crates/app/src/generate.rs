@@ -27,6 +27,7 @@ pub fn run(machine: &MachineArgs, args: GenerateArgs) -> Result<ExitCode, Compla
     let (json, streamed) = (args.json, is_dash(&args.out));
     let audience = Audience::of(args.quiet, args.json);
     let path = (!streamed).then(|| args.out.clone());
+    let reel = args.reel.clone();
     let report = |value: serde_json::Value| match (json, streamed) {
         (false, _) => Ok(()),
         (true, false) => say::line(value),
@@ -49,7 +50,14 @@ pub fn run(machine: &MachineArgs, args: GenerateArgs) -> Result<ExitCode, Compla
             match (signal, streamed) {
                 (None, _) => say::aside(format_args!("talkie: {fault}")),
                 (Some(_), true) => say::aside("talkie: canceled; the stream is not complete"),
-                (Some(_), false) => say::aside("talkie: canceled; nothing was written"),
+                (Some(_), false) => match reel.and_then(|folder| Some((jobs::begun(&folder)?, folder))) {
+                    Some((begun, folder)) => say::aside(format_args!(
+                        "talkie: canceled; {} frames are kept in {}, and the same command goes on behind them",
+                        begun.frames,
+                        folder.display()
+                    )),
+                    None => say::aside("talkie: canceled; nothing was written"),
+                },
             }
             Ok(signal.map_or(ExitCode::FAILURE, ExitCode::from))
         }
@@ -113,20 +121,29 @@ fn what(args: GenerateArgs, card: &EngineCard) -> Result<(TakeSpec, Target), Com
         };
         sent.insert("crop".to_owned(), Value::Text(name.to_owned()));
     }
+    if let (Some(folder), false) = (&args.reel, card.resumes) {
+        let message = format!(
+            "--reel {} was given, but the engine {} makes a take in one piece",
+            folder.display(),
+            card.name
+        );
+        return Err(usage(&message, "leave it out"));
+    }
+    // whoever repeats a command that named no seed means the same take
+    let begun = args.reel.as_deref().and_then(jobs::begun).map(|begun| begun.seed);
     let target = if is_dash(&args.out) {
+        if let Some(folder) = args.reel {
+            let message = format!(
+                "--reel {} was given, but a stream has gone before its pieces are kept",
+                folder.display()
+            );
+            return Err(usage(&message, "let --out name a file, or leave --reel out"));
+        }
         Target::Stream(Box::new(std::io::stdout()))
     } else {
         check_extension(&args.out)?;
         let existing = if args.overwrite { Existing::Replace } else { Existing::Refuse };
         let reel = args.reel.map(|folder| ReelPlace { folder, other: Other::Refuse });
-        if let (Some(place), false) = (&reel, card.resumes) {
-            let message = format!(
-                "--reel {} was given, but the engine {} makes a take in one piece",
-                place.folder.display(),
-                card.name
-            );
-            return Err(usage(&message, "leave it out"));
-        }
         Target::File { path: args.out, existing, reel }
     };
     let spec = TakeSpec {
@@ -136,7 +153,7 @@ fn what(args: GenerateArgs, card: &EngineCard) -> Result<(TakeSpec, Target), Com
         prompt: args.prompt,
         fps: args.fps,
         max_frames: None,
-        seed: args.seed.unwrap_or_else(fresh_seed),
+        seed: args.seed.or(begun).unwrap_or_else(fresh_seed),
         settings: Settings { sent },
         landmarks: args.landmarks.as_deref().map(landmarks).transpose()?,
         crf: args.crf,
@@ -149,6 +166,12 @@ fn voice(args: VoiceArgs) -> Result<VoiceSpec, Complaint> {
     let mut files = source.audio.into_iter();
     match (files.next(), files.len()) {
         (None, _) => {}
+        (Some(path), 0) if is_dash(&path) => {
+            return Err(usage("--audio - is one who is silent, and there is nobody else", "give --seconds"));
+        }
+        (Some(_), 0) if args.turns.is_some() => {
+            return Err(usage("--turns orders several voices, and one was given", "leave it out"));
+        }
         (Some(path), 0) => {
             let source = Source::Path(path);
             return Ok(VoiceSpec::File { source, start: args.start, duration: args.duration });

@@ -155,7 +155,7 @@ pub fn tool_paths(config: &Config) -> ToolPaths {
 }
 
 pub fn studio(config: &Config, speech: TtsChoice) -> Result<Studio, Complaint> {
-    Ok(Studio { tools: tools(config)?, limits: limits(config), tts: tts(config, speech)? })
+    Ok(Studio { tools: tools(config)?, limits: limits(config), tts: tts(config, speech) })
 }
 
 pub fn limits(config: &Config) -> Limits {
@@ -183,7 +183,7 @@ pub fn limits(config: &Config) -> Limits {
     limits
 }
 
-fn tts(config: &Config, speech: TtsChoice) -> Result<Tts, Complaint> {
+pub fn tts(config: &Config, speech: TtsChoice) -> Tts {
     let file = &config.tts;
     let endpoint = file.url.clone().map(|url| TtsEndpoint {
         url,
@@ -196,5 +196,5 @@ fn tts(config: &Config, speech: TtsChoice) -> Result<Tts, Complaint> {
         cli::TtsBackend::Espeak => TtsBackend::Espeak,
         cli::TtsBackend::Http => TtsBackend::Http,
     };
-    Ok(Tts::new(TtsConfig { backend, voice: speech.voice.or_else(|| file.voice.clone()), endpoint }))
+    Tts::new(TtsConfig { backend, voice: speech.voice.or_else(|| file.voice.clone()), endpoint })
 }

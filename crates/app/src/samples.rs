@@ -14,7 +14,7 @@ pub struct Samples {
 
 impl Samples {
     pub fn unpack() -> Result<Self, Complaint> {
-        let folder = media::Scratch::new(None).map_err(|error| error.complaint())?;
+        let folder = media::Scratch::new().map_err(|error| error.complaint())?;
         let samples = Self { folder };
         for (path, bytes) in [(samples.portrait(), PORTRAIT), (samples.speech(), SPEECH)] {
             std::fs::write(&path, bytes).map_err(|error| {

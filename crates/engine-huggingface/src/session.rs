@@ -60,7 +60,7 @@ fn make(remote: &Remote, take: Take, stage: &Stagehand, stop: &Stop) -> Result<S
     stage.tell(Cue::Stage(Stage::Preparing, 0, 1))?;
     let tools = Tools::find(&remote.means.tools)?;
     let (picture, size) = jpeg(take.picture)?;
-    let scratch = Scratch::new(None).map_err(media)?;
+    let scratch = Scratch::new().map_err(media)?;
     stage.tell(Cue::Stage(Stage::Preparing, 1, 1))?;
     let prepared = Instant::now();
     let order = Order { picture, parameters: take.wish.parameters(size) };

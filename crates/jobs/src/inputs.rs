@@ -6,7 +6,9 @@ use std::path::Path;
 use contract::{
     Complaint, EngineCard, Fps, Length, Pcm, SourceError, Stop, Subject, Turns, VoiceSource, Warning,
 };
-use media::{ClipSpec, Content, MediaError, PictureSpec, Soundtrack, Track, VoiceSpec as VoiceFormat};
+use media::{
+    ClipSpec, Content, MediaError, PictureSpec, Soundtrack, Spoken, Track, VoiceSpec as VoiceFormat,
+};
 use store::Asset;
 
 use crate::person::Kind;
@@ -24,19 +26,20 @@ pub struct Inputs {
     pub soundtrack: Option<Soundtrack>,
     pub warnings: Vec<Warning>,
     /// Synthesised speech lives here until the take is done.
-    pub speech: Option<media::Spoken>,
+    pub speech: Option<Spoken>,
 }
 
+/// `said`: the text as it was spoken for an earlier attempt.
 pub fn open(
     studio: &Studio,
     card: &EngineCard,
-    (spec, locals): (&TakeSpec, Locals),
+    (spec, locals, said): (&TakeSpec, Locals, Option<Spoken>),
     stop: &Stop,
 ) -> Result<Inputs, Fault> {
     // the subject and the voice wait for processes of their own: at the same time
     let (subject, sound) = std::thread::scope(|scope| {
         let sound = std::thread::Builder::new()
-            .spawn_scoped(scope, || open_sound(studio, card, (spec, locals.voice), stop));
+            .spawn_scoped(scope, || open_sound(studio, card, (spec, locals.voice, said), stop));
         let subject = open_subject(studio, card, (spec, locals.subject), stop);
         let sound = sound
             .map_err(|error| Fault::failed("machine_failed", format!("no thread could be started: {error}")));
@@ -149,14 +152,14 @@ pub fn kind_of(studio: &Studio, local: &Local, stop: &Stop) -> Result<Kind, Faul
 struct Sound {
     voices: Vec<Box<dyn VoiceSource>>,
     track: Option<Soundtrack>,
-    speech: Option<media::Spoken>,
+    speech: Option<Spoken>,
     warnings: Vec<Warning>,
 }
 
 fn open_sound(
     studio: &Studio,
     card: &EngineCard,
-    (spec, voice): (&TakeSpec, Option<LocalVoice>),
+    (spec, voice, said): (&TakeSpec, Option<LocalVoice>, Option<Spoken>),
     stop: &Stop,
 ) -> Result<Sound, Fault> {
     if let (VoiceSpec::Several { turns, .. }, Some(LocalVoice::Several(voices))) = (&spec.voice, &voice) {
@@ -177,7 +180,10 @@ fn open_sound(
             return Err(Fault::failed("internal", "a voice arrives in live sessions only"));
         }
         (VoiceSpec::Text(text), _) => {
-            let spoken = studio.tts.speak(&studio.tools, text, stop)?;
+            let spoken = match said {
+                Some(spoken) => spoken,
+                None => studio.tts.speak(&studio.tools, text, stop)?,
+            };
             let local = Local { path: spoken.path().to_owned(), name: "the spoken text".to_owned() };
             (local, Some(spoken), None, None)
         }

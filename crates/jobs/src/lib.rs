@@ -43,7 +43,7 @@ pub use order::{
     AvatarName, Delivery, Order, PrepareSpec, Source, SubjectSpec, TakeSpec, Terms, VoiceSpec, Work,
 };
 pub use recipe::{Studio, Target, make};
-pub use reel::{Other, ReelPlace};
+pub use reel::{Begun, Other, ReelPlace, begun};
 pub use retention::Swept;
 pub use state::State;
 pub use store::{Reading, is_data_uri};

@@ -71,11 +71,16 @@ pub fn film(
     };
     let place = place.filter(|_| card.resumes);
     let reel = place.as_ref().map(|place| {
-        let name = reel::name_of(&spec, &locals, card, studio.tools.encoder()?.name(), stop)?;
-        Reel::open(place, name).map_err(Fault::from)
+        let name = reel::name_of(&spec, &locals, card, studio, stop)?;
+        Reel::open(place, name, spec.seed).map_err(Fault::from)
     });
-    let reel = reel.transpose()?;
-    let mut inputs = inputs::open(studio, card, (&spec, locals), stop)?;
+    let mut reel = reel.transpose()?;
+    let said = reel.as_ref().and_then(Reel::speech);
+    let is_said = said.is_some();
+    let mut inputs = inputs::open(studio, card, (&spec, locals, said), stop)?;
+    if let (Some(reel), Some(speech), false) = (&mut reel, &inputs.speech, is_said) {
+        reel.keep_speech(speech)?;
+    }
     let checkpoint = reel.as_ref().and_then(|reel| reel.state().map(<[u8]>::to_vec));
     if let Some(reel) = reel.as_ref().filter(|_| checkpoint.is_some()) {
         inputs.warnings.push(reel.remark());
@@ -88,6 +93,7 @@ pub fn film(
     let comment =
         format!("made by talkie {}, engine {}, seed {}", env!("CARGO_PKG_VERSION"), card.name, spec.seed);
     let finish = Finish { sound: inputs.soundtrack, crf: spec.crf, content: inputs.content, comment };
+    let is_encoded = !matches!(target, Target::Live(LiveForm::Jpeg { .. }, _));
     let write = match (reel, draft.as_ref()) {
         (Some(reel), Some(draft)) => {
             pieces::write(studio, (reel, draft.path()), finish, Arc::clone(watcher), stop)
@@ -135,7 +141,7 @@ pub fn film(
         duration_s: format.fps.seconds_at(report.frames),
         frames: report.frames,
         fps: format.fps,
-        size: format.size,
+        size: if is_encoded { media::encoded(format.size) } else { format.size },
         engine: card.name.to_owned(),
         weights: report.weights,
         seed: spec.seed,

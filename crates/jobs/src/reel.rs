@@ -1,5 +1,5 @@
-//! What a long take has so far: a folder with the segments that are finished and the state in which the engine left the last of them. Whoever
-//! makes the same take again goes on from there, after a crash or a restart, and no picture is made or encoded twice.
+//! What a long take has so far: a folder with the segments that are finished, the state in which the engine left the last of them, and the speech
+//! if a text is spoken. Whoever makes the same take again goes on from there, after a crash or a restart, and no picture is made or encoded twice.
 //!
 //! The folder outlives the attempt. Its ledger is replaced in one step when a segment and its state are on disk, so that at any moment it names
 //! whole files only; what it does not name is left of a death and removed. It is held by one attempt at a time.
@@ -9,18 +9,21 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use contract::{Complaint, EngineCard, Fps, Size, Stop, VideoFormat, Warning};
+use media::{Spoken, TtsBackend};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::Store;
 
+use crate::recipe::Studio;
 use crate::resolve::{Local, LocalSubject, LocalVoice, Locals};
-use crate::{Fault, TakeSpec, scratch, stored};
+use crate::{Fault, TakeSpec, VoiceSpec, scratch, stored};
 
 const LEDGER: &str = "ledger.json";
 /// Locked by who works on it.
 const HELD: &str = ".held";
 /// Segments' names, for the program that joins them.
 const LIST: &str = "list.txt";
+const SPEECH: &str = "speech.wav";
 const FORMAT: u32 = 1;
 
 /// Where a reel lies, and what is to become of one of another take that lies there.
@@ -47,6 +50,19 @@ struct Ledger {
     picture: Option<Picture>,
     segments: Vec<Segment>,
     state: Option<State>,
+    /// What the pieces were made with, for whoever repeats the command without it.
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    speech: Option<Speech>,
+}
+
+/// A text as it was spoken for the first piece: a synthesiser need not speak it the same way twice.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Speech {
+    bytes: u64,
+    backend: String,
+    voice: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,13 +93,13 @@ pub struct Reel {
     _held: File,
 }
 
-/// What distinguishes a take from all others: what was asked for, what is meant by what was not, the bytes of its inputs, the engine's weights, this program
-/// and the encoder.
+/// What distinguishes a take from all others: what was asked for, what is meant by what was not, the bytes of its inputs, the engine's weights, this
+/// program, the encoder, and who speaks a text.
 pub fn name_of(
     spec: &TakeSpec,
     locals: &Locals,
     card: &EngineCard,
-    encoder: &str,
+    studio: &Studio,
     stop: &Stop,
 ) -> Result<String, Fault> {
     let mut sum = Sha256::new();
@@ -91,7 +107,10 @@ pub fn name_of(
         Complaint::new("internal", format!("a take's specification cannot be written: {error}"), "")
     })?;
     sum.update(&text);
-    sum.update(encoder.as_bytes());
+    sum.update(studio.tools.encoder()?.name().as_bytes());
+    if let VoiceSpec::Text(_) = spec.voice {
+        sum.update(studio.tts.manner(&studio.tools)?.as_bytes());
+    }
     sum.update(env!("CARGO_PKG_VERSION").as_bytes());
     for setting in &card.settings {
         sum.update(format!("{} {}\n", setting.name, setting.default).as_bytes());
@@ -165,9 +184,26 @@ pub fn remove(place: &ReelPlace) {
     }
 }
 
+/// Of a take whose first pieces lie in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    pub seed: u64,
+    pub frames: u64,
+}
+
+/// If there is a reel at this place.
+pub fn begun(folder: &Path) -> Option<Begun> {
+    let ledger: Ledger = serde_json::from_slice(&std::fs::read(folder.join(LEDGER)).ok()?).ok()?;
+    Some(Begun { seed: ledger.seed?, frames: frames_of(&ledger) })
+}
+
+fn frames_of(ledger: &Ledger) -> u64 {
+    ledger.segments.iter().map(|segment| segment.frames).sum()
+}
+
 impl Reel {
     /// What lies at the place, or an empty reel. `take`: as `name_of` has it.
-    pub fn open(place: &ReelPlace, take: String) -> Result<Self, Complaint> {
+    pub fn open(place: &ReelPlace, take: String, seed: u64) -> Result<Self, Complaint> {
         let folder = place.folder.clone();
         std::fs::create_dir_all(&folder).map_err(|error| scratch::failed(&folder, &error))?;
         let held = File::create(folder.join(HELD)).map_err(|error| scratch::failed(&folder, &error))?;
@@ -178,7 +214,15 @@ impl Reel {
                 "wait for it, or name another folder",
             )
         })?;
-        let fresh = Ledger { format: FORMAT, take, picture: None, segments: Vec::new(), state: None };
+        let fresh = Ledger {
+            format: FORMAT,
+            take,
+            picture: None,
+            segments: Vec::new(),
+            state: None,
+            seed: Some(seed),
+            speech: None,
+        };
         let mut reel = Self { folder, ledger: fresh, state: None, _held: held };
         match reel.read() {
             Ok(Some((ledger, state))) if ledger.take == reel.ledger.take => {
@@ -224,7 +268,23 @@ impl Reel {
 
     /// Frames of the segments that are here.
     pub fn frames(&self) -> u64 {
-        self.ledger.segments.iter().map(|segment| segment.frames).sum()
+        frames_of(&self.ledger)
+    }
+
+    /// The text as it was spoken for the pieces that are here.
+    pub fn speech(&self) -> Option<Spoken> {
+        let speech = self.ledger.speech.as_ref()?;
+        let backend = TtsBackend::named(&speech.backend)?;
+        Some(Spoken::before(self.folder.join(SPEECH), backend, speech.voice.clone()))
+    }
+
+    /// Keeps the spoken text with the first piece.
+    pub fn keep_speech(&mut self, spoken: &Spoken) -> Result<(), Complaint> {
+        let path = self.folder.join(SPEECH);
+        std::fs::copy(spoken.path(), &path).map_err(|error| scratch::failed(&path, &error))?;
+        let (backend, voice) = (spoken.backend().name().to_owned(), spoken.voice().to_owned());
+        self.ledger.speech = Some(Speech { bytes: on_disk(&path)?, backend, voice });
+        Ok(())
     }
 
     /// What the pictures are like must not have changed.
@@ -307,6 +367,12 @@ impl Reel {
                 return Err(format!("its segment {} is not what it was", segment.file));
             }
         }
+        if let Some(speech) = &ledger.speech {
+            let there = std::fs::metadata(self.folder.join(SPEECH)).map(|found| found.len());
+            if there.ok() != Some(speech.bytes) || TtsBackend::named(&speech.backend).is_none() {
+                return Err("its speech is not what it was".into());
+            }
+        }
         let Some(kept) = &ledger.state else { return Err("it has no state".into()) };
         if kept.file.contains(['/', '\\']) {
             return Err(format!("its state is called {}", kept.file));
@@ -332,6 +398,7 @@ impl Reel {
             let name = entry.file_name().to_string_lossy().into_owned();
             let named = name == LEDGER
                 || name == HELD
+                || (name == SPEECH && self.ledger.speech.is_some())
                 || self.ledger.segments.iter().any(|segment| segment.file == name)
                 || self.ledger.state.as_ref().is_some_and(|state| state.file == name);
             if !named && is_ours(&name) {
@@ -350,6 +417,7 @@ fn is_ours(name: &str) -> bool {
         || name.starts_with("state-")
         || name.starts_with("ledger.")
         || name == LIST
+        || name == SPEECH
         || name == HELD
 }
 
@@ -374,7 +442,7 @@ mod tests {
 
     fn filled(folder: &Path) -> ReelPlace {
         let place = place(folder, Other::Refuse);
-        let mut reel = Reel::open(&place, "one".into()).unwrap();
+        let mut reel = Reel::open(&place, "one".into(), 7).unwrap();
         assert!(reel.state().is_none());
         for (frames, state) in [(81, b"a"), (72, b"b")] {
             std::fs::write(reel.next_segment(), vec![7; frames as usize]).unwrap();
@@ -391,30 +459,62 @@ mod tests {
         // a death in the third segment
         std::fs::write(place.folder.join("segment-000002.mp4"), b"half").unwrap();
         std::fs::write(place.folder.join("ledger.draft"), b"{").unwrap();
-        let reel = Reel::open(&place, "one".into()).unwrap();
+        let reel = Reel::open(&place, "one".into(), 7).unwrap();
         assert_eq!((reel.state(), reel.frames(), reel.segments().len()), (Some(&b"b"[..]), 153, 2));
         assert!(reel.fits(FORMAT_25) && !reel.fits(VideoFormat { fps: Fps::whole(24), ..FORMAT_25 }));
         assert!(!reel.next_segment().exists());
-        let busy = Reel::open(&place, "one".into()).err().unwrap();
+        let busy = Reel::open(&place, "one".into(), 7).err().unwrap();
         assert_eq!(busy.code, "reel_in_use");
         drop(reel);
+        assert_eq!(begun(&place.folder), Some(Begun { seed: 7, frames: 153 }));
         remove(&place);
         assert!(!place.folder.exists());
+        assert_eq!(begun(&place.folder), None);
+    }
+
+    #[test]
+    fn a_text_is_spoken_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), Other::Refuse);
+        let wav = folder.path().join("said.wav");
+        std::fs::write(&wav, b"said").unwrap();
+        let spoken = Spoken::before(wav, TtsBackend::Flite, "slt".into());
+        let mut reel = Reel::open(&place, "one".into(), 7).unwrap();
+        assert!(reel.speech().is_none());
+        reel.keep_speech(&spoken).unwrap();
+        std::fs::write(reel.next_segment(), b"piece").unwrap();
+        reel.add(FORMAT_25, 81).unwrap();
+        reel.keep(b"state").unwrap();
+        drop(reel);
+
+        let reel = Reel::open(&place, "one".into(), 7).unwrap();
+        let kept = reel.speech().unwrap();
+        assert_eq!((kept.backend(), kept.voice()), (TtsBackend::Flite, "slt"));
+        assert_eq!(std::fs::read(kept.path()).unwrap(), b"said");
+        drop(reel);
+        std::fs::write(place.folder.join(SPEECH), b"something else").unwrap();
+        assert_eq!(Reel::open(&place, "one".into(), 7).err().unwrap().code, "reel_damaged");
+
+        // of a death before the first piece
+        let other = ReelPlace { folder: folder.path().join("other"), other: Other::Refuse };
+        Reel::open(&other, "one".into(), 7).unwrap().keep_speech(&spoken).unwrap();
+        assert!(Reel::open(&other, "two".into(), 8).unwrap().speech().is_none());
+        assert!(!other.folder.join(SPEECH).exists());
     }
 
     #[test]
     fn a_reel_of_another_take_and_foreign_files_are_kept_or_given_up_as_told() {
         let folder = tempfile::tempdir().unwrap();
         let mine = filled(folder.path());
-        assert_eq!(Reel::open(&mine, "two".into()).err().unwrap().code, "reel_of_another_take");
-        let fresh = Reel::open(&place(folder.path(), Other::Discard), "two".into()).unwrap();
+        assert_eq!(Reel::open(&mine, "two".into(), 8).err().unwrap().code, "reel_of_another_take");
+        let fresh = Reel::open(&place(folder.path(), Other::Discard), "two".into(), 8).unwrap();
         assert_eq!((fresh.state(), fresh.frames()), (None, 0));
         drop(fresh);
         remove(&mine);
 
         std::fs::create_dir(&mine.folder).unwrap();
         std::fs::write(mine.folder.join("holiday.jpg"), b"x").unwrap();
-        assert_eq!(Reel::open(&mine, "one".into()).err().unwrap().code, "not_a_reel");
+        assert_eq!(Reel::open(&mine, "one".into(), 7).err().unwrap().code, "not_a_reel");
         assert!(mine.folder.join("holiday.jpg").exists());
     }
 
@@ -429,8 +529,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let mine = filled(folder.path());
             std::fs::write(mine.folder.join(file), bytes).unwrap();
-            assert_eq!(Reel::open(&mine, "one".into()).err().unwrap().code, "reel_damaged", "{file}");
-            let fresh = Reel::open(&place(folder.path(), Other::Discard), "one".into()).unwrap();
+            assert_eq!(Reel::open(&mine, "one".into(), 7).err().unwrap().code, "reel_damaged", "{file}");
+            let fresh = Reel::open(&place(folder.path(), Other::Discard), "one".into(), 7).unwrap();
             assert_eq!(fresh.frames(), 0);
         }
     }

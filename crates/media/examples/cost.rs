@@ -9,7 +9,7 @@ use media::{Limits, Mp4Options, Mp4Sink, PictureSpec, Scratch, Soundtrack, ToolP
 
 fn main() {
     let tools = timed("find ffmpeg", || Tools::find(&ToolPaths::default()).expect("ffmpeg is installed"));
-    let scratch = Scratch::new(None).expect("a temporary folder");
+    let scratch = Scratch::new().expect("a temporary folder");
     let made = |name: &str, source: &str, more: &[&str]| {
         let path = scratch.file(name);
         let mut command = std::process::Command::new("ffmpeg");

@@ -38,6 +38,7 @@ pub use mp4::{Content, Mp4Options, Mp4Sink, Part};
 pub use picture::{Picture, PictureSpec, picture, picture_filling};
 pub use probe::{AudioProbe, Probe, VideoProbe, probe};
 pub use sandbox::SandboxReport;
+pub use scale::encoded;
 pub use scratch::Scratch;
 pub use soundtrack::{Soundtrack, Track};
 pub use tools::{Encoder, ToolPaths, Tools, Version};

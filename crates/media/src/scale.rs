@@ -21,6 +21,11 @@ pub(crate) fn fit(natural: Size, layout: Layout, longest: u32) -> Size {
     }
 }
 
+/// What the encoder makes of pictures of `size`: chroma comes in pairs of rows and columns, and an odd last one is cut off.
+pub fn encoded(size: Size) -> Size {
+    Size::new(size.width & !1, size.height & !1)
+}
+
 /// The filter that scales to `size`: as a whole, or until it is filled and the rest can be cut off on either side.
 pub(crate) fn scaled(size: Size, fills: bool, options: &str) -> String {
     let Size { width, height } = size;

@@ -12,15 +12,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the folder in `within`, or in the system's temporary folder.
-    pub fn new(within: Option<&Path>) -> Result<Self, MediaError> {
+    /// In the system's temporary folder.
+    pub fn new() -> Result<Self, MediaError> {
         // tempfile makes folders 0700 on Unix
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("talkie-");
-        let folder = match within {
-            Some(parent) => builder.tempdir_in(parent),
-            None => builder.tempdir(),
-        };
+        let folder = tempfile::Builder::new().prefix("talkie-").tempdir();
         folder.map(|folder| Self { folder }).map_err(|e| machine("cannot make a temporary folder", &e))
     }
 

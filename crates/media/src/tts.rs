@@ -26,6 +26,11 @@ pub enum TtsBackend {
 }
 
 impl TtsBackend {
+    /// Of a `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Flite, Self::Espeak, Self::Http].into_iter().find(|backend| backend.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -63,16 +68,21 @@ pub struct Tts {
     config: TtsConfig,
 }
 
-/// Speech in a private file that is gone when this is dropped.
+/// Speech in a file, a private one that is gone when this is dropped, or one that somebody keeps.
 pub struct Spoken {
     path: PathBuf,
     elapsed: Duration,
     backend: TtsBackend,
     voice: String,
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 impl Spoken {
+    /// Spoken before, by this backend in this voice.
+    pub fn before(path: PathBuf, backend: TtsBackend, voice: String) -> Self {
+        Self { path, elapsed: Duration::ZERO, backend, voice, _scratch: None }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -123,35 +133,41 @@ impl Tts {
         }
     }
 
+    /// Everything that decides how a text sounds here, as far as that is known: an endpoint may have changed behind its address.
+    pub fn manner(&self, tools: &Tools) -> Result<String, MediaError> {
+        let backend = self.backend(tools)?;
+        let endpoint = self.config.endpoint.as_ref().filter(|_| backend == TtsBackend::Http);
+        let by = endpoint.map(|endpoint| format!(" {} {}", endpoint.url, endpoint.model)).unwrap_or_default();
+        Ok(format!("{} {}{by}", backend.name(), self.voice(backend)))
+    }
+
+    fn voice(&self, backend: TtsBackend) -> &str {
+        let usual = match backend {
+            TtsBackend::Http => "alloy",
+            TtsBackend::Espeak => "en-us",
+            TtsBackend::Flite | TtsBackend::Auto => "slt",
+        };
+        self.config.voice.as_deref().unwrap_or(usual)
+    }
+
     /// Speaks `text` into a private file.
     pub fn speak(&self, tools: &Tools, text: &str, stop: &Stop) -> Result<Spoken, MediaError> {
         let begun = Instant::now();
         let text = clean(text)?;
         let backend = self.backend(tools)?;
-        let scratch = Scratch::new(None)?;
+        let scratch = Scratch::new()?;
         let path = scratch.file("speech.wav");
-        let voice = self.config.voice.as_deref();
-        let voice = match (backend, &self.config.endpoint) {
+        let voice = self.voice(backend).to_owned();
+        match (backend, &self.config.endpoint) {
             (TtsBackend::Http, Some(endpoint)) => {
-                let voice = voice.unwrap_or("alloy");
-                let sound = endpoint::speak(endpoint, voice, &text, stop)?;
+                let sound = endpoint::speak(endpoint, &voice, &text, stop)?;
                 std::fs::write(&path, sound)
                     .map_err(|e| machine("cannot write speech to a temporary file", &e))?;
-                voice
             }
-            (TtsBackend::Espeak, _) => {
-                let voice = voice.unwrap_or("en-us");
-                local::espeak(tools, (voice, &text), &scratch, &path, stop)?;
-                voice
-            }
-            _ => {
-                let voice = voice.unwrap_or("slt");
-                local::flite(tools, (voice, &text), &scratch, &path, stop)?;
-                voice
-            }
-        };
-        let voice = voice.to_owned();
-        Ok(Spoken { path, elapsed: begun.elapsed(), backend, voice, _scratch: scratch })
+            (TtsBackend::Espeak, _) => local::espeak(tools, (&voice, &text), &scratch, &path, stop)?,
+            _ => local::flite(tools, (&voice, &text), &scratch, &path, stop)?,
+        }
+        Ok(Spoken { path, elapsed: begun.elapsed(), backend, voice, _scratch: Some(scratch) })
     }
 }
 

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_film_is_scored_from_its_file() {
         let speech = Speech::new(12.0);
-        let folder = Scratch::new(None).unwrap();
+        let folder = Scratch::new().unwrap();
         let (video, picture) = (folder.file("film.mp4"), folder.file("portrait.ppm"));
         let mut actor = Actor::new();
         let frames =
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_film_without_a_face_is_refused() {
-        let folder = Scratch::new(None).unwrap();
+        let folder = Scratch::new().unwrap();
         let video = folder.file("wall.mp4");
         let wall = Frame::new(Size::new(128, 96), Layout::I420, vec![120; 128 * 96 * 3 / 2]).unwrap();
         film(&video, std::iter::repeat_n(wall, 8));
