@@ -32,7 +32,7 @@ pub enum Choice {
 pub struct Config {
     /// size of the pool; at least 1
     pub threads: usize,
-    /// `None`: the most the machine can run
+    /// `None`: what serves best here
     pub isa: Option<Isa>,
     pub profile: Profile,
     pub choice: Choice,
@@ -74,10 +74,10 @@ struct Inner {
 
 impl Context {
     pub fn new(config: Config) -> Result<Self> {
-        let best = Isa::detect();
-        let isa = config.isa.unwrap_or(best);
-        if isa > best {
-            return Err(Error::Isa { asked: isa.name(), best: best.name() });
+        let isa = config.isa.unwrap_or_else(Isa::best);
+        let most = Isa::detect();
+        if isa > most {
+            return Err(Error::Isa { asked: isa.name(), best: most.name() });
         }
         crate::error::check_positive("number of threads", config.threads)?;
         let pool = rayon::ThreadPoolBuilder::new()
