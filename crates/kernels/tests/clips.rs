@@ -38,6 +38,9 @@ fn three_frames_become_one() {
         (2, 1, 17, 3, 3),
         (2, 2, 5, 40, 33),
         (1, 9, 20, 16, 320),
+        (1, 9, 20, 48, 320),
+        (2, 6, 70, 33, 65),
+        (1, 8, 100, 160, 336),
         (2, 3, 210, 52, 96),
         (1, 3, 1, 64, 700),
     ] {
@@ -59,10 +62,39 @@ fn three_frames_become_one() {
                     truth.iter_mut().zip(&addend).for_each(|(t, a)| *t += f64::from(*a));
                     let error = relative_rms(&y, &truth);
                     assert!(error <= bound, "{what} and an addend: {error:e}");
+                    conv.forward(&x, clips, &mut y, Finish { act: Act::Silu, ..Finish::accumulate() })
+                        .unwrap();
+                    for (t, a) in truth.iter_mut().zip(&addend) {
+                        let sum = 2.0 * *t - f64::from(*a);
+                        *t = sum / (1.0 + (-sum).exp());
+                    }
+                    let error = relative_rms(&y, &truth);
+                    assert!(error <= bound, "{what}, accumulated and activated: {error:e}");
                 }
             }
         }
     }
+}
+
+#[test]
+fn four_frames_at_a_time_where_that_spares_products_and_weights_have_room() {
+    let (o, c) = (64, 48);
+    let w = noise(o * c * 3, 1);
+    let made = |weight_budget: usize, frames: usize| {
+        let ctx = Context::new(Config { weight_budget, ..Config::default() }).unwrap();
+        let conv = FrameConv::new(&ctx, [o, c], &w, None).unwrap();
+        let clips = Clips { n: 1, frames, pixels: 5 };
+        let mut y = vec![0.0; frames * 5 * o];
+        conv.forward(&noise(frames * 5 * c, 2), clips, &mut y, Finish::default()).unwrap();
+        let (variant, held) = (conv.variant(), ctx.transformed_bytes());
+        drop(conv);
+        assert_eq!(ctx.transformed_bytes(), 0);
+        (variant, held)
+    };
+    let weights = 6 * o * c * size_of::<f32>();
+    assert_eq!(made(weights, 4), ("frames-winograd-f32", weights));
+    assert_eq!(made(weights - 1, 4), ("frames-f32", 0));
+    assert_eq!(made(usize::MAX, 2), ("frames-f32", 0));
 }
 
 #[test]

@@ -25,7 +25,8 @@ use pick::{Key, Variant};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use tiled::Tiled;
-use winograd::{F2, F4, Winograd};
+use winograd::{F2, Winograd};
+pub(crate) use winograd::{F4, Filter};
 
 /// Runs of a candidate beside the first, which fills caches and scratch memory. The shortest counts.
 const TIMED_RUNS: usize = 3;

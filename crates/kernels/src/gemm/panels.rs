@@ -158,6 +158,31 @@ impl Panels<f32> {
     }
 }
 
+impl Panels<f32> {
+    /// N matrices from one whose k is P parts: each the sum of the parts, so much of each. In f64.
+    pub fn combined<const N: usize, const P: usize>(&self, ctx: &Context, shares: &[[f64; P]; N]) -> Self {
+        assert!(self.layout.k.is_multiple_of(P));
+        let layout = self.layout.with_k(self.layout.k / P);
+        let mut data = Aligned::<f32>::zeros(N * layout.len());
+        let shared = Shared::new(&mut data);
+        let panels = layout.panels();
+        ctx.parallel(N * panels, |task| {
+            let (matrix, panel) = (task / panels, layout.panel(task % panels));
+            let len = panel.width * layout.k;
+            let parts = &self.data[self.layout.panel(task % panels).offset..][..P * len];
+            // SAFETY: panels are disjoint parts of data.
+            let to = unsafe {
+                std::slice::from_raw_parts_mut(shared.ptr().add(matrix * layout.len() + panel.offset), len)
+            };
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = (0..P).map(|part| shares[matrix][part] * f64::from(parts[part * len + i])).sum::<f64>()
+                    as f32;
+            }
+        });
+        Self { data, layout }
+    }
+}
+
 /// How f32 becomes an element.
 pub(crate) trait FromF32: Sized {
     fn from_f32(x: f32) -> Self;

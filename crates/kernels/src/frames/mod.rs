@@ -1,6 +1,9 @@
 //! Convolution over time, within each pixel: three frames to one, zeros before the first and behind the last. Clips are (n, frames, pixels, c); a kernel
 //! of (3, 1) over pictures of frames by pixels means the same, but would copy all pixels of three frames for each it makes. Here rows are multiplied where they
-//! lie, and under the fast profile each is rounded once for all three. Refuses other numbers of taps.
+//! lie, four frames at a time by Winograd's sums where that spares products, and under the fast profile each is rounded once for all three. Refuses other
+//! numbers of taps.
+
+mod winograd;
 
 use crate::amx::{DEPTH, LEFT_BYTES, Left, ROW_BYTES, ROWS, Rounded, Rows, Target, TileWeights};
 use crate::amx::{multiply, round, shares};
@@ -14,6 +17,8 @@ use crate::gemm::tile::{Block, Init, RowStarts};
 use crate::isa::Isa;
 use crate::memory::Shared;
 use std::ops::Range;
+use std::sync::OnceLock;
+use winograd::Winograd;
 
 const TAPS: usize = 3;
 /// Rows a task takes at most.
@@ -28,6 +33,8 @@ pub struct FrameConv {
     outputs: usize,
     bias: Option<Vec<f32>>,
     held: Held,
+    /// Made of the f32 panels for the first clip whose frames it pays for; `None` where the weights' budget had no room.
+    winograd: OnceLock<Option<Winograd>>,
 }
 
 enum Held {
@@ -84,16 +91,17 @@ impl FrameConv {
             let layout = Layout::new(ctx.isa(), TAPS * inputs, outputs);
             Held::F32(Panels::pack(ctx, 1, layout, |_, k, o| weight(o, k % inputs, k / inputs)))
         };
-        Ok(Self { ctx: ctx.clone(), inputs, outputs, bias, held })
+        Ok(Self { ctx: ctx.clone(), inputs, outputs, bias, held, winograd: OnceLock::new() })
     }
 
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// How the products are made.
+    /// How the products are made, by now.
     pub fn variant(&self) -> &'static str {
         match &self.held {
+            Held::F32(_) if matches!(self.winograd.get(), Some(Some(_))) => "frames-winograd-f32",
             Held::F32(_) => "frames-f32",
             Held::Amx(_) => "frames-amx",
         }
@@ -111,11 +119,19 @@ impl FrameConv {
         // SAFETY: all lengths were checked above.
         unsafe {
             match &self.held {
-                Held::F32(panels) => self.by_rows(panels, &call),
+                Held::F32(panels) => match self.winograd(panels, clips) {
+                    Some(winograd) => winograd.run(&self.ctx, &call),
+                    None => self.by_rows(panels, &call),
+                },
                 Held::Amx(weights) => self.by_tiles(weights, &call),
             }
         }
         Ok(())
+    }
+
+    fn winograd(&self, panels: &Panels<f32>, clips: Clips) -> Option<&Winograd> {
+        let pays = winograd::pays(clips.frames, [self.outputs, self.inputs]);
+        pays.then(|| self.winograd.get_or_init(|| Winograd::of(&self.ctx, panels)).as_ref())?
     }
 
     /// # Safety
