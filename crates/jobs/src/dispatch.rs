@@ -27,6 +27,8 @@ use settling::Unsettled;
 
 /// Rows looked at beyond the free places: suspects that wait for a worker of their own do not hide the jobs behind them.
 const LOOK_AHEAD: u64 = 32;
+/// How long one job's leftovers may keep the others waiting.
+const SWEPT_WITHIN: Duration = Duration::from_secs(5);
 /// How often progress goes to the record, and how long a write that failed waits for its next try.
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two lines of a job's log about the same stage.
@@ -393,11 +395,6 @@ impl Dispatch {
         place: Place,
     ) -> Result<bool, sea_orm::DbErr> {
         let desk = &self.desk;
-        if row.litter
-            && let Err(complaint) = desk.tidy(row.seq, &row.id).await
-        {
-            tracing::warn!(job = %row.id, %complaint, "what its last attempt left could not be removed");
-        }
         let now_ms = desk.clock.now_ms();
         let (attempt, work, deliver, avatar) =
             match claim::claim(&desk.record, row, (&desk.boot, now_ms)).await? {
@@ -411,6 +408,18 @@ impl Dispatch {
                     return Ok(true);
                 }
             };
+        // only now: before, another server might have made it. A store that does not answer must not hold up the others
+        if row.litter {
+            let swept = tokio::time::timeout(SWEPT_WITHIN, desk.sweep_left(&row.id)).await;
+            let why = match swept {
+                Ok(Ok(())) => None,
+                Ok(Err(complaint)) => Some(complaint.to_string()),
+                Err(_) => Some(format!("the store did not answer within {} s", SWEPT_WITHIN.as_secs())),
+            };
+            if let Some(why) = why {
+                tracing::warn!(job = %row.id, why, "what its last attempt left could not be removed");
+            }
+        }
         let waited = (now_ms - row.created_ms).max(0) as f64 / 1000.0;
         metrics::histogram!("talkie_queue_wait_seconds").record(waited);
         tracing::info!(job = %row.id, attempt, worker = worker.0, "running");

@@ -106,7 +106,8 @@ pub fn is_machine_fault(code: &str) -> bool {
 /// Bytes of a message or a hint: a record's row, an answer and what a worker may say have to bear it.
 const LONGEST: usize = 4096;
 
-fn cut(mut text: String) -> String {
+fn cut(text: String) -> String {
+    let mut text = without_nul(text);
     if let Some(end) =
         (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).filter(|_| text.len() > LONGEST)
     {
@@ -114,6 +115,11 @@ fn cut(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+/// Postgres takes no NUL in a text.
+pub fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 impl From<Fault> for Failure {

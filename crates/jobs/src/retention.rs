@@ -178,8 +178,13 @@ impl Inner {
 
     /// Removes what attempts of a job have left; only for a job that nobody runs and that has no take.
     pub async fn tidy(&self, seq: i64, id: &str) -> Result<(), Complaint> {
-        self.store.remove(&format!("takes/{id}")).await?;
-        self.store.remove(&format!("avatars/{id}")).await?;
+        self.sweep_left(id).await?;
         keep::mark_tidy(&self.record.write, seq).await.map_err(|error| broken(&error))
+    }
+
+    /// The same before the next attempt, which leaves something of its own.
+    pub async fn sweep_left(&self, id: &str) -> Result<(), Complaint> {
+        self.store.remove(&format!("takes/{id}")).await?;
+        self.store.remove(&format!("avatars/{id}")).await.map(|_| ())
     }
 }

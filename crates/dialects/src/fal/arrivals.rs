@@ -15,7 +15,7 @@ const OF_ONE: usize = 256;
 /// Of everybody.
 const OF_ALL: usize = 4096;
 /// What is promised and not sent, or begun and not completed, is forgotten after so long.
-const LIFE_MS: i64 = 3600 * 1000;
+pub const LIFE_MS: i64 = 3600 * 1000;
 
 #[derive(Default)]
 pub struct Arrivals(Mutex<HashMap<String, Arrival>>);

@@ -12,7 +12,7 @@ use jobs::{Desk, Received};
 use serde_json::json;
 
 use super::Door;
-use super::arrivals::{Arrival, Part, unknown};
+use super::arrivals::{Arrival, LIFE_MS, Part, unknown};
 use super::from_wire::lifecycle;
 use super::to_wire::{empty, json};
 use super::way::Bases;
@@ -234,6 +234,8 @@ pub async fn part(door: &Door, (id, number): (&str, &str), body: Body) -> Result
     door.fal().arrivals.find(id).ok_or_else(unknown)?;
     let desk = &door.room.house.desk;
     let upload = receive(door, &desk.upload_key("part"), body).await?;
+    // a server that is restarted meanwhile does not know what it belonged to
+    keep_until(door, &upload.key, Some(Duration::from_millis(LIFE_MS as u64))).await?;
     let etag = format!("\"{}\"", &upload.sha256[..32]);
     let limit = door.room.house.limits.upload_bytes;
     let part = Part { upload, etag: etag.clone() };

@@ -249,6 +249,7 @@ async fn take(
         }
     };
     let prompt = fields.optional("prompt").filter(|prompt| !prompt.is_empty()).map(str::to_owned);
+    prompt.iter().try_for_each(|prompt| check_length("prompt", prompt))?;
     let take = TakeSpec {
         engine: card.name.to_owned(),
         subject,
@@ -302,7 +303,22 @@ fn text(fields: &Fitting, field: &'static str) -> Result<VoiceSpec, Refused> {
         let input = Json::Text(text.to_owned());
         return Err(Refused::Invalid(vec![at.beyond("string_too_short", msg, ("min_length", 1), &input)]));
     }
+    check_length(field, text)?;
     Ok(VoiceSpec::Text(text.to_owned()))
+}
+
+/// Of a prompt, and of a text that is spoken: what the speech synthesis takes, and many times what a model reads.
+const LONGEST_TEXT: usize = 20_000;
+
+fn check_length(field: &'static str, text: &str) -> Result<(), Refused> {
+    if text.chars().take(LONGEST_TEXT + 1).count() <= LONGEST_TEXT {
+        return Ok(());
+    }
+    let msg = format!("String should have at most {LONGEST_TEXT} characters");
+    let at = Place::In(&BODY, field);
+    let begin: String = text.chars().take(100).collect();
+    let limit = ("max_length", LONGEST_TEXT as i64);
+    Err(Refused::Invalid(vec![at.beyond("string_too_long", &msg, limit, &Json::Text(begin))]))
 }
 
 enum Saying {

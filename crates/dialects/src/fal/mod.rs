@@ -46,6 +46,8 @@ pub struct Fal {
     tokens: tokens::Tokens,
     /// Mebibytes of bodies that may be in memory at a time.
     bodies: tokio::sync::Semaphore,
+    /// Bodies that say they are smaller than a mebibyte: large ones that come slowly are not in their way.
+    small_bodies: tokio::sync::Semaphore,
     /// Realtime connections, each of which may hold a message.
     sockets: Arc<tokio::sync::Semaphore>,
 }
@@ -54,6 +56,7 @@ const SOCKETS: usize = 64;
 
 /// MiB, of all JSON bodies together: each may hold two files.
 const BODIES_MIB: usize = 192;
+const SMALL_BODIES: usize = 256;
 /// MiB, of one.
 const BODY_MIB: u32 = 24;
 
@@ -66,6 +69,7 @@ impl Fal {
             arrivals: arrivals::Arrivals::default(),
             tokens: tokens::Tokens::default(),
             bodies: tokio::sync::Semaphore::new(BODIES_MIB),
+            small_bodies: tokio::sync::Semaphore::new(SMALL_BODIES),
             sockets: Arc::new(tokio::sync::Semaphore::new(SOCKETS)),
         }
     }

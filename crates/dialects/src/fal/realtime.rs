@@ -178,8 +178,11 @@ async fn session(
         .map_err(|refusal| Some(No::from(Refused::from(refusal)).into()))?;
     let (live, voice) = live.with_voice();
     let mut voice = Voice { way: voice, rate_hz: None, begun: false };
-    let ended = say(&mut voice, first).await?;
-    let listening = listen(ear, (&mut voice, named), ended);
+    // beside the pictures: a voice that is longer than what waits for the engine is taken as fast as they are shown
+    let listening = async {
+        let ended = say(&mut voice, first).await?;
+        listen(ear, (&mut voice, named), ended).await
+    };
     tokio::select! {
         shown = show(mouth, live) => shown,
         // the pictures go on when the voice has ended; anything else that ends here ends all
@@ -247,7 +250,7 @@ struct Voice {
     begun: bool,
 }
 
-/// Hands on what is said of the voice; true when that was its end.
+/// Hands on what is said of the voice; true when that was its end, or nobody hears it any more: why that is, the pictures' end tells.
 async fn say(voice: &mut Voice, said: Said) -> Result<bool, Option<Broken>> {
     let asked = said.sample_rate;
     if let Some(hz) = asked.filter(|hz| !RATES.contains(hz)) {
@@ -274,12 +277,16 @@ async fn say(voice: &mut Voice, said: Said) -> Result<bool, Option<Broken>> {
         if !voice.begun {
             voice.begun = true;
             let rate_hz = *voice.rate_hz.get_or_insert(USUAL_RATE);
-            voice.way.begin(rate_hz).await.map_err(|_| None)?;
+            if voice.way.begin(rate_hz).await.is_err() {
+                return Ok(true);
+            }
         }
-        voice.way.say(&audio).await.map_err(|_| None)?;
+        if voice.way.say(&audio).await.is_err() {
+            return Ok(true);
+        }
     }
     if said.end {
-        voice.way.end().await.map_err(|_| None)?;
+        let _ = voice.way.end().await;
     }
     Ok(said.end)
 }

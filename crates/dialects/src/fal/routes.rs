@@ -1,5 +1,6 @@
 //! fal's routes, each a path below one of its services.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,8 +125,12 @@ async fn body(door: &Door, request: Request) -> Result<(Bytes, SemaphorePermit<'
     if told.is_some_and(|told| told > limit) {
         return Err(Refused::too_large("the body", limit).into());
     }
-    let share = told.map_or(BODY_MIB, |told| (told >> 20) as u32 + 1);
-    let permit = tokio::time::timeout(ROOM_FOR_BODY, door.fal().bodies.acquire_many(share)).await;
+    let (pool, share) = match told {
+        Some(told) if told < 1 << 20 => (&door.fal().small_bodies, 1),
+        Some(told) => (&door.fal().bodies, (told >> 20) as u32 + 1),
+        None => (&door.fal().bodies, BODY_MIB),
+    };
+    let permit = tokio::time::timeout(ROOM_FOR_BODY, pool.acquire_many(share)).await;
     let permit = permit.map_err(|_| Refused::later("too many large bodies are on their way", 5))?;
     let permit = permit.map_err(|_| Refused::later("the server is going down", 5))?;
     Ok((bytes(request.into_body(), limit).await?, permit))
@@ -153,11 +158,11 @@ async fn run(door: &Door, (owner, target): (&Owner, &Target), request: Request) 
         (Method::POST | Method::GET, "") => {
             let patience = first_blank(door, request.headers());
             let job = ordered(door, (owner, target), app, request).await?;
-            Ok(when_done(door, (job, app), patience).await)
+            Ok(when_done(door, (job, app, &target.bases), patience).await)
         }
         (Method::POST, "/stream") => {
             let job = ordered(door, (owner, target), app, request).await?;
-            Ok(streamed(door, job))
+            Ok(streamed(door, job, &target.bases))
         }
         (Method::GET, "/realtime") => realtime::connect(door, (owner, target), app, request).await,
         (_, "" | "/stream" | "/realtime") => Err(not_allowed()),
@@ -225,7 +230,11 @@ async fn ordered(
 }
 
 /// The answer of a synchronous run, however long it takes. Hanging up does not lose the work: the same request finds it.
-async fn when_done(door: &Door, (job, app): (String, &App), patience: KeepAliveTimes) -> Response {
+async fn when_done(
+    door: &Door,
+    (job, app, bases): (String, &App, &Bases),
+    patience: KeepAliveTimes,
+) -> Response {
     let mut early = HeaderMap::new();
     if let Ok(card) = from_wire::engine(door, app) {
         early.insert(ENGINE_HEADER, engine_header(card.name, &card.weights));
@@ -233,10 +242,10 @@ async fn when_done(door: &Door, (job, app): (String, &App), patience: KeepAliveT
     if let Ok(id) = job.parse() {
         early.insert(to_wire::REQUEST_ID, id);
     }
-    let (room, id) = (door.room.clone(), job.clone());
+    let (room, id, cdn) = (door.room.clone(), job.clone(), bases.cdn());
     let work = async move {
         let view = room.ended(&id).await?;
-        let (output, headers) = to_wire::output(&view)?;
+        let (output, headers) = to_wire::output(&view, Some(&cdn))?;
         let body = serde_json::to_string(&output).map_err(|error| {
             No::flat(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "internal_error")
         })?;
@@ -305,7 +314,7 @@ async fn queue(door: &Door, (owner, target): (&Owner, &Target), request: Request
             let view = found().await?;
             Ok(named(watched(door, target, &view), id))
         }
-        (Method::GET, "" | "response") => Ok(to_wire::result(found().await?.as_ref())),
+        (Method::GET, "" | "response") => Ok(to_wire::result(found().await?.as_ref(), &target.bases.cdn())),
         (Method::PUT | Method::POST, "cancel") => cancel(door, owner, (id, found().await)).await,
         (_, "status" | "status/stream" | "" | "response" | "cancel") => Err(not_allowed()),
         (_, other) => Err(no_path(&format!("/{other}"))),
@@ -453,15 +462,16 @@ fn watched(door: &Door, target: &Target, view: &JobView) -> Response {
 }
 
 /// `/stream`: how far it is, pictures of it, and at last what a run would have answered.
-fn streamed(door: &Door, job: String) -> Response {
+fn streamed(door: &Door, job: String, bases: &Bases) -> Response {
     struct Streaming {
         looking: Looking,
+        cdn: Cow<'static, str>,
         shown: Option<u64>,
         told: Option<Telling>,
         ready: std::collections::VecDeque<Event>,
     }
     let looking = Looking::at(door, &job);
-    let start = Streaming { looking, shown: None, told: None, ready: Default::default() };
+    let start = Streaming { looking, cdn: bases.cdn(), shown: None, told: None, ready: Default::default() };
     let told = stream::unfold(start, |mut streaming| async move {
         loop {
             if let Some(event) = streaming.ready.pop_front() {
@@ -477,7 +487,7 @@ fn streamed(door: &Door, job: String) -> Response {
                 streaming.ready.extend(Event::default().json_data(&telling).ok());
             }
             if view.state.is_terminal() {
-                streaming.ready.extend(last(&view).ok());
+                streaming.ready.extend(last(&view, &streaming.cdn).ok());
                 continue;
             }
             let telling = how_far(&view);
@@ -508,8 +518,8 @@ fn how_far(view: &JobView) -> Option<Telling> {
 }
 
 /// The status is told already: an error is an event that says so.
-fn last(view: &JobView) -> Result<Event, axum::Error> {
-    match to_wire::output(view) {
+fn last(view: &JobView, cdn: &str) -> Result<Event, axum::Error> {
+    match to_wire::output(view, Some(cdn)) {
         Ok((output, _)) => Event::default().json_data(&output),
         Err(no) => {
             let mut told = no.body.clone();

@@ -375,15 +375,15 @@ pub fn status(bases: &Bases, view: &JobView, logs: Option<Vec<Log>>) -> Status {
     }
 }
 
-/// What came of the request, as JSON, with its headers.
-pub fn output(view: &JobView) -> Result<(Output, HeaderMap), No> {
+/// What came of the request, as JSON, with its headers. `cdn`: where whoever asks finds files; without it, where whoever ordered it did.
+pub fn output(view: &JobView, cdn: Option<&str>) -> Result<(Output, HeaderMap), No> {
     if let Some(no) = unmade(view) {
         return Err(no);
     }
     let (Some(Ending::Made(made)), Some(note)) = (&view.ending, note(view)) else {
         return Err(No::said(StatusCode::BAD_REQUEST, "Request is still in progress"));
     };
-    let (url, file_name) = take_url(&note.cdn, &view.id);
+    let (url, file_name) = take_url(cdn.unwrap_or(&note.cdn), &view.id);
     let output = Output {
         video: File { url, content_type: "video/mp4", file_name, file_size: made.bytes },
         seed: made.take.seed as i64,
@@ -403,8 +403,8 @@ fn units(units: f64) -> String {
 }
 
 /// The result as it is told, good or bad.
-pub fn result(view: &JobView) -> Response {
-    let mut response = match output(view) {
+pub fn result(view: &JobView, cdn: &str) -> Response {
+    let mut response = match output(view, Some(cdn)) {
         Ok((output, headers)) => {
             let mut response = json(StatusCode::OK, &output);
             response.headers_mut().extend(headers);

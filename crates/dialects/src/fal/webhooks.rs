@@ -80,7 +80,7 @@ impl Signer {
 /// What is posted about a request that has ended.
 fn letter(view: &JobView) -> Value {
     let mut letter = json!({ "request_id": view.id, "gateway_request_id": view.id });
-    match output(view) {
+    match output(view, None) {
         Ok((output, _)) => {
             letter["status"] = json!("OK");
             match serde_json::to_value(&output) {
@@ -131,9 +131,9 @@ pub async fn courier(house: Arc<House>) {
         }
         for webhook in due {
             let next_ms = again(house.fal.first_retry, webhook.tries + 1, now_ms);
-            match house.desk.claim_webhook(&webhook, next_ms).await {
+            match house.desk.claim_webhook(&webhook, next_ms.map(|next| unheard(next, now_ms))).await {
                 Ok(true) => {
-                    under_way.spawn(deliver(Arc::clone(&house), webhook));
+                    under_way.spawn(deliver(Arc::clone(&house), webhook, next_ms));
                 }
                 Ok(false) => {} // another server was faster
                 Err(complaint) => {
@@ -146,24 +146,30 @@ pub async fn courier(house: Arc<House>) {
     }
 }
 
-async fn deliver(house: Arc<House>, webhook: Webhook) {
+/// Until when nobody else begins the next try: this one has ended by then, and says when that is to be, unless its server is gone.
+fn unheard(next_ms: i64, now_ms: i64) -> i64 {
+    let ended = PATIENCE + Duration::from_secs(5);
+    next_ms.max(now_ms.saturating_add(ended.as_millis() as i64))
+}
+
+async fn deliver(house: Arc<House>, webhook: Webhook, next_ms: Option<i64>) {
     let Ok(Some(view)) = house.desk.job(&webhook.job, None).await else { return };
     let body = letter(&view).to_string();
     let timestamp = house.clock.now_ms().div_euclid(1000);
     let headers = house.fal.signer.headers((&view.id, &view.owner, timestamp), body.as_bytes());
     let posted = house.desk.post(&webhook.url, headers, (body.into(), PATIENCE)).await;
-    let outcome = match posted {
+    let (outcome, kept) = match posted {
         Ok(status) if (200..300).contains(&status) => {
-            house.desk.webhook_delivered(&webhook).await.map(|()| "taken".to_owned())
+            ("taken".to_owned(), house.desk.webhook_delivered(&webhook).await)
         }
-        Ok(status) => Ok(format!("answered with {status}")),
-        Err(complaint) => Ok(complaint.to_string()),
+        Ok(status) => {
+            (format!("answered with {status}"), house.desk.webhook_put_off(&webhook, next_ms).await)
+        }
+        Err(complaint) => (complaint.to_string(), house.desk.webhook_put_off(&webhook, next_ms).await),
     };
-    match outcome {
-        Ok(outcome) => tracing::info!(job = %view.id, tries = webhook.tries + 1, outcome, "webhook sent"),
-        Err(complaint) => {
-            tracing::warn!(job = %view.id, %complaint, "a webhook was taken, but the record does not know")
-        }
+    tracing::info!(job = %view.id, tries = webhook.tries + 1, outcome, "webhook sent");
+    if let Err(complaint) = kept {
+        tracing::warn!(job = %view.id, %complaint, "what came of a webhook could not be kept");
     }
 }
 
@@ -183,6 +189,13 @@ mod tests {
             "2d6de59251b3f3acc78b29ee547b0858ff3ec816bbf60f2ed689e8d5cf8607bb\
              8a1123e8f82ce211d1e1be69f4abd42d0ac0025d6c9a3224991430d679c6be0d"
         );
+    }
+
+    #[test]
+    fn a_try_has_ended_before_the_next_begins() {
+        for next in [100, 14_090, 60_000] {
+            assert!(unheard(next, 0) >= next && unheard(next, 0) > PATIENCE.as_millis() as i64, "{next}");
+        }
     }
 
     #[test]

@@ -37,11 +37,12 @@ pub async fn generate(
     };
     let keep_alive = room.house.keep_alive;
     let work = async move {
-        let view = room.ended(&job).await?;
+        let ended = room.ended(&job).await;
+        // whatever came of it, the client was there until now: only one who leaves before hangs up
         if let Some(seat) = seat {
             seat.ended();
         }
-        to_wire::answer(&view)
+        to_wire::answer(ended?.as_ref())
     };
     held(work, keep_alive, by(engine)).await
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use jobs::{AvatarView, Order};
 
 use super::from_wire::{self, Line};
-use super::tickets::{Lent, Tickets};
+use super::tickets::{LENT_MS, Lent, Tickets};
 use super::to_wire::{self, Session};
 use super::wire::{Deleted, Shape};
 use crate::front_door::body::read_query;
@@ -79,6 +79,9 @@ async fn line(room: &Room, avatar: AvatarView, mut form: form::Form) -> Result<L
     let batch_size = form.fields.int("batch_size");
     let voice = form.file("audio_file")?.accept().await?;
     let lent = Some(Arc::new(Lent::new(&room.house.desk, &voice)));
+    // a server that is killed meanwhile does not know that it was lent; nobody needs it longer than a session lasts
+    let at_ms = room.house.clock.now_ms().saturating_add(LENT_MS);
+    room.house.desk.expire_upload(&voice.key, at_ms).await.map_err(broken)?;
     Ok(Line { avatar: avatar.avatar, voice: voice.source, lent, batch_size })
 }
 

@@ -11,6 +11,8 @@ use jobs::{Clock, Desk, Received};
 use super::from_wire::Line;
 
 pub const LIFE_MS: i64 = 10 * 60 * 1000;
+/// A voice that is longer with us than any session: whoever lent it is gone.
+pub const LENT_MS: i64 = 24 * 3600 * 1000;
 /// The oldest leave first.
 const MOST: usize = 1000;
 

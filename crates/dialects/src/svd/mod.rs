@@ -21,8 +21,8 @@ pub const DIALECT: &str = "svd";
 const ABOUT: About = About {
     dialect: DIALECT,
     title: "AI Video Generator API",
-    description: "Videos of a character from one picture, answered by talkie. The script is kept, but no engine behind this API \
-                  can be steered by it.",
+    description: "Videos of a character from one picture, answered by talkie. The script is kept; the engines wan-i2v and \
+                  huggingface are steered by it, svd and puppet are not.",
     cors: Cors::Any,
 };
 

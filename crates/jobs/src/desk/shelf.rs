@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::Counter;
 use serde_json::Value;
 
-use crate::{JobId, JobView, State};
+use crate::{JobId, JobView, State, VoiceSpec, Work};
 
 /// Views kept at a time. Beyond that all are forgotten: polling brings back the ones that matter.
 const MOST: usize = 4096;
-/// Of the dialects' notes in them: all else of a view is a few kilobytes, but a note may hold a whole `data:` URL.
+/// Of the texts in them: all else of a view is a few kilobytes, but a dialect's note may hold a whole `data:` URL, and a prompt a novel.
 const MOST_BYTES: usize = 16 << 20;
 
 pub struct Shelf {
@@ -68,7 +68,7 @@ impl Shelf {
     }
 
     pub fn keep(&self, view: &Arc<JobView>, read: Moment) {
-        let bytes = weight(&view.note);
+        let bytes = load(view);
         let mut views = self.views();
         if bytes > MOST_BYTES || views.changes != read.changes {
             return;
@@ -78,7 +78,7 @@ impl Shelf {
         }
         views.bytes += bytes;
         if let Some((before, _)) = views.by_id.insert(view.id.clone(), (Arc::clone(view), read)) {
-            views.bytes -= weight(&before.note);
+            views.bytes -= load(&before);
         }
     }
 
@@ -87,7 +87,7 @@ impl Shelf {
         let mut views = self.views();
         views.changes += 1;
         if let Some((before, _)) = views.by_id.remove(id) {
-            views.bytes -= weight(&before.note);
+            views.bytes -= load(&before);
         }
     }
 
@@ -107,6 +107,18 @@ impl Views {
         self.by_id.clear();
         self.bytes = 0;
     }
+}
+
+/// About what its note and its texts take, in bytes.
+fn load(view: &JobView) -> usize {
+    let texts = match &view.work {
+        Some(Work::Take(take)) => {
+            let spoken = if let VoiceSpec::Text(text) = &take.voice { text.len() } else { 0 };
+            spoken + take.prompt.as_ref().map_or(0, String::len)
+        }
+        Some(Work::Prepare(_)) | None => 0,
+    };
+    weight(&view.note) + texts
 }
 
 /// About what a note takes, in bytes.

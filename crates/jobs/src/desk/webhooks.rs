@@ -32,6 +32,15 @@ impl Desk {
         claimed.map_err(|error| broken(&error))
     }
 
+    /// The try that was claimed has failed, and the next begins then, if there is to be one.
+    pub async fn webhook_put_off(&self, webhook: &Webhook, next_ms: Option<i64>) -> Result<(), Complaint> {
+        let Some(next_ms) = next_ms else { return Ok(()) };
+        let put_off = webhook::put_off(&self.inner.record.write, webhook, next_ms).await;
+        put_off.map_err(|error| broken(&error))?;
+        self.inner.ending.notify_waiters();
+        Ok(())
+    }
+
     pub async fn webhook_delivered(&self, webhook: &Webhook) -> Result<(), Complaint> {
         let now_ms = self.inner.clock.now_ms();
         webhook::delivered(&self.inner.record.write, webhook, now_ms).await.map_err(|error| broken(&error))

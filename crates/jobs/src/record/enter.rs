@@ -12,10 +12,11 @@ use super::job::{self, ActiveModel, Column, Entity, Model};
 use super::line::Entering;
 use super::log::Line;
 use super::ordered::{self, Ordered};
-use super::{Record, alias, avatar, is_collision, keep, kept, only, webhook};
+use super::settle::START_TIMEOUT;
+use super::{Record, alias, avatar, found, is_collision, keep, kept, only, webhook};
 use crate::crew::AvatarAsset;
 use crate::desk::intake::avatar_of;
-use crate::{AvatarName, Ending, Failure, Level, Prepared, State, Work};
+use crate::{AvatarName, Ending, Failure, Level, Prepared, State, Work, is_machine_fault};
 
 /// What a new order meets.
 pub enum Met {
@@ -266,12 +267,18 @@ async fn earlier(
     // both ways: after the clock was set back, an end in the future is not recent for as long as the jump was
     let counts = |row: &Model| {
         let recent = |ended| ticket.now_ms.saturating_sub(ended).abs() < ticket.attach_ms;
-        row.living_twin.is_some() || row.ended_ms.is_some_and(recent)
+        row.living_twin.is_some() || (row.ended_ms.is_some_and(recent) && !may_pass(row))
     };
     match last.filter(counts) {
         Some(last) => joined(tx, name, last).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// A failure that says nothing about what was asked for: the same request, made again, may fare better.
+fn may_pass(row: &Model) -> bool {
+    let ending = row.ending.as_deref().and_then(|text| found::<Ending>(text).ok());
+    matches!(ending, Some(Ending::Failed(failure)) if failure.code == START_TIMEOUT || is_machine_fault(&failure.code))
 }
 
 /// A twin of others stands for the request from now on: its key finds that job even when the time of twins is over.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use super::claim::stored_inputs;
@@ -32,9 +33,11 @@ pub mod upload {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// One whose file broke off at its end is added again when it is sent again.
 pub async fn add_upload<C: ConnectionTrait>(db: &C, key: &str, now_ms: i64) -> Result<(), DbErr> {
     let row = upload::ActiveModel { key: Set(key.to_owned()), used_ms: Set(now_ms), expires_ms: Set(None) };
-    upload::Entity::insert(row).exec_without_returning(db).await?;
+    let again = OnConflict::column(upload::Column::Key).update_column(upload::Column::UsedMs).to_owned();
+    upload::Entity::insert(row).on_conflict(again).exec_without_returning(db).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, QueryOrder, QuerySelect};
 
 use super::job;
+use crate::fault::without_nul;
 use crate::{Level, LogLine};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -66,7 +67,7 @@ pub async fn write_numbered<C: ConnectionTrait>(
         n: Set(n),
         at_ms: Set(line.at_ms),
         level: Set(level_name(line.level).to_owned()),
-        message: Set(line.message.to_owned()),
+        message: Set(without_nul(line.message.to_owned())),
     };
     Entity::insert(line).exec_without_returning(db).await?;
     Ok(())

@@ -153,11 +153,14 @@ pub fn damaged() -> Failure {
     }
 }
 
+/// The failure of a job that waited longer than its client had said.
+pub const START_TIMEOUT: &str = "start_timeout";
+
 /// Of a job that was to begin by a time, and waited longer.
 pub fn late(waited_ms: i64) -> Failure {
     Failure {
         blame: Blame::Client,
-        code: "start_timeout".to_owned(),
+        code: START_TIMEOUT.to_owned(),
         message: format!(
             "the request waited {:.1} s and did not begin by the time that it had set",
             waited_ms as f64 / 1000.0

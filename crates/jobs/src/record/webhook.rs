@@ -108,9 +108,24 @@ pub async fn claim<C: ConnectionTrait>(
         .set(claimed)
         .filter(Column::Job.eq(webhook.seq))
         .filter(Column::Tries.eq(webhook.tries))
+        // it may have been taken meanwhile
+        .filter(Column::NextMs.is_not_null())
         .exec(db)
         .await?;
     Ok(met.rows_affected > 0)
+}
+
+/// The try that was claimed has ended: when the next begins.
+pub async fn put_off<C: ConnectionTrait>(db: &C, webhook: &Webhook, next_ms: i64) -> Result<(), DbErr> {
+    let next = ActiveModel { next_ms: Set(Some(next_ms)), ..Default::default() };
+    Entity::update_many()
+        .set(next)
+        .filter(Column::Job.eq(webhook.seq))
+        .filter(Column::Tries.eq(webhook.tries + 1))
+        .filter(Column::NextMs.is_not_null())
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 pub async fn delivered<C: ConnectionTrait>(db: &C, webhook: &Webhook, now_ms: i64) -> Result<(), DbErr> {

@@ -233,6 +233,11 @@ async fn an_upload_is_received_and_found(bed: Bed) {
     assert_eq!(received.sha256, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882");
     assert_eq!(desk.open_upload(&received.key).await.unwrap().unwrap().bytes, 10);
     assert!(desk.open_upload("uploads/../talkie.db").await.unwrap().is_none());
+    // one that was sent again, because its end did not arrive
+    let mut again = desk.receive_as(&received.key, 10).await.unwrap();
+    again.write(b"other").await.unwrap();
+    again.finish().await.unwrap();
+    assert_eq!(desk.open_upload(&received.key).await.unwrap().unwrap().bytes, 5);
     let take = TakeSpec { subject: SubjectSpec::Picture(received.source), ..take_spec() };
     submit(&desk, Order { work: Work::Take(take), ..order() }).await;
     let mut long = desk.receive("x", 10).await.unwrap();

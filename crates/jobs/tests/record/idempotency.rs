@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{Desk, Listing, Order, Refusal, State};
+use jobs::{Desk, Listing, Order, Refusal, State, Terms};
 
 use crate::both;
 use crate::stage::*;
@@ -10,6 +10,7 @@ use crate::stage::*;
 both![
     the_same_key_with_the_same_work_is_the_same_job,
     a_twin_joins_while_the_job_lives_and_shortly_after,
+    a_failure_that_may_pass_is_nobodys_answer,
     a_key_that_joined_a_twin_finds_it_for_good,
     thirty_two_equal_submits_at_once_are_one_job,
     a_clock_that_is_set_back_does_not_keep_a_twin_for_ever,
@@ -52,6 +53,24 @@ async fn the_same_key_with_the_same_work_is_the_same_job(bed: Bed) {
     drop((desk, &mut hand));
     let (desk, _hand) = bed.open().await;
     assert_eq!(fresh(&desk, printed("p", 3, "x")).await, (id, false));
+}
+
+/// Of the machine, or of a deadline that another client had set.
+async fn a_failure_that_may_pass_is_nobodys_answer(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    let by = bed.now_ms.load(std::sync::atomic::Ordering::SeqCst) + 300;
+    let hurried = Order { terms: Terms { start_by_ms: Some(by), ..Terms::default() }, ..twin("t") };
+    let (late, _) = fresh(&desk, hurried).await;
+    bed.step(Duration::from_millis(301));
+    assert_eq!(ended(&desk, &late).await.state, State::Failed);
+    let (second, first) = fresh(&desk, twin("t")).await;
+    assert!(first && second != late, "it has all the time there is");
+    hand.ready(W1, 1, 0);
+    let work = hand.assigned().await;
+    assert_eq!(work.job, second);
+    hand.ended(&work, failed("encode_failed"));
+    assert_eq!(ended(&desk, &second).await.state, State::Failed);
+    assert!(fresh(&desk, twin("t")).await.1, "the disk may have room by now");
 }
 
 async fn a_twin_joins_while_the_job_lives_and_shortly_after(bed: Bed) {

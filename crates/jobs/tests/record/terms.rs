@@ -10,6 +10,7 @@ use crate::stage::*;
 both![
     what_does_not_begin_in_time_has_failed,
     what_began_in_time_may_be_put_back,
+    a_failure_may_name_any_value,
     a_file_goes_when_its_time_has_come,
     webhooks_are_due_when_their_job_has_ended_and_are_claimed_once,
     a_request_that_was_wrong_is_told_of_like_one_that_failed,
@@ -37,6 +38,21 @@ async fn what_does_not_begin_in_time_has_failed(bed: Bed) {
     assert_eq!(desk.job(&long, None).await.unwrap().unwrap().state, State::Queued);
     hand.ready(W1, 1, 0);
     assert_eq!(hand.assigned().await.job, long, "what is over is not handed out");
+}
+
+/// A NUL, too, which Postgres takes in no text.
+async fn a_failure_may_name_any_value(bed: Bed) {
+    let (desk, mut hand) = bed.open().await;
+    hand.ready(W1, 1, 0);
+    let id = submit(&desk, order()).await;
+    let work = hand.assigned().await;
+    let Ending::Failed(failure) = failed("bad_setting") else { panic!() };
+    let fault = jobs::Fault::failed("bad_setting", "parsing_mode is `a\0b`");
+    hand.ended(&work, Ending::Failed(Failure { hint: failure.hint, ..fault.into() }));
+    let Some(Ending::Failed(told)) = ended(&desk, &id).await.ending else { panic!() };
+    assert_eq!(told.message, "parsing_mode is `a\u{fffd}b`");
+    let lines = desk.log(&id, 0).await.unwrap();
+    assert!(lines.iter().all(|line| !line.message.contains('\0')), "{lines:?}");
 }
 
 async fn what_began_in_time_may_be_put_back(bed: Bed) {
@@ -104,7 +120,8 @@ async fn webhooks_are_due_when_their_job_has_ended_and_are_claimed_once(bed: Bed
     assert!(desk.claim_webhook(&due[0], Some(now() + 1000)).await.unwrap());
     assert!(!desk.claim_webhook(&due[0], Some(now() + 1000)).await.unwrap());
     assert!(desk.webhooks_due("musetalk", now(), 9).await.unwrap().is_empty());
-    bed.step(Duration::from_secs(1));
+    desk.webhook_put_off(&due[0], Some(now() + 500)).await.unwrap();
+    bed.step(Duration::from_millis(500));
     let again = desk.webhooks_due("musetalk", now(), 9).await.unwrap();
     assert_eq!(again[0].tries, 1);
     // a restart loses none
@@ -113,6 +130,12 @@ async fn webhooks_are_due_when_their_job_has_ended_and_are_claimed_once(bed: Bed
     let again = desk.webhooks_due("musetalk", now(), 9).await.unwrap();
     assert!(desk.claim_webhook(&again[0], None).await.unwrap());
     desk.webhook_delivered(&again[0]).await.unwrap();
+    // whoever looked before it was taken does not send it again
+    let stale = desk.webhooks_due("musetalk", i64::MAX - 1, 9).await.unwrap();
+    assert!(stale.is_empty());
+    let mut taken = again[0].clone();
+    taken.tries = 2;
+    assert!(!desk.claim_webhook(&taken, Some(now())).await.unwrap());
     bed.step(Duration::from_secs(86_400));
     assert!(desk.webhooks_due("musetalk", now(), 9).await.unwrap().is_empty());
 }
