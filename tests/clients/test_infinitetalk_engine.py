@@ -20,7 +20,8 @@ import fal_stage
 import stage
 
 # a small chunk: 5 frames of which 1 is taken over, so that three chunks are 13 frames
-CHUNK = [*"--set frame_num=5 --set motion_frame=1 --set diffusion_steps=1 --set text_guide_scale=1 --seed 5".split()]
+SHORT = [*"--set frame_num=5 --set motion_frame=1 --set diffusion_steps=1 --set text_guide_scale=1".split()]
+CHUNK = [*SHORT, "--seed", "5"]
 FRAMES = 13
 SECONDS = "0.52"
 
@@ -105,6 +106,52 @@ def test_a_killed_take_goes_on_behind_its_last_chunk(weights, scene, whole):
     assert told["frames"] == FRAMES and any(warning["code"] == "gone_on" for warning in told["warnings"])
     assert pictures(out) == pictures(whole[0])
     assert not reel.exists()
+
+
+@pytest.mark.slow
+def test_a_take_that_named_no_seed_is_gone_on_with_by_the_same_command(weights, scene):
+    """A text: it is spoken once. The seed of the first attempt is the second one's."""
+    reel, out = scene / "unseeded", scene / "unseeded.mp4"
+    words = ["--image", scene / "wide.png", "--text", "One two.", "--tts", "flite", "--reel", reel, *SHORT]
+    first = subprocess.Popen(command(out, *words), env=environment(weights), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stage.until(lambda: (reel / "ledger.json").exists(), 240, what="the first chunk")
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    ledger = json.loads((reel / "ledger.json").read_text())
+    kept = sum(segment["frames"] for segment in ledger["segments"])
+    assert first.returncode == 130 and not out.exists(), said
+    spoken = (reel / "speech.wav").read_bytes()
+    # another voice is another take
+    status, told, _ = generate(weights, out, *words, "--tts-voice", "kal")
+    assert status == 1 and told["error"]["code"] == "reel_of_another_take", told
+    assert (reel / "speech.wav").read_bytes() == spoken
+    status, told, said = generate(weights, out, *words)
+    assert status == 0 and told["seed"] == ledger["seed"], (told, said)
+    assert any(f"its first {kept} frames are kept" in warning["message"] for warning in told["warnings"]), told
+    assert not reel.exists()
+    # the same in one go
+    whole = scene / "seeded.mp4"
+    status, again, said = generate(weights, whole, *words, "--seed", str(ledger["seed"]))
+    assert status == 0 and again["frames"] == told["frames"], (again, said)
+    assert pictures(whole) == pictures(out)
+
+
+def test_options_that_cannot_be_heeded_are_refused(weights, scene):
+    said = ["--image", scene / "wide.png", "--audio", scene / "anna.wav"]
+    streamed = subprocess.run(command("-", *said, "--reel", scene / "streamed"), env=environment(weights), capture_output=True, text=True, timeout=60)
+    assert streamed.returncode == 1 and not streamed.stdout and "--reel" in streamed.stderr, streamed.stderr
+    assert not (scene / "streamed").exists()
+    clip = scene / "held.mp4"
+    stage.ffmpeg("-loop", "1", "-t", "1", "-r", "25", "-i", scene / "wide.png", "-pix_fmt", "yuv420p", clip)
+    for words, engine, code in (
+        (["--video", clip, "--seconds", "1"], "wan-i2v", "unsupported_subject"),
+        ([*said, "--turns", "in-turn"], "infinitetalk", "bad_request"),
+        (["--image", scene / "wide.png", "--audio", "-"], "infinitetalk", "bad_request"),
+    ):
+        status, told, _ = generate(weights, scene / "refused.mp4", *words, engine=engine)
+        assert status == 1 and told["error"]["code"] == code, (words, told)
+    plan = [stage.BINARY, "plan", "wan-i2v", "--persons", "2"]
+    assert "hears nobody" in subprocess.run(plan, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_two_persons_speak(weights, scene):

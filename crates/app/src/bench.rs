@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use contract::{
-    Act, Complaint, Engine, EngineCard, Fps, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage,
-    Stop, Stopped, Subject, VideoFormat, VoiceSource, Warning,
+    Act, Complaint, Engine, EngineCard, Frame, FrameSink, Layout, Length, Pcm, Settings, Size, Stage, Stop,
+    Stopped, Subject, VideoFormat, VoiceSource, Warning,
 };
 use jobs::{Fault, Source, Studio, SubjectSpec, TakeSpec, Target, VoiceSpec, Watcher};
 use serde_json::json;
@@ -18,13 +18,22 @@ use store::Existing;
 use crate::cli::{BenchArgs, DataArgs, MachineArgs};
 use crate::compute::DeviceChoice;
 use crate::config::Config;
-use crate::machine::{self, TtsChoice};
+use crate::machine::{self, HUGGING_FACE, TtsChoice};
 use crate::samples::Samples;
 use crate::usage::{self, PeakMemory};
 use crate::{device, say};
 
 const SIZES: [Size; 2] = [Size::new(512, 512), Size::new(1280, 720)];
 const SEED: u64 = 1;
+
+/// What the take is as long as.
+enum Speech {
+    Voice(PathBuf),
+    /// Of an engine that hears nobody.
+    Nobody {
+        seconds: f64,
+    },
+}
 
 /// The engine without anything around it.
 struct Alone {
@@ -43,6 +52,10 @@ struct Pipeline {
 
 pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complaint> {
     let config = Config::load(machine)?;
+    if args.engine == HUGGING_FACE {
+        let message = format!("the engine {HUGGING_FACE} computes nothing here: there is nothing to measure");
+        return Err(Complaint::new("unsupported", message, "name another engine"));
+    }
     let device = device::open(config.compute.device)?;
     let engine = machine::engines(&config, &DataArgs::of_environment(), &device)?.find(&args.engine)?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
@@ -52,20 +65,25 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
     let voice = args.audio.clone().unwrap_or_else(|| samples.speech());
 
     let long_voice = samples.folder().join("voice.wav");
-    lengthen(&studio, &voice, args.seconds, &long_voice)?;
+    let speech = if engine.card().persons == 0 {
+        Speech::Nobody { seconds: args.seconds }
+    } else {
+        lengthen(&studio, &voice, args.seconds, &long_voice)?;
+        Speech::Voice(long_voice)
+    };
     // all jobs first: what the engine alone is fed from memory would count as the jobs' memory
     let mut measured = Vec::new();
     for size in SIZES {
         let picture = samples.folder().join(format!("{size}.ppm"));
         stage_portrait(&studio, &portrait, size, &picture)?;
         let take = samples.folder().join(format!("{size}.mp4"));
-        let pipeline = pipeline(&config, engine.as_ref(), (picture.clone(), long_voice.clone(), take))?;
+        let pipeline = pipeline(&config, engine.as_ref(), (picture.clone(), &speech, take))?;
         measured.push((size, picture, pipeline));
     }
     let device = on(engine.card(), config.compute.device);
     let mut rows = Vec::new();
     for (size, picture, pipeline) in measured {
-        let alone = alone(&studio, engine.as_ref(), &picture, &long_voice)?;
+        let alone = alone(&studio, engine.as_ref(), &picture, &speech)?;
         if !args.json {
             say::line(as_text((size, device), &alone, &pipeline))?;
         }
@@ -184,20 +202,28 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
 }
 
 /// Runs the engine on inputs that are in memory already.
-fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, voice: &Path) -> Result<Alone, Complaint> {
+fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, speech: &Speech) -> Result<Alone, Complaint> {
     let card = engine.card();
     let spec = media::PictureSpec { layout: card.source_layout, longest: card.source_longest };
     // decoded by now: a still is read whole when it is opened
     let still =
         media::picture(&studio.tools, picture, spec, &studio.limits, &Stop::new()).map_err(complaint)?.source;
-    let voice: Box<dyn VoiceSource> =
-        Box::new(std::io::Cursor::new(sound(studio, voice, card.voice_rate_hz)?));
+    let fps = card.default_fps;
+    let (voices, length) = match speech {
+        Speech::Voice(path) => {
+            let voice = std::io::Cursor::new(sound(studio, path, card.voice_rate_hz)?);
+            (vec![Box::new(voice) as Box<dyn VoiceSource>], Length::Voice)
+        }
+        Speech::Nobody { seconds } => {
+            (Vec::new(), Length::Frames((seconds * fps.as_f64()).round().max(1.0) as u64))
+        }
+    };
     let act = Act {
         subject: Subject::Picture(still),
-        voices: vec![voice],
+        voices,
         prompt: None,
-        length: Length::Voice,
-        fps: Fps::whole(25),
+        length,
+        fps,
         seed: SEED,
         settings: Settings::default(),
         landmarks: None,
@@ -248,12 +274,17 @@ impl FrameSink for Counter {
 fn pipeline(
     config: &Config,
     engine: &dyn Engine,
-    (picture, voice, take): (PathBuf, PathBuf, PathBuf),
+    (picture, speech, take): (PathBuf, &Speech, PathBuf),
 ) -> Result<Pipeline, Complaint> {
     let spec = TakeSpec {
         engine: engine.card().name.to_owned(),
         subject: SubjectSpec::Picture(Source::Path(picture)),
-        voice: VoiceSpec::File { source: Source::Path(voice), start: None, duration: None },
+        voice: match speech {
+            Speech::Voice(path) => {
+                VoiceSpec::File { source: Source::Path(path.clone()), start: None, duration: None }
+            }
+            Speech::Nobody { seconds } => VoiceSpec::Idle { seconds: *seconds },
+        },
         prompt: None,
         fps: None,
         max_frames: None,

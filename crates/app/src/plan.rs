@@ -11,6 +11,7 @@ use engine_infinitetalk::settings::{FPS, WAN_FPS};
 use serde_json::json;
 
 use crate::cli::{DataArgs, MachineArgs, PlanArgs};
+use crate::compute::DeviceChoice;
 use crate::config::Config;
 use crate::{device, infinitetalk, machine, say};
 
@@ -36,6 +37,15 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
             return Err(Complaint::new("unknown_engine", message, "plan infinitetalk or wan-i2v"));
         }
     };
+    if !hears && args.persons.is_some() {
+        let message = "--persons was given, but wan-i2v hears nobody";
+        return Err(Complaint::new("bad_request", message, "leave it out, or plan infinitetalk"));
+    }
+    if args.vram.is_none() && config.compute.device == Some(DeviceChoice::Cuda) {
+        let message = "compute.device is cuda, and what the card has is not measured";
+        let hint = "say --vram, or plan for the processor: --conf compute.device=cpu";
+        return Err(Complaint::new("bad_request", message, hint));
+    }
     let class: SizeClass = args
         .size
         .to_string()
@@ -55,7 +65,7 @@ pub fn run(machine: &MachineArgs, args: &PlanArgs) -> Result<ExitCode, Complaint
         motion_frame: if hears { 9 } else { 1 },
         steps: args.steps as usize,
         forwards_per_step: usize::from(args.forwards.unwrap_or(if hears { 3 } else { 2 })),
-        persons: if hears { usize::from(args.persons) } else { 0 },
+        persons: if hears { usize::from(args.persons.unwrap_or(1)) } else { 0 },
         moves: false,
         fps: if hears { FPS } else { WAN_FPS },
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use contract::{
     Act, AvatarSink, Complaint, Device as DeviceKind, Engine, EngineCard, EngineError, FrameSink,
-    FrameSource, Layout, Length, Session, Settings, SubjectKind, Weights,
+    FrameSource, Layout, Length, Session, Settings, Subject, SubjectKind, Weights,
 };
 
 use crate::model::{Model, Setup};
@@ -126,6 +126,14 @@ impl InfiniteTalk {
         if act.fps != self.card.default_fps {
             let message = format!("the frame rate is {}, {name} makes {}", act.fps, self.card.default_fps);
             return refuse("bad_fps", message, "leave the frame rate out");
+        }
+        if matches!(act.subject, Subject::Clip(_)) && !self.card.subjects.contains(&SubjectKind::Clip) {
+            let message = format!("a clip was given, {name} takes a picture");
+            return refuse(
+                "unsupported_subject",
+                message,
+                "give a picture, or use infinitetalk with a voice",
+            );
         }
         if act.landmarks.is_some() {
             let message = format!("landmarks were given, {name} does not look for a face");

@@ -127,6 +127,8 @@ impl Field {
         if movers.head.is_some() {
             let of = |y: usize| HeadField::span(&movers.canon, y as f32, movers.size.0);
             span = join(of(y), of(y + 1));
+            // an edge solved for in f32 may lie a pixel before the nodes
+            span = span.start.max(self.origin.0)..span.end.max(self.origin.0);
         }
         if let Some(area) = self.mouth.filter(|area| (area.y.0..area.y.1).contains(&y)) {
             span = join(span, area.x.0..area.x.1);

@@ -34,9 +34,9 @@ pub struct PlanArgs {
     /// Passes through the net in a step (default: 3, of wan-i2v 2): 2 with LoRAs for 8 or 4 steps, 1 with weights distilled without guidance
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub forwards: Option<u8>,
-    /// Voices
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub persons: u8,
+    /// Voices (infinitetalk; default: 1)
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub persons: Option<u8>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -63,18 +63,19 @@ fn weights<'a>(
     originals: &'a Originals,
 ) -> Option<(&'static str, &'a Path)> {
     let talk = &config.infinitetalk;
-    let keys: &[(&'static str, &'a Option<PathBuf>)] = match dialect {
+    let keys: &[(&'static str, Option<&'a PathBuf>)] = match dialect {
         Dialect::InfiniteTalk => &[
-            ("infinitetalk.ckpt_dir", &talk.ckpt_dir),
-            ("infinitetalk.infinitetalk_dir", &talk.infinitetalk_dir),
-            ("infinitetalk.wav2vec_dir", &talk.wav2vec_dir),
-            ("infinitetalk.dit_path", &talk.dit_path),
-            ("infinitetalk.quant_dir", &talk.quant_dir),
+            ("infinitetalk.ckpt_dir", talk.ckpt_dir.as_ref()),
+            ("infinitetalk.infinitetalk_dir", talk.infinitetalk_dir.as_ref()),
+            ("infinitetalk.wav2vec_dir", talk.wav2vec_dir.as_ref()),
+            ("infinitetalk.dit_path", talk.dit_path.as_ref()),
+            ("infinitetalk.quant_dir", talk.quant_dir.as_ref()),
+            ("infinitetalk.loras", talk.loras.first().map(|lora| &lora.path)),
         ],
-        Dialect::Svd => &[("svd.dir", &config.svd.dir)],
+        Dialect::Svd => &[("svd.dir", config.svd.dir.as_ref())],
         Dialect::MuseTalk | Dialect::MuseTalkS3 | Dialect::Fal | Dialect::All => &[],
     };
-    let key = keys.iter().find_map(|(key, path)| Some((*key, path.as_deref()?)));
+    let key = keys.iter().find_map(|(key, path)| Some((*key, path.as_ref()?.as_path())));
     key.or_else(|| originals.weights(dialect).map(|(name, path)| (name, Path::new(path))))
 }
 
@@ -104,6 +105,7 @@ fn unloadable(dialect: Dialect, by: &str, path: &Path) -> Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::settings::LoraSettings;
 
     fn originals(lines: &str) -> Originals {
         let data = tempfile::tempdir().unwrap();
@@ -142,6 +144,9 @@ mod tests {
         assert_eq!(other.code, "no_engine");
         let mut keyed = Config::default();
         keyed.infinitetalk.quant_dir = Some("/no/such".into());
+        assert!(matches!(check(&keyed, "", Dialect::InfiniteTalk).unwrap(), Casting::Nobody(_)));
+        let mut keyed = Config::default();
+        keyed.infinitetalk.loras = vec![LoraSettings { path: "/no/such".into(), scale: None }];
         assert!(matches!(check(&keyed, "", Dialect::InfiniteTalk).unwrap(), Casting::Nobody(_)));
         let named = played_by("puppet");
         assert_eq!(

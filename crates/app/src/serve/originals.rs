@@ -71,8 +71,7 @@ impl Originals {
             }
         };
         for (name, value) in crate::config::environment() {
-            // only the MuseTalk server reads its variables in any case
-            if is_known(&name) || name.to_ascii_uppercase().starts_with("MUSETALK_") {
+            if is_known(&name) || is_of_musetalk(&name) {
                 add(&name, value, "environment");
             }
         }
@@ -80,12 +79,12 @@ impl Originals {
         files.dedup();
         for file in files {
             let shown = file.display().to_string();
-            let lines = match dotenvy::from_path_iter(&file) {
-                Ok(lines) => lines,
-                Err(error) if error.not_found() => continue,
-                Err(error) => return Err(unreadable(&shown, &error)),
+            let text = match std::fs::read(&file) {
+                Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(&shown, &dotenvy::Error::Io(error))),
             };
-            for line in lines {
+            for line in dotenvy::from_read_iter(ours(&text).as_bytes()) {
                 let (name, value) = line.map_err(|error| unreadable(&shown, &error))?;
                 add(&name, value, &shown);
             }
@@ -141,6 +140,26 @@ impl Originals {
 
 fn is_known(name: &str) -> bool {
     OTHERS.contains(&name) || WEIGHTS.iter().any(|(_, names)| names.contains(&name))
+}
+
+/// Only the MuseTalk server reads its variables in any case.
+fn is_of_musetalk(name: &str) -> bool {
+    name.to_ascii_uppercase().starts_with("MUSETALK_")
+}
+
+/// Without the lines of other programs that cannot be read: the working folder may be anybody's. Those that can stay, as ours may refer to them.
+fn ours(text: &str) -> String {
+    let is_read = |line: &str| dotenvy::from_read_iter(line.as_bytes()).all(|line| line.is_ok());
+    text.lines()
+        .filter(|line| is_of_an_original(line) || is_read(line))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+fn is_of_an_original(line: &str) -> bool {
+    let name = line.split('=').next().unwrap_or_default().trim();
+    let name = name.strip_prefix("export ").unwrap_or(name).trim();
+    is_known(&name.to_ascii_uppercase()) || is_of_musetalk(name)
 }
 
 fn unreadable(file: &str, error: &dotenvy::Error) -> Complaint {
@@ -210,7 +229,19 @@ mod tests {
     fn a_wrong_value_is_named_with_its_place_and_a_wrong_line_is_not_shown() {
         let wrong = with("PORT=eighty\n").1.unwrap().port(Dialect::Svd, true).unwrap_err();
         assert!(wrong.message.contains("eighty") && wrong.message.contains(".env"), "{wrong}");
-        let complaint = with("HF_TOKEN='hf_secret\n").1.unwrap_err();
-        assert!(!complaint.to_string().contains("hf_secret"), "{complaint}");
+        for line in
+            ["HF_TOKEN='hf_secret\n", "export CKPT_DIR=/my hf_secret\n", "musetalk_fps=30 hf_secret\n"]
+        {
+            let complaint = with(line).1.unwrap_err();
+            assert_eq!(complaint.code, "bad_config", "{line}");
+            assert!(!complaint.to_string().contains("hf_secret"), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn lines_of_other_programs_need_not_be_read() {
+        let read =
+            with("APP_NAME=My App\nnot a line\nKEY='two\nlines'\nROOT=/m\nCKPT_DIR=${ROOT}/x\n").1.unwrap();
+        assert_eq!(read.text("CKPT_DIR"), Some("/m/x"));
     }
 }
