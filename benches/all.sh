@@ -33,8 +33,8 @@ measure 'quality on held-out voices' scripts/quality.sh
 measure HTTP benches/http/run.sh
 measure start benches/start/run.sh
 measure pictures benches/pictures/run.sh
-measure kernels benches/kernels/run.sh --turns 5 --peers f32,cl
-measure 'kernels, fast profile' benches/kernels/run.sh --turns 5 --profile fast --peers f32,bf16
+measure kernels benches/kernels/run.sh --turns 15 --peers f32,cl
+measure 'kernels, fast profile' benches/kernels/run.sh --turns 9 --profile fast --peers f32,bf16
 measure nets benches/nets/run.sh --turns 2 --peers f32
 measure 'nets, fast profile' benches/nets/run.sh --turns 2 --profile fast --peers f32,bf16
 measure 'two blocks of the DiT at full width, streamed' target/release/examples/dit-block 2 bf16 5 32 32

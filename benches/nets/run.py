@@ -23,7 +23,7 @@ NETS = [
     ("SVD UNet, 8 frames of 320x512", "engine-svd", "svd_unet 1 8 40 64", True),
     ("SVD temporal decode, 4 frames of 320x512", "engine-svd", "svd_decode 4 40 64", True),
 ]
-# of which two do not fit into memory at once: each side has its turn, one that takes minutes, then the next side starts
+# of which two do not fit into memory at once: each side has all its turns, which take minutes, then the next side starts
 LARGE = ("svd_unet", "svd_decode")
 
 
@@ -59,10 +59,10 @@ def in_turns(commands, net, turns, folder):
     return times
 
 
-def alone(command, net, out):
+def alone(command, net, turns, out):
     side = Side(command)
     side.ask(net)
-    times = [float(side.ask("go 1"))]
+    times = [float(side.ask("go 1")) for _ in range(turns)]
     side.ask(f"out {out}")
     side.close()
     return times
@@ -100,7 +100,7 @@ def main():
         commands += [[python, "benches/nets/peer.py", str(options.threads), kind] for kind in kinds]
         with tempfile.TemporaryDirectory() as folder:
             if net.split()[0] in LARGE:
-                times = [alone(command, net, os.path.join(folder, str(i))) for i, command in enumerate(commands)]
+                times = [alone(command, net, options.turns, os.path.join(folder, str(i))) for i, command in enumerate(commands)]
             else:
                 times = in_turns(commands, net, options.turns, folder)
             apart = f"{distance(folder):.1e}" if comparable else "other weights"
