@@ -104,9 +104,9 @@ impl Op for Dots<'_> {
             unsafe {
                 match self.o - o {
                     1 => self.columns::<S, 8, 8, 1>(o),
-                    2 => self.columns::<S, 8, 6, 2>(o),
-                    3 => self.columns::<S, 8, 4, 3>(o),
-                    _ => self.columns::<S, 6, 3, 4>(o),
+                    2 => self.columns::<S, 4, 6, 2>(o),
+                    3 => self.columns::<S, 4, 4, 3>(o),
+                    _ => self.columns::<S, 4, 3, 4>(o),
                 }
             }
             o += 4;
@@ -115,7 +115,8 @@ impl Op for Dots<'_> {
 }
 
 impl Dots<'_> {
-    /// `N` channels of all pixels, as many pixels at once as keep their sums in registers: `MANY` with 32 of them, `FEW` with 16.
+    /// `N` channels of all pixels, as many pixels at once as keep their sums in registers: `MANY` with 32 of them, `FEW` with 16. Twice as many as `MANY` would fit, and
+    /// took twice as long.
     #[inline(always)]
     unsafe fn columns<S: Simd, const MANY: usize, const FEW: usize, const N: usize>(&self, o: usize) {
         // SAFETY: handed on to the caller.
