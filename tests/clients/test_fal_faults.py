@@ -484,6 +484,54 @@ def test_slow_readers_of_a_websocket(fal, base, inputs):
     stage.until(lambda: not mine("queued", "running"), 20, what="the end of the sessions")
 
 
+def test_a_first_realtime_message_with_a_minute_of_sound(base, inputs):
+    """More than waits for the engine: the pictures are shown while it is taken."""
+    second = inputs.pcm[:32000]
+    with realtime(base) as socket_:
+        socket_.send(msgpack.packb({"image_url": inputs.picture_uri, "audio": second * 60, "sample_rate": 16000, "end": True}))
+        last = {}
+        while not last.get("done"):
+            last = msgpack.unpackb(socket_.recv(20))
+    assert abs(last["frames"] - 60 * 25) <= 1, last["frames"]
+
+
+def test_bodies_that_do_not_come(fal, base, inputs):
+    """As many as fill the room for large ones, a byte of each: a small request is not behind them."""
+    port = fal.ports["all"]
+    head = f"POST /fal/queue/{APP} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+    with contextlib.ExitStack() as held:
+        for _ in range(8):
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            slow.sendall(head.encode())
+        refused = lambda: httpx.post(f"{base}/queue/{APP}", content=iter([b"{}"]), timeout=20).status_code == 503  # noqa: E731
+        stage.until(refused, 20, every=0.1, what="the room for large bodies to be full")
+        begun = time.monotonic()
+        told = submit(base, inputs.wish())
+        assert told.status_code == 200 and time.monotonic() - begun < 3, (told.status_code, told.text)
+        httpx.put(own(base, number(told), "/cancel"))
+
+
+def test_a_request_is_not_answered_with_the_haste_of_another(fal, base, inputs):
+    """The same input, first with a second to begin in, then with all the time there is."""
+    with fal.frozen():
+        number(submit(base, inputs.wish(seed=1)))  # the only place is taken
+        late = number(submit(base, inputs.wish(), headers={"X-Fal-Request-Timeout": "1"}))
+        ended = lambda: httpx.get(own(base, late, "/status")).json()["status"] == "COMPLETED"  # noqa: E731
+        stage.until(ended, 20, what="the deadline")
+        assert httpx.get(own(base, late)).status_code == 504
+        patient = number(submit(base, inputs.wish()))
+        assert patient != late
+    assert completed(fal, base, patient).get("error") is None
+
+
+def test_a_text_has_an_end(base, inputs):
+    told = httpx.post(f"{base}/run/{APP}", json=inputs.wish() | {"prompt": "a" * 20_001}, timeout=20)
+    assert told.status_code == 422, told.text
+    [wrong] = told.json()["detail"]
+    assert wrong["loc"] == ["body", "prompt"] and wrong["type"] == "string_too_long" and wrong["ctx"] == {"max_length": 20_000}, wrong
+    assert len(told.text) < 1000
+
+
 def test_a_realtime_client_that_vanishes(fal, base, inputs):
     """Hanging up in the middle ends the session and frees its place, as often as it happens."""
     for _ in range(10):

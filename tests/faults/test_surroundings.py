@@ -225,6 +225,24 @@ def test_sigterm_with_a_line_held(tmp_path, media):
         assert server.process.wait(30) == 0, server.log()
 
 
+def test_who_waits_is_not_who_hangs_up(tmp_path, media):
+    """A server whose clients cancel by hanging up is told to end: what waits is kept, though its line ends."""
+    flags = ["--conf", "infinitetalk.on_hangup=cancel", "--conf", "serve.drain_seconds=1"]
+    server = stage.Talkie(tmp_path / "stage", *flags, only=("infinitetalk",))
+    with server:
+        put_media(server, media.small, media.long)
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(talk(server, media.small, media.long)))
+        thread.start()
+        stage.until(lambda: [job for job in server.jobs() if job["state"] == "running"], 20, every=0.005, what="the start")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0, server.log()
+        thread.join(30)
+        server.start()
+        states = settled(server, 200)
+        assert list(states.values()) == ["done"], (states, server.log())
+
+
 def test_a_second_sigterm_or_an_end_of_patience(tmp_path, media):
     """A drain has a limit: what is not done by then is kept for the next start."""
     server = stage.Talkie(tmp_path / "stage", "--conf", "serve.drain_seconds=1", only=("svd",))
