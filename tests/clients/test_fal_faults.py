@@ -513,13 +513,14 @@ def test_bodies_that_do_not_come(fal, base, inputs):
 
 def test_a_request_is_not_answered_with_the_haste_of_another(fal, base, inputs):
     """The same input, first with a second to begin in, then with all the time there is."""
+    wish = inputs.wish()
     with fal.frozen():
-        number(submit(base, inputs.wish(seed=1)))  # the only place is taken
-        late = number(submit(base, inputs.wish(), headers={"X-Fal-Request-Timeout": "1"}))
+        number(submit(base, inputs.wish()))  # the only place is taken
+        late = number(submit(base, wish, headers={"X-Fal-Request-Timeout": "1"}))
         ended = lambda: httpx.get(own(base, late, "/status")).json()["status"] == "COMPLETED"  # noqa: E731
         stage.until(ended, 20, what="the deadline")
         assert httpx.get(own(base, late)).status_code == 504
-        patient = number(submit(base, inputs.wish()))
+        patient = number(submit(base, wish))
         assert patient != late
     assert completed(fal, base, patient).get("error") is None
 
