@@ -70,9 +70,9 @@ fn media(config: &Config, checks: &mut Vec<Check>) {
         Ok(encoder) => works("encoder", encoder.name()),
         Err(complaint) => broken("encoder", &complaint),
     });
-    let speaker = machine::tts(config, TtsChoice::default()).manner(&tools);
+    let speaker = machine::tts(config, TtsChoice::default()).backend(&tools);
     checks.push(match speaker {
-        Ok(manner) => works("speech", manner),
+        Ok(backend) => works("speech", backend.name()),
         Err(error) => {
             let complaint = error.complaint();
             without("speech", format!("--text does not work: {}", complaint.message), &complaint.hint)
