@@ -223,10 +223,12 @@ unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(
                     }
                     c = c.wrapping_add(block.c_stride);
                 }
-                for line in 0..ahead.lines {
-                    S::prefetch(next.wrapping_add(line * 64));
+                // one each step, what is more at once: memory answers only so many at a time, and sums would wait for a burst
+                let mut each_step = ahead.lines.min(ROUND);
+                for _ in each_step..ahead.lines {
+                    S::prefetch(next);
+                    next = next.wrapping_add(64);
                 }
-                next = next.wrapping_add(ahead.lines * 64);
                 while k < stop {
                     let mut bv = [E::load::<S>(b); N];
                     for j in 1..N {
@@ -240,6 +242,11 @@ unsafe fn tile<S: Simd, E: Element, const R: usize, const N: usize>(
                     }
                     b = b.add(N * S::LANES * E::STEP);
                     k += E::STEP;
+                    if each_step > 0 {
+                        S::prefetch(next);
+                        next = next.wrapping_add(64);
+                        each_step -= 1;
+                    }
                 }
             }
             for i in 0..R {
