@@ -59,6 +59,13 @@ class S3:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
+    def pause(self):
+        """Connections are taken, by the system, and nobody answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def __enter__(self):
         return self.start()
 

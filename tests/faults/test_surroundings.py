@@ -106,6 +106,31 @@ def test_s3_down_and_back(tmp_path, media):
         s3.stop()
 
 
+def test_a_store_that_does_not_answer_holds_up_no_other_job(tmp_path, media):
+    """Jobs of a killed server are made again. What they left is to be removed first, from a store that takes connections and says nothing."""
+    with s3_server.S3(tmp_path / "s3", "kept") as s3:
+        options = ["--conf", 'store.remote="s3://kept/talkie"', "--conf", "serve.slots=2"]
+        server = stage.Talkie(tmp_path / "stage", *options, only=("svd",), env=s3.environment())
+
+        def running():
+            return [job["id"] for job in server.jobs() if job["state"] == "running"]
+
+        with server:
+            picture = upload(server, media).json()["imageUrl"]
+            ordered = [generate(server, picture, duration=60, script=f"number {i}").json()["id"] for i in range(2)]
+            stage.until(lambda: len(running()) == 2, 30, what="the start of both")
+            server.kill()
+            s3.pause()
+            server.start()
+            later = generate(server, picture, script="later").json()["id"]
+            stage.until(lambda: len(running()) == 2, 40, what=f"both again\n{server.log()}")
+            assert "the store did not answer within 5 s" in server.log()
+            assert httpx.get(server.url("svd", "/health"), timeout=5).status_code == 200
+            s3.go_on()
+            ended = settled(server, 240)
+            assert ended == dict.fromkeys([*ordered, later], "done"), server.log()
+
+
 def test_database_locked(tmp_path, media):
     """Somebody holds SQLite's write lock for seconds: readers are served, writers wait or are told to come again, nothing is lost."""
     with stage.Talkie(tmp_path / "stage", only=("svd",)) as server:

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::machine::{self, HUGGING_FACE, TtsChoice};
 use crate::samples::Samples;
 use crate::usage::{self, PeakMemory};
-use crate::{device, say};
+use crate::{device, generate, say};
 
 const SIZES: [Size; 2] = [Size::new(512, 512), Size::new(1280, 720)];
 const SEED: u64 = 1;
@@ -35,6 +35,13 @@ enum Speech {
     },
 }
 
+/// What every measurement has in common.
+struct Measured<'a> {
+    engine: &'a dyn Engine,
+    speech: Speech,
+    settings: Settings,
+}
+
 /// The engine without anything around it.
 struct Alone {
     frames: u64,
@@ -44,6 +51,7 @@ struct Alone {
 
 /// A whole job.
 struct Pipeline {
+    size: Size,
     video_s: f64,
     cpu: Duration,
     elapsed: Duration,
@@ -59,6 +67,7 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
     let device = device::open(config.compute.device)?;
     let engine = machine::engines(&config, &DataArgs::of_environment(), &device)?.find(&args.engine)?;
     let _learned = machine::compute(&config, &DataArgs::of_environment())?;
+    let settings = Settings { sent: generate::settings(&args.settings)? };
     let studio = machine::studio(&config, TtsChoice::default())?;
     let samples = Samples::unpack()?;
     let portrait = args.image.clone().unwrap_or_else(|| samples.portrait());
@@ -71,19 +80,20 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         lengthen(&studio, &voice, args.seconds, &long_voice)?;
         Speech::Voice(long_voice)
     };
+    let what = Measured { engine: engine.as_ref(), speech, settings };
     // all jobs first: what the engine alone is fed from memory would count as the jobs' memory
     let mut measured = Vec::new();
     for size in SIZES {
         let picture = samples.folder().join(format!("{size}.ppm"));
         stage_portrait(&studio, &portrait, size, &picture)?;
         let take = samples.folder().join(format!("{size}.mp4"));
-        let pipeline = pipeline(&config, engine.as_ref(), (picture.clone(), &speech, take))?;
+        let pipeline = pipeline(&config, &what, (picture.clone(), take))?;
         measured.push((size, picture, pipeline));
     }
     let device = on(engine.card(), config.compute.device);
     let mut rows = Vec::new();
     for (size, picture, pipeline) in measured {
-        let alone = alone(&studio, engine.as_ref(), &picture, &speech)?;
+        let alone = alone(&studio, &what, &picture)?;
         if !args.json {
             say::line(as_text((size, device), &alone, &pipeline))?;
         }
@@ -104,15 +114,17 @@ fn on(card: &EngineCard, choice: Option<DeviceChoice>) -> &'static str {
 }
 
 fn as_text((size, device): (Size, &str), alone: &Alone, whole: &Pipeline) -> String {
+    // a model may have sizes of its own
+    let made = if whole.size == size { String::new() } else { format!(", a take of {}", whole.size) };
     [
-        format!("{size} on {device}"),
+        format!("{size} on {device}{made}"),
         format!("  engine alone    {:6.2} ms CPU a frame", per_frame_ms(alone)),
         format!(
             "  first frame     {:6.1} ms after the inputs were decoded",
             alone.first_frame.as_secs_f64() * 1e3
         ),
         format!("  whole pipeline  {:6.3} s CPU a second of video", whole.cpu.as_secs_f64() / whole.video_s),
-        format!("  speed           {:6.1} times real time", whole.video_s / whole.elapsed.as_secs_f64()),
+        format!("  speed           {:6.2} times real time", whole.video_s / whole.elapsed.as_secs_f64()),
         format!(
             "  peak memory     {:6} MiB, with children {} MiB",
             whole.peak.own_mib, whole.peak.with_children_mib
@@ -124,6 +136,7 @@ fn as_text((size, device): (Size, &str), alone: &Alone, whole: &Pipeline) -> Str
 fn as_json(size: Size, alone: &Alone, whole: &Pipeline) -> serde_json::Value {
     json!({
         "size": size.to_string(),
+        "take_size": whole.size.to_string(),
         "engine_ms_cpu_per_frame": per_frame_ms(alone),
         "first_frame_ms": alone.first_frame.as_secs_f64() * 1e3,
         "pipeline_cpu_per_second": whole.cpu.as_secs_f64() / whole.video_s,
@@ -149,16 +162,8 @@ fn lengthen(studio: &Studio, voice: &Path, seconds: f64, out: &Path) -> Result<(
         .take(wanted)
         .flat_map(|sample| ((sample.clamp(-1.0, 1.0) * 32767.0) as i16).to_le_bytes())
         .collect();
-    let bytes = data.len() as u32;
-    let mut wav = Vec::with_capacity(data.len() + 44);
-    wav.extend_from_slice(b"RIFF");
-    wav.extend_from_slice(&(bytes + 36).to_le_bytes());
-    wav.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    wav.extend_from_slice(&RATE_HZ.to_le_bytes());
-    wav.extend_from_slice(&(RATE_HZ * 2).to_le_bytes());
-    wav.extend_from_slice(b"\x02\0\x10\0data");
-    wav.extend_from_slice(&bytes.to_le_bytes());
-    wav.extend_from_slice(&data);
+    let mut wav = media::wav::header(RATE_HZ, data.len() as u32);
+    wav.extend(data);
     write(out, &wav)
 }
 
@@ -202,14 +207,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
 }
 
 /// Runs the engine on inputs that are in memory already.
-fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, speech: &Speech) -> Result<Alone, Complaint> {
-    let card = engine.card();
+fn alone(studio: &Studio, what: &Measured, picture: &Path) -> Result<Alone, Complaint> {
+    let card = what.engine.card();
     let spec = media::PictureSpec { layout: card.source_layout, longest: card.source_longest };
     // decoded by now: a still is read whole when it is opened
     let still =
         media::picture(&studio.tools, picture, spec, &studio.limits, &Stop::new()).map_err(complaint)?.source;
     let fps = card.default_fps;
-    let (voices, length) = match speech {
+    let (voices, length) = match &what.speech {
         Speech::Voice(path) => {
             let voice = std::io::Cursor::new(sound(studio, path, card.voice_rate_hz)?);
             (vec![Box::new(voice) as Box<dyn VoiceSource>], Length::Voice)
@@ -225,14 +230,14 @@ fn alone(studio: &Studio, engine: &dyn Engine, picture: &Path, speech: &Speech) 
         length,
         fps,
         seed: SEED,
-        settings: Settings::default(),
+        settings: what.settings.clone(),
         landmarks: None,
         turns: contract::Turns::Together,
         checkpoint: None,
     };
     let (stamps, seen) = mpsc::channel();
     let begun = Instant::now();
-    let report = engine.start(act, Box::new(Counter { stamps })).and_then(|session| session.wait());
+    let report = what.engine.start(act, Box::new(Counter { stamps })).and_then(|session| session.wait());
     let report = report.map_err(|error| fault(error.into()))?;
     let stamps: Vec<(Instant, Duration)> = seen.try_iter().collect();
     match (stamps.first(), stamps.last()) {
@@ -273,13 +278,13 @@ impl FrameSink for Counter {
 /// One job as `talkie generate` does it, children included.
 fn pipeline(
     config: &Config,
-    engine: &dyn Engine,
-    (picture, speech, take): (PathBuf, &Speech, PathBuf),
+    what: &Measured,
+    (picture, take): (PathBuf, PathBuf),
 ) -> Result<Pipeline, Complaint> {
     let spec = TakeSpec {
-        engine: engine.card().name.to_owned(),
+        engine: what.engine.card().name.to_owned(),
         subject: SubjectSpec::Picture(Source::Path(picture)),
-        voice: match speech {
+        voice: match &what.speech {
             Speech::Voice(path) => {
                 VoiceSpec::File { source: Source::Path(path.clone()), start: None, duration: None }
             }
@@ -289,7 +294,7 @@ fn pipeline(
         fps: None,
         max_frames: None,
         seed: SEED,
-        settings: Settings::default(),
+        settings: what.settings.clone(),
         landmarks: None,
         crf: 20,
     };
@@ -299,10 +304,11 @@ fn pipeline(
     let memory = usage::MemoryWatch::start();
     let studio = machine::studio(config, TtsChoice::default())?;
     let nobody: Arc<dyn Watcher> = Arc::new(|_: &jobs::Event| {});
-    let take = jobs::make(&studio, engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
+    let take = jobs::make(&studio, what.engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
     drop(studio);
     let elapsed = begun.elapsed();
     Ok(Pipeline {
+        size: take.size,
         video_s: take.duration_s,
         cpu: usage::cpu_with_children() - before,
         elapsed,

@@ -228,6 +228,9 @@ pub struct BenchArgs {
     /// Speech of your own (default: the built-in sample)
     #[arg(long, value_name = "FILE")]
     pub audio: Option<PathBuf>,
+    /// A setting of the engine, as for `talkie generate`; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

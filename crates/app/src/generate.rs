@@ -237,7 +237,7 @@ fn check_extension(path: &Path) -> Result<(), Complaint> {
 }
 
 /// `NAME=VALUE`: a number where it reads as one, else text.
-fn settings(given: &[String]) -> Result<BTreeMap<String, Value>, Complaint> {
+pub fn settings(given: &[String]) -> Result<BTreeMap<String, Value>, Complaint> {
     given
         .iter()
         .map(|item| {

@@ -24,6 +24,7 @@ mod tools;
 mod tts;
 mod turn;
 mod voice;
+pub mod wav;
 mod webp;
 
 pub use album::album;

@@ -11,7 +11,7 @@ use contract::Stop;
 use crate::child::{Child, Feed, Order};
 use crate::error::{machine, plain_line};
 use crate::sandbox::Confinement;
-use crate::{Limits, MediaError, Scratch, Tools};
+use crate::{Limits, MediaError, Scratch, Tools, wav};
 
 /// Voices that flite was built with.
 const FLITE: [&str; 5] = ["awb", "kal", "kal16", "rms", "slt"];
@@ -136,7 +136,7 @@ fn synthesise(
         }
     };
     let mut file = BufWriter::new(File::create(out).map_err(failed)?);
-    file.write_all(&wav_header(rate_hz, 0)).map_err(failed)?;
+    file.write_all(&wav::header(rate_hz, 0)).map_err(failed)?;
     let (mut bytes, mut chunk) = (0_u32, vec![0; 1 << 16]);
     while let n @ 1.. = child.read(&mut chunk)? {
         file.write_all(&chunk[..n]).map_err(failed)?;
@@ -147,7 +147,7 @@ fn synthesise(
         return Err(mute(&exit.stderr));
     }
     file.seek(SeekFrom::Start(0))
-        .and_then(|_| file.write_all(&wav_header(rate_hz, bytes)))
+        .and_then(|_| file.write_all(&wav::header(rate_hz, bytes)))
         .map_err(failed)?;
     file.flush().map_err(failed)
 }
@@ -161,17 +161,4 @@ fn mute(stderr: &str) -> MediaError {
         format!("the speech synthesis failed: {why}"),
         "choose another with --tts, or send --audio",
     )
-}
-
-/// 16-bit mono.
-fn wav_header(rate_hz: u32, bytes: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity(44);
-    out.extend(b"RIFF");
-    out.extend((36 + bytes).to_le_bytes());
-    out.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    out.extend(rate_hz.to_le_bytes());
-    out.extend((rate_hz * 2).to_le_bytes());
-    out.extend(b"\x02\0\x10\0data");
-    out.extend(bytes.to_le_bytes());
-    out
 }
