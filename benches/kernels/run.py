@@ -3,8 +3,11 @@ best of all turns. Prints the tables of docs/bench.md ("Kernels")."""
 
 import argparse
 import os
-import subprocess
+import pathlib
 import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+from side import Side  # noqa: E402
 
 # (batch, in, h, w, out, kernel), what it is
 CONVS = [
@@ -38,22 +41,6 @@ OTHERS = [
     ("auto", "groupnorm", (4, 320, 32, 32)), ("auto", "groupnorm", (4, 1280, 8, 8)),
     ("auto", "layernorm", (4096, 320)), ("auto", "layernorm", (1500, 384)),
 ]
-
-
-class Side:
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.process.args[0]} ended at: {line}")
-        return answer.strip()
-
-    def best(self, runs):
-        return min(float(t) for t in self.ask(f"go {runs}").split())
 
 
 def compare(ours, peers, job, options):

@@ -3,10 +3,14 @@ both sides have the same seeded weights their outputs are compared. Prints the t
 
 import argparse
 import os
-import subprocess
+import pathlib
+import sys
 import tempfile
 
 import numpy as np
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+from side import Side  # noqa: E402
 
 # what it is, ours (example of a crate), the job, whether the outputs are comparable
 NETS = [
@@ -27,23 +31,6 @@ NETS = [
 LARGE = ("svd_unet", "svd_decode")
 
 
-class Side:
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args[0]} ended at: {line}")
-        return answer.strip()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def in_turns(commands, net, turns, folder):
     """Times of each side, whose last outputs are written to the folder under its number."""
     sides = [Side(command) for command in commands]
@@ -52,7 +39,7 @@ def in_turns(commands, net, turns, folder):
     times = [[] for _ in sides]
     for _ in range(turns):
         for column, side in zip(times, sides):
-            column.append(float(side.ask("go 1")))
+            column.append(side.best(1))
     for i, side in enumerate(sides):
         side.ask(f"out {os.path.join(folder, str(i))}")
         side.close()
@@ -62,7 +49,7 @@ def in_turns(commands, net, turns, folder):
 def alone(command, net, turns, out):
     side = Side(command)
     side.ask(net)
-    times = [float(side.ask("go 1")) for _ in range(turns)]
+    times = [side.best(1) for _ in range(turns)]
     side.ask(f"out {out}")
     side.close()
     return times

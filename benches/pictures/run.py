@@ -2,8 +2,12 @@
 all runs. Both sides must give the same bytes. Prints the table of docs/bench.md ("Pictures")."""
 
 import os
-import subprocess
+import pathlib
+import sys
 import tempfile
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+from side import Side  # noqa: E402
 
 JOBS = [
     ("face cut out, to 256x256 (LANCZOS4)", "crop"),
@@ -14,19 +18,6 @@ JOBS = [
     ("face resized and pasted into a copy of its frame", "paste"),
 ]
 TURNS, RUNS = 8, 10
-
-
-class Side:
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args[0]} ended at: {line}")
-        return answer.strip()
 
 
 def same(sides, folder):
@@ -53,7 +44,7 @@ def main():
                 raise SystemExit(f"{job}: the two sides differ")
         for _ in range(TURNS):
             for i, side in enumerate(sides):
-                best[i] = min([best[i]] + [float(t) for t in side.ask(f"go {RUNS}").split()])
+                best[i] = min(best[i], side.best(RUNS))
         print(f"| {title} | {best[0]:.2f} | {best[1]:.2f} | {best[1] / best[0]:.1f} |", flush=True)
 
 

@@ -1,8 +1,7 @@
-//! Our side of `benches/nets` for InfiniteTalk's nets, at full width with seeded weights. `THREADS PROFILE` configure the kernels; then a
-//! line such as `wan_decode LATENT_FRAMES SIDE` loads the net and runs it once, `go N` runs it N times and prints the CPU
-//! time of each run in milliseconds, `out FILE` writes the last result as f32 values.
+//! Our side of `benches/nets` for InfiniteTalk's nets, at full width with seeded weights; `KNOWN` lists them.
 
-use std::io::{BufRead, Write};
+#[path = "../../../benches/nets/side.rs"]
+mod side;
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -14,19 +13,7 @@ use engine_infinitetalk::nets::wan_vae::{WanVae, WanVaeConfig};
 use engine_infinitetalk::nets::wav2vec2::{Wav2Vec2, Wav2Vec2Config};
 use golden::{Seeded, affine};
 use layers::Probe;
-use layers::kernels::{Config, Profile};
-
-/// The allocator of the programs that users run.
-#[global_allocator]
-static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
-
-/// CPU time of the process, in milliseconds.
-fn cpu_ms() -> f64 {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 * 1e-6
-}
-
-type Job = Box<dyn Fn() -> Result<Tensor>>;
+use side::Job;
 
 const KNOWN: &str = "wan_decode LATENT_FRAMES SIDE, wan_encode FRAMES SIDE, dit BLOCKS WIDTH LATENT_FRAMES LATENT_SIDE, umt5 LAYERS TOKENS, \
      clip LAYERS SIDE, wav2vec2 SECONDS";
@@ -107,42 +94,5 @@ fn dit(blocks: usize, width: usize, (frames, side): (usize, usize)) -> Result<Jo
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = std::env::args().collect();
-    let profile = match args[2].as_str() {
-        "fast" => Profile::Fast,
-        _ => Profile::Strict,
-    };
-    layers::configure(Config { threads: args[1].parse()?, profile, ..Config::default() })?;
-    let _steps = layers::Steps::begin(); // as in a take
-    let mut current: Option<Job> = None;
-    let mut last = None;
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match (words.as_slice(), &current) {
-            (["go", runs], Some(run)) => {
-                for _ in 0..runs.parse::<usize>()? {
-                    let start = cpu_ms();
-                    last = Some(run()?);
-                    print!("{:.3} ", cpu_ms() - start);
-                }
-                println!();
-            }
-            (["out", file], _) => {
-                let values: Vec<f32> = last.as_ref().ok_or("nothing ran")?.flatten_all()?.to_vec1()?;
-                std::fs::write(file, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
-                println!("written");
-            }
-            (words, _) => {
-                drop(current.take()); // its weights go before the next ones come
-                let run = job(words)?;
-                let start = cpu_ms();
-                last = Some(run()?);
-                println!("first {:.0} ms", cpu_ms() - start);
-                current = Some(run);
-            }
-        }
-        std::io::stdout().flush()?;
-    }
-    Ok(())
+    side::serve(job)
 }

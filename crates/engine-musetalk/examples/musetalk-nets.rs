@@ -1,30 +1,17 @@
-//! Our side of `benches/nets` for MuseTalk's nets, at full size with seeded weights. `THREADS PROFILE` configure the kernels; then a
-//! line `vae_decode SIDE`, `vae_encode SIDE` or `unet BATCH SIDE` loads a net and runs it once, `go N` runs it N times and prints the CPU
-//! time of each run in milliseconds, `out FILE` writes the last result as f32 values, channels last.
+//! Our side of `benches/nets` for MuseTalk's nets, at full size with seeded weights: `vae_decode SIDE`, `vae_encode SIDE`, `unet BATCH SIDE`. Results are channels last.
 
-use std::io::{BufRead, Write};
+#[path = "../../../benches/nets/side.rs"]
+mod side;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use encoders::kl_vae::{KlDecoder, KlEncoder, KlVaeConfig};
 use engine_musetalk::nets::unet::{Unet, UnetConfig};
 use golden::{Seeded, affine};
 use layers::Probe;
-use layers::kernels::{Config, Profile};
-
-/// The allocator of the programs that users run.
-#[global_allocator]
-static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
-
-/// CPU time of the process, in milliseconds.
-fn cpu_ms() -> f64 {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    t.tv_sec as f64 * 1e3 + t.tv_nsec as f64 * 1e-6
-}
+use side::Job;
 
 /// Middle and reach of the seeded inputs.
 const UNIT: (f64, f64) = (0.0, 1.0);
-
-type Job = Box<dyn Fn() -> Result<Tensor>>;
 
 /// Seeded values on [-1, 1): (b, side, side, c), the same as the peer's (b, c, side, side).
 fn picture(key: &str, [b, side, c]: [usize; 3]) -> Result<Tensor> {
@@ -57,42 +44,5 @@ fn job(line: &[&str]) -> Result<Job> {
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = std::env::args().collect();
-    let profile = match args[2].as_str() {
-        "fast" => Profile::Fast,
-        _ => Profile::Strict,
-    };
-    layers::configure(Config { threads: args[1].parse()?, profile, ..Config::default() })?;
-    let _steps = layers::Steps::begin(); // as in a take
-    let mut current: Option<Job> = None;
-    let mut last = None;
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match (words.as_slice(), &current) {
-            (["go", runs], Some(run)) => {
-                for _ in 0..runs.parse::<usize>()? {
-                    let start = cpu_ms();
-                    last = Some(run()?);
-                    print!("{:.3} ", cpu_ms() - start);
-                }
-                println!();
-            }
-            (["out", file], _) => {
-                let values: Vec<f32> = last.as_ref().ok_or("nothing ran")?.flatten_all()?.to_vec1()?;
-                std::fs::write(file, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
-                println!("written");
-            }
-            (words, _) => {
-                drop(current.take()); // its weights go before the next ones come
-                let run = job(words)?;
-                let start = cpu_ms();
-                last = Some(run()?);
-                println!("first {:.0} ms", cpu_ms() - start);
-                current = Some(run);
-            }
-        }
-        std::io::stdout().flush()?;
-    }
-    Ok(())
+    side::serve(job)
 }
