@@ -137,25 +137,11 @@ mod tests {
     use candle_nn::VarBuilder;
 
     use crate::conv::{Bias, ConvConfig, Padding};
+    use crate::noise::noise;
     use crate::{
         Activation, CausalConv3d, Conv1d, Conv2d, Conv3dConfig, GroupNorm, LayerNorm, Linear, Mask, RmsNorm,
         attention, geglu, reference, upsample_nearest,
     };
-
-    /// Values without a trend on [-1, 1], those of another `seed` unrelated.
-    fn noise(shape: &[usize], seed: u32) -> Tensor {
-        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
-        let n: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n)
-            .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                state as f32 / u32::MAX as f32 * 2.0 - 1.0
-            })
-            .collect();
-        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
 
     fn builder(tensors: &[(&str, &Tensor)]) -> VarBuilder<'static> {
         let tensors: HashMap<_, _> = tensors.iter().map(|(n, t)| ((*n).to_owned(), (*t).clone())).collect();

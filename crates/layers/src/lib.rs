@@ -22,6 +22,8 @@ mod frame_conv;
 pub mod free_memory;
 mod gated;
 mod linear;
+#[cfg(test)]
+mod noise;
 mod norm;
 mod probe;
 mod projection;

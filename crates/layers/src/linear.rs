@@ -228,16 +228,8 @@ fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<kernels::Linear
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::noise;
     use std::collections::HashMap;
-
-    fn noise(shape: &[usize], seed: u32) -> Tensor {
-        let mut state = seed;
-        let values = (0..shape.iter().product::<usize>()).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state as f32 / u32::MAX as f32 - 0.5
-        });
-        Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
-    }
 
     #[test]
     fn whole_numbers_with_a_scale_a_row_stay_so() {

@@ -50,17 +50,9 @@ impl Projection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::noise;
     use crate::{Pairing, reference};
     use candle_core::Device;
-
-    fn noise(shape: &[usize], seed: u32) -> Tensor {
-        let mut state = seed;
-        let values = (0..shape.iter().product::<usize>()).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state as f32 / u32::MAX as f32 - 0.5
-        });
-        Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
-    }
 
     #[test]
     fn is_layer_norm_and_turn_one_after_the_other() {

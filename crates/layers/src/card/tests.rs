@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 
 use crate::activation::Activation;
 use crate::conv::{Bias, ConvConfig, Padding};
+use crate::noise::noise;
 use crate::{
     CausalConv3d, Conv1d, Conv2d, Conv3dConfig, GroupNorm, LayerNorm, Linear, Mask, Pairing, RmsNorm,
     RopeTable, Sequences, add_gated, attention, attention_of, geglu, is_finite, open_card, reference,
@@ -29,17 +30,7 @@ impl Bench {
 
     /// Values without a trend on [-1, 1].
     fn noise(&self, shape: &[usize], seed: u32) -> Pair {
-        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
-        let n: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n)
-            .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                state as f32 / u32::MAX as f32 * 2.0 - 1.0
-            })
-            .collect();
-        let here = Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(self.dtype).unwrap();
+        let here = noise(shape, seed).to_dtype(self.dtype).unwrap();
         // the CPU computes in f32 from the rounded values
         Pair { there: here.to_device(&self.card).unwrap(), here: here.to_dtype(DType::F32).unwrap() }
     }
