@@ -6,7 +6,7 @@ use std::path::Path;
 
 use contract::{SourceError, Stop};
 use fixtures::{ffmpeg, limits, made, refused, scratch, tools, written};
-use media::{Limits, MediaError, Voice, VoiceSpec};
+use media::{Limits, MediaError, Voice, VoiceSpec, wav};
 
 const RATE: u32 = 16_000;
 
@@ -109,22 +109,10 @@ fn start_and_duration_take_a_part() {
     }
 }
 
-/// A WAV header, 16-bit mono, that claims so many bytes.
-fn header(rate: u32, claimed: u32) -> Vec<u8> {
-    let mut out = b"RIFF".to_vec();
-    out.extend((claimed + 36).to_le_bytes());
-    out.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    out.extend(rate.to_le_bytes());
-    out.extend((rate * 2).to_le_bytes());
-    out.extend(b"\x02\0\x10\0data");
-    out.extend(claimed.to_le_bytes());
-    out
-}
-
 #[test]
 fn too_long_and_too_short_are_refused_by_the_numbers() {
     let scratch = scratch();
-    let hours = written(&scratch, "hours.wav", &header(8000, 3 * 3600 * 16_000));
+    let hours = written(&scratch, "hours.wav", &wav::header(8000, 3 * 3600 * 16_000));
     let file = std::fs::OpenOptions::new().write(true).open(&hours).unwrap();
     file.set_len(44 + 3 * 3600 * 16_000).unwrap(); // sparse: no disk is used
     let (code, line) = refused(open(&hours, None, None).map(drop));
@@ -154,7 +142,7 @@ fn what_is_no_sound_is_refused_in_one_line() {
     let remote = hls.replace("{}", "http://127.0.0.1:9/a.ts");
     let rows: [(&str, &[u8], &[&str]); 9] = [
         ("empty.wav", b"", &["audio_empty"]),
-        ("header.wav", &header(16_000, 0), &["audio_empty", "unreadable_media"]),
+        ("header.wav", &wav::header(16_000, 0), &["audio_empty", "unreadable_media"]),
         ("noise.mp3", &noise, &["unreadable_media"]),
         ("noise.wav", &noise, &["unreadable_media"]),
         ("local.wav", local.as_bytes(), &["format_not_allowed"]),
@@ -182,7 +170,7 @@ fn what_is_no_sound_is_refused_in_one_line() {
 #[test]
 fn a_cut_off_file_is_never_silently_shorter() {
     let scratch = scratch();
-    let mut claim = header(16_000, 10 * 32_000);
+    let mut claim = wav::header(16_000, 10 * 32_000);
     claim.extend(vec![1; 3 * 32_000]);
     let film = std::fs::read(made(&scratch, "f.mov", "-f lavfi -i sine=d=20 -c:a aac -movflags +faststart"))
         .unwrap();
