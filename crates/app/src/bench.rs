@@ -35,8 +35,8 @@ enum Speech {
     },
 }
 
-/// What every measurement has in common.
-struct Measured<'a> {
+/// What is measured, at each size.
+struct Workload<'a> {
     engine: &'a dyn Engine,
     speech: Speech,
     settings: Settings,
@@ -84,20 +84,20 @@ pub fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<ExitCode, Complain
         lengthen(&studio, &voice, args.seconds, &long_voice)?;
         Speech::Voice(long_voice)
     };
-    let what = Measured { engine: engine.as_ref(), speech, settings };
+    let work = Workload { engine: engine.as_ref(), speech, settings };
     // all jobs first: what the engine alone is fed from memory would count as the jobs' memory
     let mut measured = Vec::new();
     for size in SIZES {
         let picture = samples.folder().join(format!("{size}.ppm"));
         stage_portrait(&studio, &portrait, size, &picture)?;
         let take = samples.folder().join(format!("{size}.mp4"));
-        let pipeline = pipeline(&config, &what, (picture.clone(), take))?;
+        let pipeline = pipeline(&config, &work, (picture.clone(), take))?;
         measured.push((size, picture, pipeline));
     }
     let device = on(engine.card(), config.compute.device);
     let mut rows = Vec::new();
     for (size, picture, pipeline) in measured {
-        let alone = alone(&studio, &what, &picture)?;
+        let alone = alone(&studio, &work, &picture)?;
         if !args.json {
             say::line(as_text((size, device), &alone, &pipeline))?;
         }
@@ -213,14 +213,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
 }
 
 /// Runs the engine on inputs that are in memory already.
-fn alone(studio: &Studio, what: &Measured, picture: &Path) -> Result<Alone, Complaint> {
-    let card = what.engine.card();
+fn alone(studio: &Studio, work: &Workload, picture: &Path) -> Result<Alone, Complaint> {
+    let card = work.engine.card();
     let spec = media::PictureSpec { layout: card.source_layout, longest: card.source_longest };
     // decoded by now: a still is read whole when it is opened
     let still =
         media::picture(&studio.tools, picture, spec, &studio.limits, &Stop::new()).map_err(complaint)?.source;
     let fps = card.default_fps;
-    let (voices, length) = match &what.speech {
+    let (voices, length) = match &work.speech {
         Speech::Voice(path) => {
             let voice = std::io::Cursor::new(sound(studio, path, card.voice_rate_hz)?);
             (vec![Box::new(voice) as Box<dyn VoiceSource>], Length::Voice)
@@ -236,14 +236,14 @@ fn alone(studio: &Studio, what: &Measured, picture: &Path) -> Result<Alone, Comp
         length,
         fps,
         seed: SEED,
-        settings: what.settings.clone(),
+        settings: work.settings.clone(),
         landmarks: None,
         turns: contract::Turns::Together,
         checkpoint: None,
     };
     let (stamps, seen) = mpsc::channel();
     let (begun, cpu_before) = (Instant::now(), usage::own_cpu());
-    let report = what.engine.start(act, Box::new(Counter { stamps })).and_then(|session| session.wait());
+    let report = work.engine.start(act, Box::new(Counter { stamps })).and_then(|session| session.wait());
     let report = report.map_err(|error| fault(error.into()))?;
     let stamps: Vec<(Instant, Duration)> = seen.try_iter().collect();
     match (stamps.first(), stamps.last()) {
@@ -287,13 +287,13 @@ impl FrameSink for Counter {
 /// One job as `talkie generate` does it, children included.
 fn pipeline(
     config: &Config,
-    what: &Measured,
+    work: &Workload,
     (picture, take): (PathBuf, PathBuf),
 ) -> Result<Pipeline, Complaint> {
     let spec = TakeSpec {
-        engine: what.engine.card().name.to_owned(),
+        engine: work.engine.card().name.to_owned(),
         subject: SubjectSpec::Picture(Source::Path(picture)),
-        voice: match &what.speech {
+        voice: match &work.speech {
             Speech::Voice(path) => {
                 VoiceSpec::File { source: Source::Path(path.clone()), start: None, duration: None }
             }
@@ -303,7 +303,7 @@ fn pipeline(
         fps: None,
         max_frames: None,
         seed: SEED,
-        settings: what.settings.clone(),
+        settings: work.settings.clone(),
         landmarks: None,
         crf: 20,
     };
@@ -313,7 +313,7 @@ fn pipeline(
     let memory = usage::MemoryWatch::start();
     let studio = machine::studio(config, TtsChoice::default())?;
     let nobody: Arc<dyn Watcher> = Arc::new(|_: &jobs::Event| {});
-    let take = jobs::make(&studio, what.engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
+    let take = jobs::make(&studio, work.engine, (spec, target), &nobody, &Stop::new()).map_err(fault)?;
     drop(studio);
     let elapsed = begun.elapsed();
     Ok(Pipeline {
